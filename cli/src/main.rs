@@ -1,0 +1,2 @@
+//! Seabed.
+fn main() {}

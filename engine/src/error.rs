@@ -1,0 +1,162 @@
+//! The errors of the engine: what failed, on which object. Hints and exit codes are the caller's, chosen by [`Kind`].
+//! A failure of the repository ([`Error`]) and a failure to read a source ([`SourceError`]) are different types, because a
+//! full repository disk once passed for an unreadable file elsewhere, and the backup was acknowledged (borg #9853).
+
+use crate::id::{ChunkId, ObjectName, PackId, SnapshotId};
+use std::io;
+use std::path::PathBuf;
+
+/// Result of anything that touches the repository.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a store was asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum StoreOp {
+    Open,
+    Put,
+    Get,
+    List,
+    Delete,
+}
+
+impl std::fmt::Display for StoreOp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            StoreOp::Open => "open",
+            StoreOp::Put => "write",
+            StoreOp::Get => "read",
+            StoreOp::List => "list",
+            StoreOp::Delete => "delete",
+        })
+    }
+}
+
+/// What is wrong with bytes that came from a repository.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum Damage {
+    #[error("it is missing")]
+    Missing,
+    #[error("it is cut short: {have} bytes where {want} are needed")]
+    Short { have: u64, want: u64 },
+    #[error("it is too large: {have} bytes, limit {max}")]
+    TooLarge { have: u64, max: u64 },
+    #[error("its magic bytes are wrong")]
+    Magic,
+    #[error("it does not authenticate")]
+    Seal,
+    #[error("its bytes do not match its name")]
+    Name,
+    #[error("field {0} is malformed")]
+    Malformed(&'static str),
+    #[error("frame {frame} does not decode")]
+    Frame { frame: u32 },
+    #[error("chunk {0} has other content than its id says")]
+    Content(ChunkId),
+    #[error("header and trailer differ")]
+    Trailer,
+}
+
+/// A failure of the repository, its store or its keys.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum Error {
+    #[error("there is no repository at {place}")]
+    NoRepository { place: String },
+    #[error("a repository already exists at {place}")]
+    RepositoryExists { place: String },
+    #[error("{place} is not empty and holds no repository")]
+    PlaceNotEmpty { place: String },
+    #[error("no key slot opens with this secret")]
+    WrongKey,
+    #[error("cannot {op} {object}: {source}")]
+    Store { op: StoreOp, object: String, source: io::Error },
+    #[error("{object} is damaged: {damage}")]
+    Damaged { object: ObjectName, damage: Damage },
+    #[error("{object} was written by a newer version of seabed (format {found}, this program reads {known})")]
+    NewerFormat { object: ObjectName, found: u32, known: u32 },
+    #[error("{object} uses `{feature}`, which this program does not know")]
+    UnknownFeature { object: ObjectName, feature: String },
+    #[error("chunk {id} is in no pack that the index knows")]
+    ChunkMissing { id: ChunkId },
+    #[error("pack {pack} is gone from the store, and chunk {id} was only there")]
+    PackMissing { pack: PackId, id: ChunkId },
+    #[error("no snapshot matches `{selector}`")]
+    NoSnapshot { selector: String },
+    #[error("`{selector}` matches {count} snapshots")]
+    AmbiguousSnapshot { selector: String, count: usize },
+    #[error("snapshot {snapshot} holds no `{path}`")]
+    NoSuchPath { snapshot: SnapshotId, path: String },
+    #[error("`{path}` is a {what}, not a file or stream")]
+    NotAFile { path: String, what: &'static str },
+    #[error("the local cache at {path} fails: {source}")]
+    Cache { path: PathBuf, source: io::Error },
+    #[error("the catalog at {path} fails: {source}")]
+    Catalog { path: PathBuf, source: rusqlite::Error },
+    #[error("cannot {op} {path}: {source}")]
+    Target { op: &'static str, path: PathBuf, source: io::Error },
+    #[error("cannot write the output: {source}")]
+    Output { source: io::Error },
+    #[error("{what}")]
+    Option { what: String },
+    #[error("refused: {what}")]
+    Refused { what: String },
+    #[error("memory or processor damaged data before it was written: {what} did not verify")]
+    SelfCheck { what: &'static str },
+    #[error("the machine gives no randomness: {0}")]
+    Random(#[from] getrandom::Error),
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// What a caller does about an [`Error`]; closed, so that exit codes are decided in one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Kind {
+    Failed,
+    NoRepository,
+    WrongKey,
+    Configuration,
+    Unreachable,
+    Damage,
+    Refused,
+    Interrupted,
+}
+
+impl Error {
+    /// The kind of this error.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::NoRepository { .. } => Kind::NoRepository,
+            Error::WrongKey => Kind::WrongKey,
+            Error::Damaged { .. } | Error::ChunkMissing { .. } | Error::PackMissing { .. } => Kind::Damage,
+            Error::Option { .. } => Kind::Configuration,
+            Error::Refused { .. } => Kind::Refused,
+            Error::Interrupted => Kind::Interrupted,
+            _ => Kind::Failed,
+        }
+    }
+
+    /// Damage found in `object`.
+    pub fn damaged(object: &ObjectName, damage: Damage) -> Self {
+        Error::Damaged { object: object.clone(), damage }
+    }
+
+    /// Whether this says that an object is not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Error::Damaged { damage: Damage::Missing, .. })
+    }
+}
+
+/// A source that could not be read, whole or in part. It never stops the siblings of what failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {during} {}: {source}", path.display())]
+pub struct SourceError {
+    /// The file, directory or stream, as the user knows it.
+    pub path: PathBuf,
+    /// What was being done: `read`, `open`, `list` …
+    pub during: &'static str,
+    /// What the system said.
+    pub source: io::Error,
+}

@@ -1,0 +1,57 @@
+//! What an operation tells its caller while it runs. The engine prints nothing: a terminal, a log or a test listens here.
+//! Methods must return at once; they are called from many threads.
+
+use crate::error::SourceError;
+
+/// What happened to one entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Action {
+    New,
+    Changed,
+    Unchanged,
+    Restored,
+    Updated,
+    Skipped,
+    Deleted,
+}
+
+/// Running totals, as far as they are known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// Files finished.
+    pub files_done: u64,
+    /// Bytes finished, in plaintext.
+    pub bytes_done: u64,
+    /// Files in all; 0 while nobody knows.
+    pub files_total: u64,
+    /// Bytes in all; 0 while nobody knows.
+    pub bytes_total: u64,
+    /// Errors so far.
+    pub errors: u64,
+}
+
+/// Listens to an operation.
+pub trait Observer: Sync {
+    /// Totals moved. Called often: keep it cheap.
+    fn progress(&self, _progress: &Progress) {}
+    /// An entry was dealt with. `path` is as stored; only called when [`Observer::wants_items`].
+    fn item(&self, _path: &[u8], _action: Action, _bytes: u64) {}
+    /// Whether [`Observer::item`] is wanted.
+    fn wants_items(&self) -> bool {
+        false
+    }
+    /// A source failed; the operation goes on.
+    fn source_error(&self, _error: &SourceError) {}
+    /// Something the user should know that is no failure; said once per operation.
+    fn warning(&self, _text: &str) {}
+    /// Whether the user asked to stop. Polled several times a second.
+    fn interrupted(&self) -> bool {
+        false
+    }
+}
+
+/// Listens to nothing.
+pub struct Silent;
+
+impl Observer for Silent {}
