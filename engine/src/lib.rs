@@ -1,5 +1,6 @@
 //! Seabed's engine (draft facade; grows with the floors).
 pub mod error;
+pub mod format;
 pub mod id;
 pub mod limits;
 pub mod observe;

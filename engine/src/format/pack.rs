@@ -1,0 +1,205 @@
+//! Packs: header, frames, padding, sealed footer, trailer (spec chapter 4).
+//! Offsets are never stored: frames follow each other from the header on, chunks follow each other in their frame.
+
+use crate::error::{Damage, Error, Result};
+use crate::format::object::{HEADER_BYTES, ObjectType, PART_OVERHEAD_BYTES, open_header};
+use crate::format::wire::{Bytes, map_struct};
+use crate::id::{Birth, ChunkId, Class, ObjectName, SnapshotId, WriterId};
+use crate::limits::{
+    FOOTER_BYTES_MAX, FRAME_BYTES_MAX, FRAME_STORED_BYTES_MAX, PACK_BYTES_MAX, PACK_CHUNKS_MAX, PACK_FRAMES_MAX, PACK_KEYS_MAX, TAG_BYTES,
+};
+
+/// Length of a pack's header: object header, birth.
+pub const PACK_HEADER_BYTES: usize = HEADER_BYTES + 16;
+/// Length of a pack's trailer: footer length, four zero bytes, birth, object header again.
+pub const TRAILER_BYTES: usize = 32;
+/// Length of a wrapped pack key: nonce, key, tag.
+pub const WRAPPED_BYTES: usize = 24 + 32 + 16;
+
+/// Frame stored as it is.
+pub const CODEC_RAW: u8 = 0;
+/// Frame compressed with zstd.
+pub const CODEC_ZSTD: u8 = 1;
+/// Frame compressed with zstd and a prefix made of older chunks; reserved.
+pub const CODEC_DELTA: u8 = 2;
+
+map_struct! {
+    /// The key of one pack, wrapped by the epoch key of the class.
+    pub struct PackKey {
+        /// Epoch of the wrapping key.
+        0 => epoch: u32,
+        /// Suite of wrapping and frames.
+        2 => suite: u8,
+        /// The pack that this key was made for; frames stay bound to it when they are copied.
+        4 => birth: Birth,
+        /// Nonce and wrapped key, [`WRAPPED_BYTES`].
+        6 => wrapped: Bytes,
+    }
+}
+
+map_struct! {
+    /// One frame.
+    pub struct FrameInfo {
+        /// Which of the footer's keys seals it.
+        0 ? key: u32,
+        /// Its ordinal in the pack it was born in: the nonce.
+        2 => ordinal: u32,
+        /// Length as stored, tag included.
+        4 => stored: u32,
+        /// Length of its plaintext.
+        6 => plain: u32,
+        /// [`CODEC_RAW`], [`CODEC_ZSTD`] or [`CODEC_DELTA`].
+        8 => codec: u8,
+        /// How many chunks it holds.
+        10 => chunks: u32,
+        /// Chunks that make the prefix of a delta frame, in order.
+        12 ? bases: Vec<ChunkId>,
+    }
+}
+
+map_struct! {
+    /// The footer of a pack: all that an index repeats, and the keys.
+    pub struct Footer {
+        /// The pack's own key first, then those of packs that frames were copied from.
+        0 => keys: Vec<PackKey>,
+        /// The frames, in the order in which they stand.
+        2 => frames: Vec<FrameInfo>,
+        /// Chunk ids, 32 bytes each, in the order of frames and offsets.
+        4 => ids: Bytes,
+        /// Chunk lengths in the same order.
+        6 => lengths: Vec<u32>,
+        /// Who wrote it.
+        8 => writer: WriterId,
+        /// The run that wrote it: the snapshot id chosen at its start.
+        10 => session: SnapshotId,
+        /// Deduplication domain; 0 is the whole repository.
+        12 ? domain: u64,
+        /// Room for the writer's signature.
+        14 ? signature: Bytes,
+    }
+}
+
+/// Where a frame stands and what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrameSpan {
+    /// Offset in the pack.
+    pub offset: u64,
+    /// Number of its first chunk in the pack.
+    pub first_chunk: u32,
+    /// Its row in the footer.
+    pub info: FrameInfo,
+}
+
+/// Where a chunk stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkSpan {
+    /// Its frame.
+    pub frame: u32,
+    /// Offset in the frame's plaintext.
+    pub offset: u32,
+    /// Length.
+    pub bytes: u32,
+}
+
+/// A footer whose tables were checked against each other and against the size of the pack.
+#[derive(Clone, Debug)]
+pub struct PackTable {
+    /// The footer as it stands in the pack.
+    pub footer: Footer,
+    /// The frames with their offsets.
+    pub frames: Vec<FrameSpan>,
+    /// The chunks with their places.
+    pub chunks: Vec<ChunkSpan>,
+}
+
+impl PackTable {
+    /// Checks a footer of a pack of `pack_bytes` whose footer is `footer_bytes` long.
+    pub fn new(name: &ObjectName, footer: Footer, pack_bytes: u64, footer_bytes: u64) -> Result<Self> {
+        let bad = |field| Error::damaged(name, Damage::Malformed(field));
+        let count = footer.lengths.len();
+        if footer.ids.0.len() != count * ChunkId::BYTES || count > PACK_CHUNKS_MAX {
+            return Err(bad("ids"));
+        }
+        if footer.frames.len() > PACK_FRAMES_MAX {
+            return Err(bad("frames"));
+        }
+        if footer.keys.len() > PACK_KEYS_MAX || footer.keys.iter().any(|k| k.wrapped.0.len() != WRAPPED_BYTES) {
+            return Err(bad("keys"));
+        }
+        let mut frames = Vec::with_capacity(footer.frames.len());
+        let mut chunks = Vec::with_capacity(count);
+        let mut offset = PACK_HEADER_BYTES as u64;
+        for (number, info) in footer.frames.iter().enumerate() {
+            if info.key as usize >= footer.keys.len() {
+                return Err(bad("key"));
+            }
+            if info.plain as usize > FRAME_BYTES_MAX || info.stored as usize > FRAME_STORED_BYTES_MAX || (info.stored as usize) < TAG_BYTES {
+                return Err(bad("frames"));
+            }
+            frames.push(FrameSpan { offset, first_chunk: chunks.len() as u32, info: info.clone() });
+            offset += u64::from(info.stored);
+            let mut at = 0u32;
+            let lengths = footer.lengths.get(chunks.len()..chunks.len() + info.chunks as usize).ok_or(bad("chunks"))?;
+            for bytes in lengths {
+                chunks.push(ChunkSpan { frame: number as u32, offset: at, bytes: *bytes });
+                at = at.checked_add(*bytes).ok_or(bad("lengths"))?;
+            }
+            if at != info.plain {
+                return Err(bad("lengths"));
+            }
+        }
+        if chunks.len() != count || offset + footer_bytes + TRAILER_BYTES as u64 > pack_bytes {
+            return Err(bad("frames"));
+        }
+        Ok(Self { footer, frames, chunks })
+    }
+
+    /// The id of chunk `number`.
+    pub fn id(&self, number: usize) -> Option<ChunkId> {
+        self.footer.ids.0.chunks_exact(ChunkId::BYTES).nth(number)?.try_into().ok().map(ChunkId::new)
+    }
+
+    /// All ids, in order.
+    pub fn ids(&self) -> impl Iterator<Item = ChunkId> + '_ {
+        self.footer.ids.0.as_chunks::<{ ChunkId::BYTES }>().0.iter().map(|id| ChunkId::new(*id))
+    }
+}
+
+/// The bytes with which a pack begins.
+pub fn header(class: Class, birth: &Birth) -> [u8; PACK_HEADER_BYTES] {
+    let mut out = [0; PACK_HEADER_BYTES];
+    out[..HEADER_BYTES].copy_from_slice(&ObjectType::pack(class).header());
+    out[HEADER_BYTES..].copy_from_slice(birth.as_bytes());
+    out
+}
+
+/// The bytes with which a pack ends.
+pub fn trailer(class: Class, birth: &Birth, footer_bytes: u32) -> [u8; TRAILER_BYTES] {
+    let mut out = [0; TRAILER_BYTES];
+    out[..4].copy_from_slice(&footer_bytes.to_le_bytes());
+    out[8..24].copy_from_slice(birth.as_bytes());
+    out[24..].copy_from_slice(&ObjectType::pack(class).header());
+    out
+}
+
+/// Reads the trailer from the end of a pack: its birth and the length of its footer.
+pub fn open_trailer(name: &ObjectName, class: Class, suffix: &[u8], pack_bytes: u64) -> Result<(Birth, usize)> {
+    if pack_bytes > PACK_BYTES_MAX {
+        return Err(Error::damaged(name, Damage::TooLarge { have: pack_bytes, max: PACK_BYTES_MAX }));
+    }
+    let least = (PACK_HEADER_BYTES + PART_OVERHEAD_BYTES + TRAILER_BYTES) as u64;
+    let trailer: &[u8; TRAILER_BYTES] =
+        suffix.last_chunk().filter(|_| pack_bytes >= least).ok_or(Error::damaged(name, Damage::Short { have: pack_bytes, want: least }))?;
+    open_header(name, ObjectType::pack(class), &trailer[24..])?;
+    let (Some(bytes), Some(zero), Some(birth)) = (trailer.first_chunk::<4>(), trailer.get(4..8), trailer[8..].first_chunk::<16>()) else {
+        return Err(Error::damaged(name, Damage::Trailer));
+    };
+    let footer_bytes = u32::from_le_bytes(*bytes) as usize;
+    let fits = footer_bytes >= PART_OVERHEAD_BYTES
+        && footer_bytes <= FOOTER_BYTES_MAX
+        && (PACK_HEADER_BYTES + footer_bytes + TRAILER_BYTES) as u64 <= pack_bytes;
+    if zero != [0; 4] || !fits {
+        return Err(Error::damaged(name, Damage::Trailer));
+    }
+    Ok((Birth::new(*birth), footer_bytes))
+}

@@ -1,0 +1,85 @@
+//! Index segments: which chunk is in which pack (spec chapter 5). They only repeat what footers say.
+//! An entry is 16 bytes of the chunk id and a packed position of 5 bytes; every byte here is paid once per chunk ever stored.
+
+use crate::format::wire::{Bytes, map_struct};
+use crate::id::{ChunkId, Class, PackId};
+use crate::limits::{SEGMENT_CHUNKS_MAX, SEGMENT_PACKS_MAX};
+
+/// Length of the part of a chunk id that an entry holds.
+pub const PREFIX_BYTES: usize = 16;
+/// Length of one entry.
+pub const ENTRY_BYTES: usize = PREFIX_BYTES + 5;
+/// Bits of a position that number the chunk in its pack; the rest number the pack in its segment.
+pub const CHUNK_BITS: u32 = 20;
+
+map_struct! {
+    /// A pack that a segment speaks of.
+    pub struct SegmentPack {
+        /// Its class.
+        0 => class: Class,
+        /// Its id.
+        2 => id: PackId,
+        /// Its length, compared with what the store lists.
+        4 => bytes: u64,
+    }
+}
+
+map_struct! {
+    /// The body of an index segment.
+    pub struct Segment {
+        /// The packs, numbered from 0.
+        0 => packs: Vec<SegmentPack>,
+        /// The entries, [`ENTRY_BYTES`] each, ascending by prefix.
+        2 => entries: Bytes,
+    }
+}
+
+/// The first bytes of a chunk id, by which the index finds it.
+pub type Prefix = [u8; PREFIX_BYTES];
+
+/// The prefix of an id.
+pub fn prefix(id: &ChunkId) -> Prefix {
+    let mut out = [0; PREFIX_BYTES];
+    out.copy_from_slice(&id.as_bytes()[..PREFIX_BYTES]);
+    out
+}
+
+/// Builds one entry. `pack` and `chunk` are below their limits, which writers keep.
+pub fn entry(prefix: &Prefix, pack: u32, chunk: u32) -> [u8; ENTRY_BYTES] {
+    debug_assert!((pack as usize) < SEGMENT_PACKS_MAX && chunk < 1 << CHUNK_BITS);
+    let mut out = [0; ENTRY_BYTES];
+    out[..PREFIX_BYTES].copy_from_slice(prefix);
+    let position = u64::from(pack) << CHUNK_BITS | u64::from(chunk);
+    out[PREFIX_BYTES..].copy_from_slice(&position.to_le_bytes()[..5]);
+    out
+}
+
+/// Pack and chunk number of one entry.
+pub fn position(entry: &[u8; ENTRY_BYTES]) -> (u32, u32) {
+    let mut wide = [0; 8];
+    wide[..5].copy_from_slice(&entry[PREFIX_BYTES..]);
+    let position = u64::from_le_bytes(wide);
+    ((position >> CHUNK_BITS) as u32, (position & ((1 << CHUNK_BITS) - 1)) as u32)
+}
+
+impl Segment {
+    /// The entries, or `None` where their bytes do not divide, are out of order, or name a pack that is not there.
+    pub fn checked(&self) -> Option<&[[u8; ENTRY_BYTES]]> {
+        let (entries, []) = self.entries.0.as_chunks::<ENTRY_BYTES>() else { return None };
+        let ordered = entries.windows(2).all(|w| w[0][..PREFIX_BYTES] <= w[1][..PREFIX_BYTES]);
+        let known = entries.iter().all(|e| (position(e).0 as usize) < self.packs.len());
+        (ordered && known && entries.len() <= SEGMENT_CHUNKS_MAX && self.packs.len() <= SEGMENT_PACKS_MAX).then_some(entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_use_all_forty_bits() {
+        for (pack, chunk) in [(0, 0), (1, 2), ((1 << 20) - 1, (1 << 20) - 1)] {
+            assert_eq!(position(&entry(&[7; 16], pack, chunk)), (pack, chunk));
+        }
+    }
+}
