@@ -133,7 +133,8 @@ impl PackTable {
             if info.key as usize >= footer.keys.len() {
                 return Err(bad("key"));
             }
-            if info.plain as usize > FRAME_BYTES_MAX || info.stored as usize > FRAME_STORED_BYTES_MAX || (info.stored as usize) < TAG_BYTES {
+            if info.plain as usize > FRAME_BYTES_MAX || info.stored as usize > FRAME_STORED_BYTES_MAX || (info.stored as usize) < TAG_BYTES
+            {
                 return Err(bad("frames"));
             }
             frames.push(FrameSpan { offset, first_chunk: chunks.len() as u32, info: info.clone() });

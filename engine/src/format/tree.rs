@@ -389,7 +389,14 @@ mod tests {
             b.names()
         };
         assert!(get_names_leaf(&leaf(b"a", &[b"x", b"y"])).is_ok());
-        for (dir, names) in [(&b"../a"[..], &[&b"x"[..]][..]), (b"/a", &[b"x"]), (b"a", &[b".."]), (b"a", &[b"x/y"]), (b"a", &[b"x", b"x"]), (b"a", &[b"y", b"x"])] {
+        for (dir, names) in [
+            (&b"../a"[..], &[&b"x"[..]][..]),
+            (b"/a", &[b"x"]),
+            (b"a", &[b".."]),
+            (b"a", &[b"x/y"]),
+            (b"a", &[b"x", b"x"]),
+            (b"a", &[b"y", b"x"]),
+        ] {
             assert!(get_names_leaf(&leaf(dir, names)).is_err());
         }
     }

@@ -1,0 +1,296 @@
+//! Secrets, slots, keyrings and the sub-keys that a run holds (spec chapter 3).
+//! Knows how keys come from each other; where slots and keyrings are stored is `repository.rs`'s business.
+
+use crate::error::{Damage, Error, Result};
+use crate::format::object::{HEADER_BYTES, ObjectType, Purpose, malformed, open_header};
+use crate::format::repo::{Kdf, KeySet, Keyring, Recipient, SLOT_KEY_FILE, SLOT_PASSPHRASE, Slot, SlotSecret, SubKey};
+use crate::format::wire::{Bytes, Time, from_bytes, to_bytes};
+use crate::id::{Class, FamilyId, ObjectId, ObjectName, RepositoryId};
+use crate::limits::{KDF_LANES_MAX, KDF_MEMORY_KIB_MAX, KDF_PASSES_MAX, SLOTS_MAX};
+use crate::seal::{Key, random, unwrap, wrap};
+use argon2::{Algorithm, Argon2, Params, Version};
+use std::collections::BTreeMap;
+use subtle::ConstantTimeEq;
+use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
+
+/// Argon2id cost for new slots: RFC 9106's second recommended choice, 64 MiB, 3 passes, 4 lanes.
+pub const KDF_DEFAULT: (u32, u32, u32) = (64 << 10, 3, 4);
+
+/// What the user holds.
+#[derive(Clone)]
+pub enum Secret {
+    /// A passphrase, as typed, without a line end.
+    Passphrase(Zeroizing<Vec<u8>>),
+    /// The 256 random bits of a key file.
+    KeyFile(Key),
+}
+
+impl Secret {
+    fn slot_kind(&self) -> u8 {
+        match self {
+            Secret::Passphrase(_) => SLOT_PASSPHRASE,
+            Secret::KeyFile(_) => SLOT_KEY_FILE,
+        }
+    }
+
+    /// The key-encryption key of a slot. Costs are checked before any memory is taken: a hostile slot must not exhaust the host.
+    fn derive(&self, name: &ObjectName, kdf: Option<&Kdf>, salt: &[u8; 32]) -> Result<Key> {
+        match self {
+            Secret::KeyFile(key) => {
+                let mut input = Zeroizing::new([0; 64]);
+                input[..32].copy_from_slice(key.as_bytes());
+                input[32..].copy_from_slice(salt);
+                Ok(Key::new(blake3::derive_key("seabed v1 key file", &input[..])))
+            }
+            Secret::Passphrase(text) => {
+                let bad = || Error::damaged(name, Damage::Malformed("kdf"));
+                let kdf = kdf.ok_or_else(bad)?;
+                let fair = kdf.memory_kib <= KDF_MEMORY_KIB_MAX && kdf.passes <= KDF_PASSES_MAX && kdf.lanes <= KDF_LANES_MAX;
+                let params = Params::new(kdf.memory_kib, kdf.passes, kdf.lanes, Some(32)).ok().filter(|_| fair).ok_or_else(bad)?;
+                let mut out = Zeroizing::new([0; 32]);
+                let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+                argon.hash_password_into(text, salt, &mut out[..]).map_err(|_| bad())?;
+                Ok(Key::new(*out))
+            }
+        }
+    }
+}
+
+fn commitment(kek: &Key, repository: &RepositoryId) -> [u8; 32] {
+    let key = kek.derive("seabed v1 slot commitment");
+    *blake3::keyed_hash(key.as_bytes(), repository.as_bytes()).as_bytes()
+}
+
+fn slot_aad(repository: &RepositoryId, name: &ObjectName) -> Vec<u8> {
+    [&ObjectType::Slot.header()[..], repository.as_bytes(), name.as_str().as_bytes()].concat()
+}
+
+/// An opened slot: the X25519 secret that opens keyrings.
+pub struct OpenSlot {
+    /// Which slot.
+    pub id: ObjectId,
+    secret: StaticSecret,
+}
+
+/// Makes a slot for `secret`; returns the object and the opened slot.
+pub fn new_slot(
+    repository: &RepositoryId,
+    secret: &Secret,
+    kdf: (u32, u32, u32),
+    label: &str,
+    now: Time,
+) -> Result<(ObjectName, Vec<u8>, OpenSlot)> {
+    let id = ObjectId::new(random()?);
+    let name = ObjectName::slot(&id);
+    let salt = random()?;
+    let kdf = matches!(secret, Secret::Passphrase(_)).then_some(Kdf { memory_kib: kdf.0, passes: kdf.1, lanes: kdf.2, extra: Vec::new() });
+    let kek = secret.derive(&name, kdf.as_ref(), &salt)?;
+    let private = StaticSecret::from(random::<32>()?);
+    let body = SlotSecret { secret: private.to_bytes(), label: label.to_owned(), created: now, extra: Vec::new() };
+    let sealed = wrap(&kek.derive("seabed v1 slot wrap"), &slot_aad(repository, &name), &Zeroizing::new(to_bytes(&body)))?;
+    let slot = Slot {
+        kind: secret.slot_kind(),
+        kdf,
+        salt,
+        commitment: commitment(&kek, repository),
+        public: PublicKey::from(&private).to_bytes(),
+        sealed: Bytes(sealed),
+        extra: Vec::new(),
+    };
+    let mut object = ObjectType::Slot.header().to_vec();
+    object.extend_from_slice(&to_bytes(&slot));
+    Ok((name, object, OpenSlot { id, secret: private }))
+}
+
+/// Reads a slot object.
+pub fn decode_slot(name: &ObjectName, bytes: &[u8]) -> Result<Slot> {
+    from_bytes(open_header(name, ObjectType::Slot, bytes)?, "slot").map_err(|m| malformed(name, m))
+}
+
+/// Tries a secret on a slot. `Ok(None)`: it is not this slot's secret. An error: it is, but the slot is damaged.
+pub fn open_slot(repository: &RepositoryId, name: &ObjectName, slot: &Slot, secret: &Secret) -> Result<Option<OpenSlot>> {
+    if slot.kind != secret.slot_kind() {
+        return Ok(None);
+    }
+    let id = name.as_str().strip_prefix("slots/").and_then(ObjectId::from_hex).ok_or(Error::damaged(name, Damage::Name))?;
+    let kek = secret.derive(name, slot.kdf.as_ref(), &slot.salt)?;
+    if !bool::from(commitment(&kek, repository).ct_eq(&slot.commitment)) {
+        return Ok(None);
+    }
+    let damaged = |damage| Error::damaged(name, damage);
+    let plain = unwrap(&kek.derive("seabed v1 slot wrap"), &slot_aad(repository, name), &slot.sealed.0).ok_or(damaged(Damage::Seal))?;
+    let body: SlotSecret = from_bytes(&Zeroizing::new(plain), "slot secret").map_err(|m| malformed(name, m))?;
+    let private = StaticSecret::from(body.secret);
+    // The public key in the plaintext is what others seal to: one that was swapped must not go unseen.
+    if PublicKey::from(&private).to_bytes() != slot.public {
+        return Err(damaged(Damage::Malformed("public")));
+    }
+    Ok(Some(OpenSlot { id, secret: private }))
+}
+
+/// The sub-keys that a run holds.
+#[derive(Clone)]
+pub struct Keys {
+    /// The family they are for.
+    pub family: FamilyId,
+    keys: BTreeMap<(Purpose, u32), Key>,
+    /// The newest epoch: what is written from now on is under its keys.
+    pub epoch: u32,
+}
+
+impl Keys {
+    /// Keys of a new family, epoch 1. Each comes from fresh secrets that are dropped again: holders of some learn nothing of others.
+    pub fn generate() -> Result<Self> {
+        let family = FamilyId::new(random()?);
+        let (root, epoch_root) = (Key::random()?, Key::random()?);
+        let derive = |p: Purpose| if p.rotates() { ((p, 1), epoch_root.derive(p.context())) } else { ((p, 0), root.derive(p.context())) };
+        Ok(Keys { family, keys: Purpose::ALL.into_iter().map(derive).collect(), epoch: 1 })
+    }
+
+    /// From what a keyring holds.
+    pub fn from_set(name: &ObjectName, set: &KeySet, epoch: u32) -> Result<Self> {
+        let mut keys = BTreeMap::new();
+        for sub in &set.keys {
+            // A purpose of a later version is somebody else's key: not ours to use, no reason to refuse.
+            if let Some(purpose) = Purpose::from_code(sub.purpose) {
+                keys.insert((purpose, sub.epoch), Key::new(sub.key));
+            }
+        }
+        let keys = Keys { family: set.family, keys, epoch };
+        if keys.get(Purpose::Gear, 0).is_none() {
+            return Err(Error::damaged(name, Damage::Malformed("keys")));
+        }
+        Ok(keys)
+    }
+
+    /// As a keyring holds them.
+    pub fn to_set(&self) -> KeySet {
+        let row = |((purpose, epoch), key): (&(Purpose, u32), &Key)| SubKey {
+            purpose: *purpose as u8,
+            epoch: *epoch,
+            key: *key.as_bytes(),
+            extra: Vec::new(),
+        };
+        KeySet { family: self.family, keys: self.keys.iter().map(row).collect(), extra: Vec::new() }
+    }
+
+    /// The key of a purpose in an epoch; the epoch of keys that never rotate is 0.
+    pub fn get(&self, purpose: Purpose, epoch: u32) -> Option<&Key> {
+        self.keys.get(&(purpose, if purpose.rotates() { epoch } else { 0 }))
+    }
+
+    /// The key of a purpose, or an error that says which object asked for one that this keyring lacks.
+    pub fn require(&self, object: &ObjectName, purpose: Purpose, epoch: u32) -> Result<&Key> {
+        self.get(purpose, epoch)
+            .ok_or_else(|| Error::UnknownFeature { object: object.clone(), feature: format!("key {purpose:?} of epoch {epoch}") })
+    }
+
+    /// The keys of chunk ids, in the order of [`Class::ALL`].
+    pub fn chunk_ids(&self) -> Option<crate::chunk::ChunkIds> {
+        let key = |class| self.get(Purpose::ids(class), 0).map(|k| *k.as_bytes());
+        Some(crate::chunk::ChunkIds::new([key(Class::Data)?, key(Class::Names)?, key(Class::Lists)?]))
+    }
+}
+
+fn recipient_key(shared: &[u8; 32], ephemeral: &[u8; 32], public: &[u8; 32]) -> Key {
+    let mut input = Zeroizing::new([0; 96]);
+    input[..32].copy_from_slice(shared);
+    input[32..64].copy_from_slice(ephemeral);
+    input[64..].copy_from_slice(public);
+    Key::new(blake3::derive_key("seabed v1 keyring recipient", &input[..]))
+}
+
+fn keyring_aad(repository: &RepositoryId, name: &ObjectName, slot: &ObjectId) -> Vec<u8> {
+    [&ObjectType::Keyring.header()[..], repository.as_bytes(), slot.as_bytes(), name.as_str().as_bytes()].concat()
+}
+
+/// Makes a keyring with one copy of `keys` per slot.
+pub fn new_keyring(repository: &RepositoryId, keys: &Keys, slots: &[(ObjectId, [u8; 32])]) -> Result<(ObjectName, Vec<u8>)> {
+    let name = ObjectName::keyring(keys.epoch, &ObjectId::new(random()?));
+    let mut recipients = Vec::new();
+    for (slot, public) in slots {
+        let ephemeral = StaticSecret::from(random::<32>()?);
+        let ephemeral_public = PublicKey::from(&ephemeral).to_bytes();
+        let shared = ephemeral.diffie_hellman(&PublicKey::from(*public));
+        let key = recipient_key(shared.as_bytes(), &ephemeral_public, public);
+        let sealed = wrap(&key, &keyring_aad(repository, &name, slot), &Zeroizing::new(to_bytes(&keys.to_set())))?;
+        recipients.push(Recipient { slot: *slot, ephemeral: ephemeral_public, sealed: Bytes(sealed), extra: Vec::new() });
+    }
+    let mut object = ObjectType::Keyring.header().to_vec();
+    object.extend_from_slice(&to_bytes(&Keyring { epoch: keys.epoch, recipients, extra: Vec::new() }));
+    Ok((name, object))
+}
+
+/// Reads a keyring object; its epoch must be the one in its name.
+pub fn decode_keyring(name: &ObjectName, bytes: &[u8]) -> Result<Keyring> {
+    let keyring: Keyring = from_bytes(open_header(name, ObjectType::Keyring, bytes)?, "keyring").map_err(|m| malformed(name, m))?;
+    if name.as_keyring() != Some(keyring.epoch) || keyring.recipients.len() > SLOTS_MAX {
+        return Err(Error::damaged(name, Damage::Malformed("keyring")));
+    }
+    Ok(keyring)
+}
+
+/// Opens the copy for `slot`; `Ok(None)` where the keyring holds none.
+pub fn open_keyring(repository: &RepositoryId, name: &ObjectName, keyring: &Keyring, slot: &OpenSlot) -> Result<Option<Keys>> {
+    let Some(copy) = keyring.recipients.iter().find(|r| r.slot == slot.id) else { return Ok(None) };
+    let shared = slot.secret.diffie_hellman(&PublicKey::from(copy.ephemeral));
+    let public = PublicKey::from(&slot.secret).to_bytes();
+    let key = recipient_key(shared.as_bytes(), &copy.ephemeral, &public);
+    let plain = unwrap(&key, &keyring_aad(repository, name, &slot.id), &copy.sealed.0).ok_or(Error::damaged(name, Damage::Seal))?;
+    let set: KeySet = from_bytes(&Zeroizing::new(plain), "key set").map_err(|m| malformed(name, m))?;
+    Keys::from_set(name, &set, keyring.epoch).map(Some)
+}
+
+const _: () = assert!(HEADER_BYTES == 8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHEAP: (u32, u32, u32) = (64, 1, 1);
+
+    fn pass(text: &str) -> Secret {
+        Secret::Passphrase(Zeroizing::new(text.as_bytes().to_vec()))
+    }
+
+    #[test]
+    fn a_slot_opens_with_its_secret_alone_and_in_its_repository_alone() {
+        let repo = RepositoryId::new([1; 16]);
+        for (secret, other) in [(pass("a"), pass("b")), (Secret::KeyFile(Key::new([1; 32])), Secret::KeyFile(Key::new([2; 32])))] {
+            let (name, object, open) = new_slot(&repo, &secret, CHEAP, "laptop", Time::default()).unwrap();
+            let slot = decode_slot(&name, &object).unwrap();
+            let again = open_slot(&repo, &name, &slot, &secret).unwrap().unwrap();
+            assert_eq!(again.secret.to_bytes(), open.secret.to_bytes());
+            assert!(open_slot(&repo, &name, &slot, &other).unwrap().is_none());
+            assert!(open_slot(&RepositoryId::new([2; 16]), &name, &slot, &secret).unwrap().is_none());
+            let renamed = ObjectName::slot(&ObjectId::new([9; 16]));
+            assert!(open_slot(&repo, &renamed, &slot, &secret).is_err(), "a slot is bound to its name");
+        }
+    }
+
+    #[test]
+    fn a_hostile_slot_cannot_ask_for_all_memory() {
+        let repo = RepositoryId::new([1; 16]);
+        let (name, object, _) = new_slot(&repo, &pass("a"), CHEAP, "", Time::default()).unwrap();
+        let mut slot = decode_slot(&name, &object).unwrap();
+        slot.kdf = Some(Kdf { memory_kib: u32::MAX, passes: 1, lanes: 1, extra: vec![] });
+        assert!(open_slot(&repo, &name, &slot, &pass("a")).is_err());
+    }
+
+    #[test]
+    fn a_keyring_opens_for_its_slots_only() {
+        let repo = RepositoryId::new([1; 16]);
+        let keys = Keys::generate().unwrap();
+        let slot = |s| new_slot(&repo, &pass(s), CHEAP, "", Time::default()).unwrap();
+        let ((an, ao, a), (_, _, b)) = (slot("a"), slot("b"));
+        let public = decode_slot(&an, &ao).unwrap().public;
+        let (name, object) = new_keyring(&repo, &keys, &[(a.id, public)]).unwrap();
+        let keyring = decode_keyring(&name, &object).unwrap();
+        let opened = open_keyring(&repo, &name, &keyring, &a).unwrap().unwrap();
+        assert_eq!(opened.to_set(), keys.to_set());
+        assert!(open_keyring(&repo, &name, &keyring, &b).unwrap().is_none());
+        let pretender = OpenSlot { id: a.id, secret: b.secret };
+        assert!(open_keyring(&repo, &name, &keyring, &pretender).is_err());
+    }
+}

@@ -1,0 +1,256 @@
+//! Sealing and opening: parts of objects, frames, pack keys, MACs (spec chapter 3).
+//! The only file that calls a cipher. What each seal is bound to is decided here, so that nothing can be moved or renamed unseen.
+
+pub mod key;
+
+use crate::error::{Damage, Error, Result};
+use crate::format::object::{HEADER_BYTES, PART_HEAD_BYTES, PART_OVERHEAD_BYTES, PartHead};
+use crate::format::pack::{CODEC_RAW, PackKey, WRAPPED_BYTES};
+use crate::id::{Birth, Class, FamilyId, ObjectName, RepositoryId};
+use crate::limits::{TAG_BYTES, XNONCE_BYTES};
+use chacha20poly1305::aead::inout::InOutBuf;
+use chacha20poly1305::aead::{AeadInOut, KeyInit};
+use chacha20poly1305::{ChaCha20Poly1305, XChaCha20Poly1305};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// A symmetric key; wiped when dropped, never printed.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Key([u8; 32]);
+
+impl Key {
+    /// From raw bytes.
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Key(bytes)
+    }
+
+    /// Fresh randomness.
+    pub fn random() -> Result<Self> {
+        random().map(Key)
+    }
+
+    /// The raw bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// A key for another purpose, from which this one cannot be found.
+    pub fn derive(&self, context: &str) -> Key {
+        Key(blake3::derive_key(context, &self.0))
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+/// `N` bytes from the system's generator.
+pub fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut out = [0; N];
+    getrandom::fill(&mut out)?;
+    Ok(out)
+}
+
+/// What a sealed part is bound to besides its own head.
+pub struct Binding<'a> {
+    /// Repository id (objects) or family id (footers, which travel between siblings).
+    pub scope: &'a [u8; 16],
+    /// First eight bytes of the object.
+    pub header: [u8; HEADER_BYTES],
+    /// Which part of the object, from 0.
+    pub part: u8,
+    /// Name of the object, or the birth of a pack (whose name is the hash of what is sealed here).
+    pub name: &'a [u8],
+}
+
+impl Binding<'_> {
+    fn aad(&self, head: &[u8; PART_HEAD_BYTES]) -> Vec<u8> {
+        let mut aad = Vec::with_capacity(33 + self.name.len());
+        aad.extend_from_slice(self.scope);
+        aad.extend_from_slice(&self.header);
+        aad.push(self.part);
+        aad.extend_from_slice(head);
+        aad.extend_from_slice(self.name);
+        aad
+    }
+}
+
+/// Seals `plain` under `key` with a fresh nonce: head, nonce, ciphertext, tag.
+pub fn seal_part(key: &Key, head: PartHead, binding: &Binding<'_>, plain: &[u8]) -> Result<Vec<u8>> {
+    let head = head.encode();
+    let nonce: [u8; XNONCE_BYTES] = random()?;
+    let mut out = Vec::with_capacity(plain.len() + PART_OVERHEAD_BYTES);
+    out.extend_from_slice(&head);
+    out.extend_from_slice(&nonce);
+    let start = out.len();
+    out.extend_from_slice(plain);
+    let tag = xcipher(key).encrypt_inout_detached(&nonce.into(), &binding.aad(&head), InOutBuf::from(&mut out[start..]));
+    let tag = tag.map_err(|_| Error::SelfCheck { what: "a sealed part" })?;
+    out.extend_from_slice(&tag);
+    Ok(out)
+}
+
+/// Opens what [`seal_part`] made. The caller has read the head to find the key.
+pub fn open_part(name: &ObjectName, key: &Key, binding: &Binding<'_>, part: &[u8]) -> Result<Vec<u8>> {
+    let short = || Error::damaged(name, Damage::Short { have: part.len() as u64, want: PART_OVERHEAD_BYTES as u64 });
+    let (head, rest) = part.split_first_chunk::<PART_HEAD_BYTES>().ok_or_else(short)?;
+    let (nonce, rest) = rest.split_first_chunk::<XNONCE_BYTES>().ok_or_else(short)?;
+    let (sealed, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or_else(short)?;
+    let mut plain = sealed.to_vec();
+    xcipher(key)
+        .decrypt_inout_detached(nonce.into(), &binding.aad(head), InOutBuf::from(&mut plain[..]), tag.into())
+        .map_err(|_| Error::damaged(name, Damage::Seal))?;
+    Ok(plain)
+}
+
+fn xcipher(key: &Key) -> XChaCha20Poly1305 {
+    XChaCha20Poly1305::new(key.as_bytes().into())
+}
+
+/// Seals a short secret for a slot, a keyring copy or a footer: nonce, ciphertext, tag.
+pub fn wrap(key: &Key, aad: &[u8], plain: &[u8]) -> Result<Vec<u8>> {
+    let nonce: [u8; XNONCE_BYTES] = random()?;
+    let mut out = nonce.to_vec();
+    out.extend_from_slice(plain);
+    let tag = xcipher(key).encrypt_inout_detached(&nonce.into(), aad, InOutBuf::from(&mut out[XNONCE_BYTES..]));
+    out.extend_from_slice(&tag.map_err(|_| Error::SelfCheck { what: "a wrapped key" })?);
+    Ok(out)
+}
+
+/// Opens what [`wrap`] made; `None` where it does not authenticate.
+pub fn unwrap(key: &Key, aad: &[u8], wrapped: &[u8]) -> Option<Vec<u8>> {
+    let (nonce, rest) = wrapped.split_first_chunk::<XNONCE_BYTES>()?;
+    let (sealed, tag) = rest.split_last_chunk::<TAG_BYTES>()?;
+    let mut plain = sealed.to_vec();
+    xcipher(key).decrypt_inout_detached(nonce.into(), aad, InOutBuf::from(&mut plain[..]), tag.into()).ok()?;
+    Some(plain)
+}
+
+fn pack_key_aad(family: &FamilyId, class: Class, birth: &Birth) -> Vec<u8> {
+    [&b"seabed v1 pack key"[..], family.as_bytes(), &[class.code()], birth.as_bytes()].concat()
+}
+
+/// Wraps the key of a new pack for its footer.
+pub fn wrap_pack_key(wrapping: &Key, epoch: u32, family: &FamilyId, class: Class, birth: &Birth, key: &Key) -> Result<PackKey> {
+    let wrapped = wrap(wrapping, &pack_key_aad(family, class, birth), key.as_bytes())?;
+    debug_assert_eq!(wrapped.len(), WRAPPED_BYTES);
+    let suite = crate::format::object::SUITE_SYMMETRIC;
+    Ok(PackKey { epoch, suite, birth: *birth, wrapped: crate::format::wire::Bytes(wrapped), extra: Vec::new() })
+}
+
+/// Opens a pack key from a footer; `None` where it does not authenticate.
+pub fn unwrap_pack_key(wrapping: &Key, family: &FamilyId, class: Class, key: &PackKey) -> Option<Key> {
+    let plain = unwrap(wrapping, &pack_key_aad(family, class, &key.birth), &key.wrapped.0)?;
+    plain.try_into().ok().map(Key)
+}
+
+/// Seals and opens the frames of one pack key.
+pub struct FrameCipher {
+    cipher: ChaCha20Poly1305,
+    aad: [u8; 33],
+}
+
+impl FrameCipher {
+    /// For frames that were born in pack `birth`, whose key is `key`.
+    pub fn new(family: &FamilyId, class: Class, birth: &Birth, key: &Key) -> Self {
+        let mut aad = [0; 33];
+        aad[..16].copy_from_slice(family.as_bytes());
+        aad[16] = class.code();
+        aad[17..].copy_from_slice(birth.as_bytes());
+        FrameCipher { cipher: ChaCha20Poly1305::new(key.as_bytes().into()), aad }
+    }
+
+    /// The ordinal is the nonce: a pack key is fresh and an ordinal is used once. The codec is bound too, so that a frame
+    /// cannot be passed off as stored in another way.
+    fn parameters(&self, ordinal: u32, codec: u8) -> ([u8; 12], [u8; 38]) {
+        let mut nonce = [0; 12];
+        nonce[..4].copy_from_slice(&ordinal.to_le_bytes());
+        let mut aad = [0; 38];
+        aad[..33].copy_from_slice(&self.aad);
+        aad[33..37].copy_from_slice(&ordinal.to_le_bytes());
+        aad[37] = codec;
+        (nonce, aad)
+    }
+
+    /// Seals a frame in place and appends its tag.
+    pub fn seal(&self, ordinal: u32, codec: u8, frame: &mut Vec<u8>) -> Result<()> {
+        let (nonce, aad) = self.parameters(ordinal, codec);
+        let tag = self.cipher.encrypt_inout_detached(&nonce.into(), &aad, InOutBuf::from(&mut frame[..]));
+        frame.extend_from_slice(&tag.map_err(|_| Error::SelfCheck { what: "a sealed frame" })?);
+        Ok(())
+    }
+
+    /// Opens a frame in place and removes its tag; `false` where it does not authenticate.
+    pub fn open(&self, ordinal: u32, codec: u8, frame: &mut Vec<u8>) -> bool {
+        let (nonce, aad) = self.parameters(ordinal, codec);
+        let Some((sealed, tag)) = frame.split_last_chunk_mut::<TAG_BYTES>() else { return false };
+        let opened = self.cipher.decrypt_inout_detached(&nonce.into(), &aad, InOutBuf::from(sealed), (&*tag).into()).is_ok();
+        if opened {
+            frame.truncate(frame.len() - TAG_BYTES);
+        }
+        opened
+    }
+}
+
+/// MAC of a plaintext object (descriptor). The key is derived from the gear key, which every role holds.
+pub fn object_mac(gear: &Key, bytes: &[u8]) -> [u8; 32] {
+    *blake3::keyed_hash(gear.derive("seabed v1 descriptor mac").as_bytes(), bytes).as_bytes()
+}
+
+/// Scope of a repository in [`Binding`].
+pub fn scope(repository: &RepositoryId) -> &[u8; 16] {
+    repository.as_bytes()
+}
+
+const _: () = assert!(CODEC_RAW == 0 && PART_HEAD_BYTES == HEADER_BYTES);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::object::{ObjectType, Purpose, SUITE_SYMMETRIC};
+
+    fn head() -> PartHead {
+        PartHead { suite: SUITE_SYMMETRIC, purpose: Purpose::Admin, epoch: 3 }
+    }
+
+    #[test]
+    fn a_part_opens_only_where_it_was_sealed() {
+        let key = Key::new([7; 32]);
+        let name = ObjectName::parse("notes/1").unwrap();
+        let binding = |scope, kind: ObjectType, part, name| Binding { scope, header: kind.header(), part, name };
+        let good = binding(&[1; 16], ObjectType::Note, 0, b"notes/1");
+        let sealed = seal_part(&key, head(), &good, b"hello").unwrap();
+        assert_eq!(open_part(&name, &key, &good, &sealed).unwrap(), b"hello");
+        for other in [
+            binding(&[2; 16], ObjectType::Note, 0, b"notes/1"),
+            binding(&[1; 16], ObjectType::Hold, 0, b"notes/1"),
+            binding(&[1; 16], ObjectType::Note, 1, b"notes/1"),
+            binding(&[1; 16], ObjectType::Note, 0, b"notes/2"),
+        ] {
+            assert!(open_part(&name, &key, &other, &sealed).is_err());
+        }
+        assert!(open_part(&name, &Key::new([8; 32]), &good, &sealed).is_err());
+        for at in 0..sealed.len() {
+            let mut bad = sealed.clone();
+            bad[at] ^= 1;
+            assert!(open_part(&name, &key, &good, &bad).is_err(), "byte {at}");
+            assert!(open_part(&name, &key, &good, &sealed[..at]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_frame_is_bound_to_family_class_birth_ordinal_and_codec() {
+        let key = Key::new([7; 32]);
+        let cipher = |family, class, birth| FrameCipher::new(&FamilyId::new([family; 16]), class, &Birth::new([birth; 16]), &key);
+        let good = cipher(1, Class::Data, 2);
+        let mut frame = b"frame".to_vec();
+        good.seal(5, 1, &mut frame).unwrap();
+        let opens = |c: &FrameCipher, ordinal, codec| c.open(ordinal, codec, &mut frame.clone());
+        assert!(opens(&good, 5, 1));
+        assert!(!opens(&good, 6, 1) && !opens(&good, 5, 0));
+        for other in [cipher(9, Class::Data, 2), cipher(1, Class::Names, 2), cipher(1, Class::Data, 9)] {
+            assert!(!opens(&other, 5, 1));
+        }
+    }
+}
