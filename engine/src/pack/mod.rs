@@ -1,0 +1,234 @@
+//! Frames and packs, read side and codec (spec chapter 4): compressing, verifying, opening, decoding.
+//! Every compressed frame is decoded and compared before it leaves memory, every frame read is authenticated before it is decoded.
+
+pub mod reader;
+pub mod writer;
+
+use crate::error::{Damage, Error, Result};
+use crate::format::object::{ObjectType, PART_HEAD_BYTES, PartHead, Purpose, open_body};
+use crate::format::pack::{CODEC_RAW, CODEC_ZSTD, Footer, PackTable, TRAILER_BYTES, open_trailer};
+use crate::id::{ChunkId, Class, ObjectName, PackId};
+use crate::limits::{FRAME_BYTES_MAX, PACK_BYTES_MAX};
+use crate::seal::key::Keys;
+use crate::seal::{Binding, FrameCipher, open_part, unwrap_pack_key};
+use crate::store::Store;
+use zstd_safe::{CCtx, CParameter, DCtx};
+
+/// How new frames are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Never.
+    Off,
+    /// At this zstd level where a probe shows that it helps.
+    Level(i32),
+}
+
+impl Default for Compression {
+    /// zstd level 3: the knee of size against time on kernel trees and dumps.
+    fn default() -> Self {
+        Compression::Level(3)
+    }
+}
+
+/// Samples that a probe takes of a frame, and their length: 32 KiB of a 1 MiB frame.
+const PROBE_SAMPLES: usize = 8;
+const PROBE_SAMPLE_BYTES: usize = 4096;
+
+/// Compresses frames; one per thread.
+pub struct FrameEncoder {
+    compression: Compression,
+    full: CCtx<'static>,
+    probe: CCtx<'static>,
+    decoder: FrameDecoder,
+    scratch: Vec<u8>,
+}
+
+impl FrameEncoder {
+    /// An encoder for `compression`.
+    pub fn new(compression: Compression) -> Result<Self> {
+        let broken = |_| Error::SelfCheck { what: "zstd's parameters" };
+        let mut full = CCtx::create();
+        if let Compression::Level(level) = compression {
+            full.set_parameter(CParameter::CompressionLevel(level)).map_err(broken)?;
+            // Frames are at most FRAME_BYTES_MAX long, so that a window never helps a decoder to more memory than that.
+            full.set_parameter(CParameter::ContentSizeFlag(true)).map_err(broken)?;
+        }
+        let mut probe = CCtx::create();
+        probe.set_parameter(CParameter::CompressionLevel(1)).map_err(broken)?;
+        Ok(FrameEncoder { compression, full, probe, decoder: FrameDecoder::default(), scratch: Vec::new() })
+    }
+
+    /// Whether samples of `plain` shrink by more than 3 %: what saves less is not worth decoding for ever.
+    fn seems_compressible(&mut self, plain: &[u8]) -> bool {
+        if plain.len() <= PROBE_SAMPLES * PROBE_SAMPLE_BYTES {
+            return true;
+        }
+        let step = plain.len() / PROBE_SAMPLES;
+        let mut sample = Vec::with_capacity(PROBE_SAMPLES * PROBE_SAMPLE_BYTES);
+        for part in plain.chunks_exact(step).take(PROBE_SAMPLES) {
+            sample.extend_from_slice(&part[..PROBE_SAMPLE_BYTES]);
+        }
+        self.scratch.clear();
+        self.scratch.reserve(zstd_safe::compress_bound(sample.len()));
+        match self.probe.compress2(&mut self.scratch, &sample) {
+            Ok(bytes) => bytes * 100 < sample.len() * 97,
+            Err(_) => true,
+        }
+    }
+
+    /// Encodes a frame into `out` (cleared first) and returns the codec. Leaves room for the tag.
+    pub fn encode(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<u8> {
+        out.clear();
+        if self.compression != Compression::Off && self.seems_compressible(plain) {
+            out.reserve(zstd_safe::compress_bound(plain.len()) + crate::limits::TAG_BYTES);
+            if self.full.compress2(out, plain).is_ok() && out.len() * 100 < plain.len() * 98 {
+                // A compressor bug or a flipped bit must not become the only copy (restic #4523, #5086).
+                self.decoder.decode(CODEC_ZSTD, out, plain.len(), &mut self.scratch).then_some(()).ok_or(Error::SelfCheck { what: "a compressed frame" })?;
+                if self.scratch != plain {
+                    return Err(Error::SelfCheck { what: "a compressed frame" });
+                }
+                return Ok(CODEC_ZSTD);
+            }
+            out.clear();
+        }
+        out.reserve(plain.len() + crate::limits::TAG_BYTES);
+        out.extend_from_slice(plain);
+        Ok(CODEC_RAW)
+    }
+}
+
+/// Decodes frames; one per thread.
+pub struct FrameDecoder {
+    zstd: DCtx<'static>,
+}
+
+impl Default for FrameDecoder {
+    fn default() -> Self {
+        FrameDecoder { zstd: DCtx::create() }
+    }
+}
+
+impl FrameDecoder {
+    /// Decodes into `plain` (cleared first); `false` where the bytes are not a frame of exactly `plain_bytes`.
+    pub fn decode(&mut self, codec: u8, frame: &[u8], plain_bytes: usize, plain: &mut Vec<u8>) -> bool {
+        plain.clear();
+        match codec {
+            CODEC_RAW => {
+                plain.extend_from_slice(frame);
+                frame.len() == plain_bytes
+            }
+            CODEC_ZSTD if plain_bytes <= FRAME_BYTES_MAX => {
+                // One call into a buffer of the declared size: no window is allocated and a bomb stops at its end.
+                plain.reserve_exact(plain_bytes);
+                self.zstd.decompress(plain, frame).is_ok_and(|n| n == plain_bytes)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A pack whose footer was read: its tables and the ciphers of its frames.
+pub struct OpenPack {
+    /// Its name.
+    pub name: ObjectName,
+    /// Its class.
+    pub class: Class,
+    /// Its length.
+    pub bytes: u64,
+    /// What it holds.
+    pub table: PackTable,
+    ciphers: Vec<Option<FrameCipher>>,
+}
+
+/// Bytes of a pack that are asked for to find its footer: holds that of most packs, so that one request is enough.
+fn suffix_guess(class: Class) -> u64 {
+    match class {
+        Class::Data => 256 << 10,
+        Class::Names | Class::Lists => 64 << 10,
+    }
+}
+
+impl OpenPack {
+    /// Reads the footer of a pack.
+    pub fn open(store: &dyn Store, keys: &Keys, class: Class, id: &PackId) -> Result<Self> {
+        let name = ObjectName::pack(class, id);
+        let (mut suffix, bytes) = store.get_suffix(&name, suffix_guess(class))?;
+        let (_, footer_bytes) = open_trailer(&name, class, &suffix, bytes)?;
+        let need = footer_bytes + TRAILER_BYTES;
+        if suffix.len() < need {
+            store.get_range(&name, bytes - need as u64..bytes, &mut suffix)?;
+        }
+        Self::from_suffix(keys, name, class, &suffix, bytes)
+    }
+
+    /// From the last bytes of a pack, footer included.
+    pub fn from_suffix(keys: &Keys, name: ObjectName, class: Class, suffix: &[u8], bytes: u64) -> Result<Self> {
+        let (birth, footer_bytes) = open_trailer(&name, class, suffix, bytes)?;
+        let short = || Error::damaged(&name, Damage::Trailer);
+        let body = suffix.len().checked_sub(TRAILER_BYTES).ok_or_else(short)?;
+        let part = suffix.get(body.checked_sub(footer_bytes).ok_or_else(short)?..body).ok_or_else(short)?;
+        let head = PartHead::decode(&name, part.get(..PART_HEAD_BYTES).ok_or_else(short)?)?;
+        if head.purpose != Purpose::Lists {
+            return Err(Error::damaged(&name, Damage::Malformed("purpose")));
+        }
+        let binding = Binding { scope: keys.family.as_bytes(), header: ObjectType::pack(class).header(), part: 0, name: birth.as_bytes() };
+        let plain = open_part(&name, keys.require(&name, Purpose::Lists, head.epoch)?, &binding, part)?;
+        let footer: Footer = open_body(&name, "footer", &plain)?;
+        let table = PackTable::new(&name, footer, bytes, footer_bytes as u64)?;
+        let mut ciphers = Vec::new();
+        for key in &table.footer.keys {
+            // A collector holds no data key: it can read the tables and not the frames.
+            let cipher = match keys.get(Purpose::wraps(class), key.epoch) {
+                None => None,
+                Some(wrapping) => {
+                    let opened = unwrap_pack_key(wrapping, &keys.family, class, key).ok_or(Error::damaged(&name, Damage::Seal))?;
+                    Some(FrameCipher::new(&keys.family, class, &key.birth, &opened))
+                }
+            };
+            ciphers.push(cipher);
+        }
+        Ok(OpenPack { name, class, bytes, table, ciphers })
+    }
+
+    /// Opens and decodes frame `number`, whose stored bytes are in `stored`, into `plain`.
+    pub fn decode(&self, number: u32, stored: &mut Vec<u8>, decoder: &mut FrameDecoder, plain: &mut Vec<u8>) -> Result<()> {
+        let damaged = || Error::damaged(&self.name, Damage::Frame { frame: number });
+        let info = &self.table.frames.get(number as usize).ok_or_else(damaged)?.info;
+        let unknown = |feature| Error::UnknownFeature { object: self.name.clone(), feature };
+        if info.codec > CODEC_ZSTD {
+            return Err(unknown(format!("frame codec {}", info.codec)));
+        }
+        let cipher = self.ciphers.get(info.key as usize).and_then(Option::as_ref).ok_or_else(|| unknown("a pack key that this keyring lacks".to_owned()))?;
+        if stored.len() != info.stored as usize || !cipher.open(info.ordinal, info.codec, stored) {
+            return Err(damaged());
+        }
+        if decoder.decode(info.codec, stored, info.plain as usize, plain) { Ok(()) } else { Err(damaged()) }
+    }
+
+    /// Reads frame `number` from the store and decodes it into `plain`.
+    pub fn frame(&self, store: &dyn Store, number: u32, stored: &mut Vec<u8>, decoder: &mut FrameDecoder, plain: &mut Vec<u8>) -> Result<()> {
+        let span = self.table.frames.get(number as usize).ok_or_else(|| Error::damaged(&self.name, Damage::Frame { frame: number }))?;
+        store.get_range(&self.name, span.offset..span.offset + u64::from(span.info.stored), stored)?;
+        self.decode(number, stored, decoder, plain)
+    }
+
+    /// Checks every chunk of frame `number` against its id.
+    pub fn verify(&self, number: u32, plain: &[u8], ids: &crate::chunk::ChunkIds) -> Result<()> {
+        let damaged = || Error::damaged(&self.name, Damage::Frame { frame: number });
+        let span = self.table.frames.get(number as usize).ok_or_else(damaged)?;
+        let first = span.first_chunk as usize;
+        for chunk in first..first + span.info.chunks as usize {
+            let (Some(place), Some(id)) = (self.table.chunks.get(chunk), self.table.id(chunk)) else { return Err(damaged()) };
+            let bytes = plain.get(place.offset as usize..(place.offset + place.bytes) as usize).ok_or_else(damaged)?;
+            check_chunk(&self.name, ids, self.class, &id, bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks a chunk's bytes against its id.
+pub fn check_chunk(object: &ObjectName, ids: &crate::chunk::ChunkIds, class: Class, id: &ChunkId, bytes: &[u8]) -> Result<()> {
+    if ids.id(class, bytes) == *id { Ok(()) } else { Err(Error::damaged(object, Damage::Content(*id))) }
+}
+
+const _: () = assert!(PACK_BYTES_MAX < u32::MAX as u64);
