@@ -188,10 +188,10 @@ fn uploads_survive_sweeps_that_never_stop() {
                 other.sweep_temps().unwrap();
             }
         });
-        for n in 0..400 {
-            store.begin().unwrap().finish(&name(&format!("notes/{n}"))).unwrap();
-        }
+        let result = (0..400).try_for_each(|n| store.begin()?.finish(&name(&format!("notes/{n}"))));
+        // Before anything can panic: the scope waits for the sweeper.
         done.store(true, Relaxed);
+        result.unwrap();
     });
     assert_eq!(store.list("notes").unwrap().len(), 400);
 }

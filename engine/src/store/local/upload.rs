@@ -53,27 +53,39 @@ impl Upload for LocalUpload {
 
 impl LocalUpload {
     pub(super) fn begin(inner: &Arc<Inner>) -> Result<Self> {
+        loop {
+            let upload = Self::create(inner)?;
+            if upload.claim().map_err(|e| store_error(StoreOp::Put, TEMPS, e))? {
+                return Ok(upload);
+            }
+        }
+    }
+
+    fn create(inner: &Arc<Inner>) -> Result<Self> {
         let failed = |e| store_error(StoreOp::Put, TEMPS, e);
         let folder = inner.folder(TEMPS, true).map_err(failed)?;
-        loop {
-            let mut random = [0; 16];
-            getrandom::fill(&mut random)?;
-            let temp = hex(&random);
-            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let file = retry_on_intr(|| openat(&folder, &temp, flags, Mode::RUSR | Mode::WUSR)).map_err(|e| failed(e.into()))?;
-            let upload =
-                LocalUpload { inner: inner.clone(), folder: folder.clone(), temp, file: file.into(), bytes: 0, state: State::Writing };
-            // Between the creation and the lock a sweep can take the file for debris. It either holds the lock still or has
-            // removed the name already; in both cases another name is tried. Without locks there is no sweep either.
-            match upload.file.try_lock() {
-                Ok(()) | Err(TryLockError::Error(_)) => {}
-                Err(TryLockError::WouldBlock) => continue,
-            }
-            match statat(&upload.folder, &upload.temp, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(_) => return Ok(upload),
-                Err(Errno::NOENT) => {}
-                Err(e) => return Err(failed(e.into())),
-            }
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)?;
+        let temp = hex(&random);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = retry_on_intr(|| openat(&folder, &temp, flags, Mode::RUSR | Mode::WUSR)).map_err(|e| failed(e.into()))?;
+        Ok(Self { inner: inner.clone(), folder, temp, file: file.into(), bytes: 0, state: State::Writing })
+    }
+
+    /// Locks the temp file for the life of this upload; `false` when a sweep took it for debris between its creation and here.
+    fn claim(&self) -> io::Result<bool> {
+        match self.file.try_lock() {
+            Ok(()) => {}
+            // A sweep holds it and is about to remove it.
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            // Where there are no locks there is no sweep either.
+            Err(TryLockError::Error(_)) => {}
+        }
+        match retry_on_intr(|| statat(&self.folder, &self.temp, AtFlags::SYMLINK_NOFOLLOW)) {
+            Ok(_) => Ok(true),
+            // A sweep has removed it and let go of it.
+            Err(Errno::NOENT) => Ok(false),
+            Err(e) => Err(e.into()),
         }
     }
 
@@ -193,6 +205,23 @@ mod tests {
             assert_eq!(store.inner.method.load(Relaxed), method);
             assert_eq!(std::fs::read_dir(dir.path().join(TEMPS)).unwrap().count(), 0, "method {method}");
         }
+    }
+
+    /// The window is a few microseconds wide, so both of its ends are played here.
+    #[test]
+    fn a_sweep_between_creation_and_lock_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::create(dir.path()).unwrap();
+        let swept = LocalUpload::create(&store.inner).unwrap();
+        assert_eq!(store.sweep_temps().unwrap(), 1);
+        assert!(!swept.claim().unwrap());
+        let held = LocalUpload::create(&store.inner).unwrap();
+        let sweep = File::open(dir.path().join(TEMPS).join(&held.temp)).unwrap();
+        sweep.try_lock().unwrap();
+        assert!(!held.claim().unwrap());
+        drop(sweep);
+        assert!(held.claim().unwrap());
+        assert_eq!(store.sweep_temps().unwrap(), 0);
     }
 
     #[test]
