@@ -1,4 +1,5 @@
 //! Seabed's engine (draft facade; grows with the floors).
+pub mod catalog;
 pub mod chunk;
 pub mod error;
 pub mod format;
@@ -7,5 +8,6 @@ pub mod index;
 pub mod limits;
 pub mod observe;
 pub mod pack;
+pub mod repository;
 pub mod seal;
 pub mod store;

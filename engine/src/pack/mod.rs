@@ -2,6 +2,7 @@
 //! Every compressed frame is decoded and compared before it leaves memory, every frame read is authenticated before it is decoded.
 
 pub mod reader;
+pub mod sink;
 pub mod writer;
 
 use crate::error::{Damage, Error, Result};

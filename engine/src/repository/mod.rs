@@ -1,0 +1,141 @@
+//! An opened repository: store, keys, index, catalog, cache directory. It names no operation; verbs are free functions over it.
+//! Opening reads the descriptor, a slot and a keyring; index and catalog are read when first asked for.
+
+mod cache;
+mod manifests;
+mod open;
+pub mod selector;
+pub mod tree;
+
+pub use cache::Cache;
+pub use manifests::{Refresh, Unreadable};
+pub use open::{InitOptions, OpenOptions};
+
+use crate::catalog::Catalog;
+use crate::chunk::{ChunkIds, Chunker};
+use crate::error::{Damage, Error, Result};
+use crate::format::object::ObjectType;
+use crate::format::repo::Descriptor;
+use crate::format::segment::Segment;
+use crate::format::tree::TreeCutter;
+use crate::id::{ObjectId, ObjectName, RepositoryId, WriterId};
+use crate::index::Index;
+use crate::limits::SEGMENT_BYTES_MAX;
+use crate::pack::reader::ChunkReader;
+use crate::seal::key::Keys;
+use crate::seal::object::{open_object, seal_object};
+use crate::seal::random;
+use crate::store::Store;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// An opened repository.
+pub struct Repository {
+    store: Arc<dyn Store>,
+    descriptor: Descriptor,
+    keys: Arc<Keys>,
+    ids: ChunkIds,
+    chunker: Chunker,
+    cutter: TreeCutter,
+    cache: Cache,
+    catalog: Mutex<Catalog>,
+    index: Mutex<Option<Arc<Index>>>,
+}
+
+impl Repository {
+    /// The store.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// Its id.
+    pub fn id(&self) -> RepositoryId {
+        self.descriptor.repository
+    }
+
+    /// The descriptor.
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    /// The keys that this run holds.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Makes chunk ids.
+    pub fn ids(&self) -> &ChunkIds {
+        &self.ids
+    }
+
+    /// Cuts content.
+    pub fn chunker(&self) -> &Chunker {
+        &self.chunker
+    }
+
+    /// Cuts entry trees.
+    pub fn cutter(&self) -> &TreeCutter {
+        &self.cutter
+    }
+
+    /// Who writes when this run writes.
+    pub fn writer(&self) -> WriterId {
+        self.cache.writer()
+    }
+
+    /// The catalog, as of the last [`Repository::refresh`].
+    pub fn catalog(&self) -> MutexGuard<'_, Catalog> {
+        self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The index, read when first asked for.
+    pub fn index(&self) -> Result<Arc<Index>> {
+        let mut slot = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = &*slot {
+            return Ok(index.clone());
+        }
+        let index = Arc::new(self.load_index()?);
+        *slot = Some(index.clone());
+        Ok(index)
+    }
+
+    /// Forgets the index, so that the next question reads it anew.
+    pub fn drop_index(&self) {
+        *self.index.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn load_index(&self) -> Result<Index> {
+        let mut index = Index::default();
+        let mut batch = Vec::new();
+        for listed in self.store.list("index")? {
+            match self.read_segment(&listed.name) {
+                Ok(segment) => batch.push(segment),
+                // Merged away between the listing and the read: the merged segment came before, a new listing shows it.
+                Err(error) if error.is_missing() => return self.load_index(),
+                Err(error) => return Err(error),
+            }
+        }
+        index.add(batch);
+        Ok(index)
+    }
+
+    /// Reads one index segment.
+    pub fn read_segment(&self, name: &ObjectName) -> Result<Segment> {
+        let bytes = self.store.get(name, SEGMENT_BYTES_MAX)?;
+        let segment: Segment = open_object(&self.keys, &self.id(), name, ObjectType::Segment, &bytes)?;
+        segment.checked().ok_or_else(|| Error::damaged(name, Damage::Malformed("entries")))?;
+        Ok(segment)
+    }
+
+    /// Writes an index segment; every pack that it names is durable already. Returns its length.
+    pub fn put_segment(&self, segment: &Segment) -> Result<u64> {
+        let name = ObjectName::segment(&ObjectId::new(random()?));
+        let object = seal_object(&self.keys, &self.id(), &name, ObjectType::Segment, segment)?;
+        self.store.put(&name, &object)?;
+        Ok(object.len() as u64)
+    }
+
+    /// A reader of chunks over the index as it is now.
+    pub fn reader(&self) -> Result<ChunkReader> {
+        Ok(ChunkReader::new(self.store.clone(), self.keys.clone(), self.ids.clone(), self.index()?))
+    }
+}
