@@ -99,6 +99,8 @@ map_struct! {
         2 ? label: String,
         /// When it was added.
         4 => created: Time,
+        /// Random: only who was told it can seal a keyring copy that this slot believes.
+        6 => vouch: [u8; 32],
     }
 }
 
@@ -137,11 +139,26 @@ map_struct! {
 }
 
 map_struct! {
+    /// A slot as the makers of keyrings know it. The objects below `slots/` are in the clear and anyone who may write can add one,
+    /// so they are never the list of whom to seal to.
+    pub struct Member {
+        /// The slot.
+        0 => slot: ObjectId,
+        /// Its X25519 public key.
+        2 => public: [u8; 32],
+        /// Its vouch.
+        4 => vouch: [u8; 32],
+    }
+}
+
+map_struct! {
     /// The keys that one role holds.
     pub struct KeySet {
         /// The family they are for.
         0 => family: FamilyId,
-        /// The sub-keys, by purpose, then epoch.
+        /// The sub-keys, ascending by purpose, then epoch.
         2 => keys: Vec<SubKey>,
+        /// Whom the next keyring is sealed to; only roles that make keyrings hold it.
+        4 ? members: Vec<Member>,
     }
 }

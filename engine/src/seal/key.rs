@@ -2,8 +2,8 @@
 //! Knows how keys come from each other; where slots and keyrings are stored is `repository.rs`'s business.
 
 use crate::error::{Damage, Error, Result};
-use crate::format::object::{HEADER_BYTES, ObjectType, Purpose, malformed, open_header};
-use crate::format::repo::{Kdf, KeySet, Keyring, Recipient, SLOT_KEY_FILE, SLOT_PASSPHRASE, Slot, SlotSecret, SubKey};
+use crate::format::object::{HEADER_BYTES, ObjectType, Purpose, malformed, open_body, open_header, padded_body};
+use crate::format::repo::{Kdf, KeySet, Keyring, Member, Recipient, SLOT_KEY_FILE, SLOT_PASSPHRASE, Slot, SlotSecret, SubKey};
 use crate::format::wire::{Bytes, Time, from_bytes, to_bytes};
 use crate::id::{Class, FamilyId, ObjectId, ObjectName, RepositoryId};
 use crate::limits::{KDF_LANES_MAX, KDF_MEMORY_KIB_MAX, KDF_PASSES_MAX, SLOTS_MAX};
@@ -71,6 +71,14 @@ pub struct OpenSlot {
     /// Which slot.
     pub id: ObjectId,
     secret: StaticSecret,
+    vouch: Key,
+}
+
+impl OpenSlot {
+    /// What makers of keyrings must know of it.
+    pub fn member(&self) -> Member {
+        Member { slot: self.id, public: PublicKey::from(&self.secret).to_bytes(), vouch: *self.vouch.as_bytes(), extra: Vec::new() }
+    }
 }
 
 /// Makes a slot for `secret`; returns the object and the opened slot.
@@ -87,8 +95,11 @@ pub fn new_slot(
     let kdf = matches!(secret, Secret::Passphrase(_)).then_some(Kdf { memory_kib: kdf.0, passes: kdf.1, lanes: kdf.2, extra: Vec::new() });
     let kek = secret.derive(&name, kdf.as_ref(), &salt)?;
     let private = StaticSecret::from(random::<32>()?);
-    let body = SlotSecret { secret: private.to_bytes(), label: label.to_owned(), created: now, extra: Vec::new() };
-    let sealed = wrap(&kek.derive("seabed v1 slot wrap"), &slot_aad(repository, &name), &Zeroizing::new(to_bytes(&body)))?;
+    let vouch = Key::random()?;
+    let body =
+        SlotSecret { secret: private.to_bytes(), label: label.to_owned(), created: now, vouch: *vouch.as_bytes(), extra: Vec::new() };
+    // Padded, because the length of a label is nobody's business.
+    let sealed = wrap(&kek.derive("seabed v1 slot wrap"), &slot_aad(repository, &name), &Zeroizing::new(padded_body(&body)))?;
     let slot = Slot {
         kind: secret.slot_kind(),
         kdf,
@@ -100,7 +111,7 @@ pub fn new_slot(
     };
     let mut object = ObjectType::Slot.header().to_vec();
     object.extend_from_slice(&to_bytes(&slot));
-    Ok((name, object, OpenSlot { id, secret: private }))
+    Ok((name, object, OpenSlot { id, secret: private, vouch }))
 }
 
 /// Reads a slot object.
@@ -120,13 +131,13 @@ pub fn open_slot(repository: &RepositoryId, name: &ObjectName, slot: &Slot, secr
     }
     let damaged = |damage| Error::damaged(name, damage);
     let plain = unwrap(&kek.derive("seabed v1 slot wrap"), &slot_aad(repository, name), &slot.sealed.0).ok_or(damaged(Damage::Seal))?;
-    let body: SlotSecret = from_bytes(&Zeroizing::new(plain), "slot secret").map_err(|m| malformed(name, m))?;
+    let body: SlotSecret = open_body(name, "slot secret", &Zeroizing::new(plain))?;
     let private = StaticSecret::from(body.secret);
     // The public key in the plaintext is what others seal to: one that was swapped must not go unseen.
     if PublicKey::from(&private).to_bytes() != slot.public {
         return Err(damaged(Damage::Malformed("public")));
     }
-    Ok(Some(OpenSlot { id, secret: private }))
+    Ok(Some(OpenSlot { id, secret: private, vouch: Key::new(body.vouch) }))
 }
 
 /// The sub-keys that a run holds.
@@ -137,19 +148,25 @@ pub struct Keys {
     keys: BTreeMap<(Purpose, u32), Key>,
     /// The newest epoch: what is written from now on is under its keys.
     pub epoch: u32,
+    /// The slots that a keyring made from these keys is sealed to.
+    pub members: Vec<Member>,
 }
 
 impl Keys {
-    /// Keys of a new family, epoch 1. Each comes from fresh secrets that are dropped again: holders of some learn nothing of others.
+    /// Keys of a new family, epoch 1, without members. Each comes from fresh secrets that are dropped again: holders of some learn nothing of others.
     pub fn generate() -> Result<Self> {
         let family = FamilyId::new(random()?);
         let (root, epoch_root) = (Key::random()?, Key::random()?);
         let derive = |p: Purpose| if p.rotates() { ((p, 1), epoch_root.derive(p.context())) } else { ((p, 0), root.derive(p.context())) };
-        Ok(Keys { family, keys: Purpose::ALL.into_iter().map(derive).collect(), epoch: 1 })
+        Ok(Keys { family, keys: Purpose::ALL.into_iter().map(derive).collect(), epoch: 1, members: Vec::new() })
     }
 
     /// From what a keyring holds.
     pub fn from_set(name: &ObjectName, set: &KeySet, epoch: u32) -> Result<Self> {
+        let bad = || Error::damaged(name, Damage::Malformed("keys"));
+        if !set.keys.is_sorted_by(|a, b| (a.purpose, a.epoch) < (b.purpose, b.epoch)) {
+            return Err(bad());
+        }
         let mut keys = BTreeMap::new();
         for sub in &set.keys {
             // A purpose of a later version is somebody else's key: not ours to use, no reason to refuse.
@@ -157,11 +174,8 @@ impl Keys {
                 keys.insert((purpose, sub.epoch), Key::new(sub.key));
             }
         }
-        let keys = Keys { family: set.family, keys, epoch };
-        if keys.get(Purpose::Gear, 0).is_none() {
-            return Err(Error::damaged(name, Damage::Malformed("keys")));
-        }
-        Ok(keys)
+        let keys = Keys { family: set.family, keys, epoch, members: set.members.clone() };
+        if keys.get(Purpose::Gear, 0).is_none() { Err(bad()) } else { Ok(keys) }
     }
 
     /// As a keyring holds them.
@@ -172,7 +186,7 @@ impl Keys {
             key: *key.as_bytes(),
             extra: Vec::new(),
         };
-        KeySet { family: self.family, keys: self.keys.iter().map(row).collect(), extra: Vec::new() }
+        KeySet { family: self.family, keys: self.keys.iter().map(row).collect(), members: self.members.clone(), extra: Vec::new() }
     }
 
     /// The key of a purpose in an epoch; the epoch of keys that never rotate is 0.
@@ -193,11 +207,12 @@ impl Keys {
     }
 }
 
-fn recipient_key(shared: &[u8; 32], ephemeral: &[u8; 32], public: &[u8; 32]) -> Key {
-    let mut input = Zeroizing::new([0; 96]);
-    input[..32].copy_from_slice(shared);
-    input[32..64].copy_from_slice(ephemeral);
-    input[64..].copy_from_slice(public);
+/// A public key is known to the store, so a copy sealed to it alone could come from anyone, with keys that he knows. The vouch is not.
+fn recipient_key(shared: &[u8; 32], ephemeral: &[u8; 32], public: &[u8; 32], vouch: &[u8; 32]) -> Key {
+    let mut input = Zeroizing::new([0; 128]);
+    for (place, part) in input.as_chunks_mut::<32>().0.iter_mut().zip([shared, ephemeral, public, vouch]) {
+        *place = *part;
+    }
     Key::new(blake3::derive_key("seabed v1 keyring recipient", &input[..]))
 }
 
@@ -205,17 +220,18 @@ fn keyring_aad(repository: &RepositoryId, name: &ObjectName, slot: &ObjectId) ->
     [&ObjectType::Keyring.header()[..], repository.as_bytes(), slot.as_bytes(), name.as_str().as_bytes()].concat()
 }
 
-/// Makes a keyring with one copy of `keys` per slot.
-pub fn new_keyring(repository: &RepositoryId, keys: &Keys, slots: &[(ObjectId, [u8; 32])]) -> Result<(ObjectName, Vec<u8>)> {
+/// Makes a keyring with one copy of `keys` per member.
+pub fn new_keyring(repository: &RepositoryId, keys: &Keys) -> Result<(ObjectName, Vec<u8>)> {
     let name = ObjectName::keyring(keys.epoch, &ObjectId::new(random()?));
+    let set = Zeroizing::new(padded_body(&keys.to_set()));
     let mut recipients = Vec::new();
-    for (slot, public) in slots {
+    for member in &keys.members {
         let ephemeral = StaticSecret::from(random::<32>()?);
         let ephemeral_public = PublicKey::from(&ephemeral).to_bytes();
-        let shared = ephemeral.diffie_hellman(&PublicKey::from(*public));
-        let key = recipient_key(shared.as_bytes(), &ephemeral_public, public);
-        let sealed = wrap(&key, &keyring_aad(repository, &name, slot), &Zeroizing::new(to_bytes(&keys.to_set())))?;
-        recipients.push(Recipient { slot: *slot, ephemeral: ephemeral_public, sealed: Bytes(sealed), extra: Vec::new() });
+        let shared = ephemeral.diffie_hellman(&PublicKey::from(member.public));
+        let key = recipient_key(shared.as_bytes(), &ephemeral_public, &member.public, &member.vouch);
+        let sealed = wrap(&key, &keyring_aad(repository, &name, &member.slot), &set)?;
+        recipients.push(Recipient { slot: member.slot, ephemeral: ephemeral_public, sealed: Bytes(sealed), extra: Vec::new() });
     }
     let mut object = ObjectType::Keyring.header().to_vec();
     object.extend_from_slice(&to_bytes(&Keyring { epoch: keys.epoch, recipients, extra: Vec::new() }));
@@ -236,9 +252,9 @@ pub fn open_keyring(repository: &RepositoryId, name: &ObjectName, keyring: &Keyr
     let Some(copy) = keyring.recipients.iter().find(|r| r.slot == slot.id) else { return Ok(None) };
     let shared = slot.secret.diffie_hellman(&PublicKey::from(copy.ephemeral));
     let public = PublicKey::from(&slot.secret).to_bytes();
-    let key = recipient_key(shared.as_bytes(), &copy.ephemeral, &public);
+    let key = recipient_key(shared.as_bytes(), &copy.ephemeral, &public, slot.vouch.as_bytes());
     let plain = unwrap(&key, &keyring_aad(repository, name, &slot.id), &copy.sealed.0).ok_or(Error::damaged(name, Damage::Seal))?;
-    let set: KeySet = from_bytes(&Zeroizing::new(plain), "key set").map_err(|m| malformed(name, m))?;
+    let set: KeySet = open_body(name, "key set", &Zeroizing::new(plain))?;
     Keys::from_set(name, &set, keyring.epoch).map(Some)
 }
 
@@ -281,16 +297,39 @@ mod tests {
     #[test]
     fn a_keyring_opens_for_its_slots_only() {
         let repo = RepositoryId::new([1; 16]);
-        let keys = Keys::generate().unwrap();
-        let slot = |s| new_slot(&repo, &pass(s), CHEAP, "", Time::default()).unwrap();
-        let ((an, ao, a), (_, _, b)) = (slot("a"), slot("b"));
-        let public = decode_slot(&an, &ao).unwrap().public;
-        let (name, object) = new_keyring(&repo, &keys, &[(a.id, public)]).unwrap();
+        let mut keys = Keys::generate().unwrap();
+        let slot = |s| new_slot(&repo, &pass(s), CHEAP, "", Time::default()).unwrap().2;
+        let (a, b) = (slot("a"), slot("b"));
+        keys.members.push(a.member());
+        let (name, object) = new_keyring(&repo, &keys).unwrap();
         let keyring = decode_keyring(&name, &object).unwrap();
         let opened = open_keyring(&repo, &name, &keyring, &a).unwrap().unwrap();
         assert_eq!(opened.to_set(), keys.to_set());
         assert!(open_keyring(&repo, &name, &keyring, &b).unwrap().is_none());
-        let pretender = OpenSlot { id: a.id, secret: b.secret };
+        let pretender = OpenSlot { id: a.id, secret: b.secret, vouch: a.vouch };
         assert!(open_keyring(&repo, &name, &keyring, &pretender).is_err());
+    }
+
+    /// The public key of a slot is in the clear: a store could seal keys of its own choice to it and read all later backups.
+    #[test]
+    fn a_keyring_from_someone_who_only_knows_the_public_key_is_refused() {
+        let repo = RepositoryId::new([1; 16]);
+        let (_, _, slot) = new_slot(&repo, &pass("a"), CHEAP, "", Time::default()).unwrap();
+        let mut forged = Keys::generate().unwrap();
+        forged.epoch = 9;
+        forged.members.push(Member { vouch: [0; 32], ..slot.member() });
+        let (name, object) = new_keyring(&repo, &forged).unwrap();
+        let keyring = decode_keyring(&name, &object).unwrap();
+        assert!(open_keyring(&repo, &name, &keyring, &slot).is_err());
+    }
+
+    #[test]
+    fn a_key_set_with_two_keys_for_one_purpose_and_epoch_is_refused() {
+        let keys = Keys::generate().unwrap();
+        let name = ObjectName::keyring(1, &ObjectId::new([0; 16]));
+        let mut set = keys.to_set();
+        assert!(Keys::from_set(&name, &set, 1).is_ok());
+        set.keys.push(set.keys.last().unwrap().clone());
+        assert!(Keys::from_set(&name, &set, 1).is_err());
     }
 }

@@ -2,6 +2,7 @@
 //! The only file that calls a cipher. What each seal is bound to is decided here, so that nothing can be moved or renamed unseen.
 
 pub mod key;
+pub mod object;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::object::{HEADER_BYTES, PART_HEAD_BYTES, PART_OVERHEAD_BYTES, PartHead};
