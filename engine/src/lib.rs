@@ -1,6 +1,8 @@
 //! Seabed's engine (draft facade; grows with the floors).
+pub mod backup;
 pub mod catalog;
 pub mod chunk;
+pub mod clock;
 pub mod error;
 pub mod format;
 pub mod id;

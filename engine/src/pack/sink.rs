@@ -34,6 +34,11 @@ impl Trouble {
         self.stop.store(true, Ordering::Release);
     }
 
+    /// Makes the others stop for an error that its owner reports himself.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
+
     /// Whether some thread failed.
     pub fn is_set(&self) -> bool {
         self.stop.load(Ordering::Acquire)
@@ -72,6 +77,16 @@ pub struct FrameJob {
     chunks: Vec<(ChunkId, u32)>,
 }
 
+/// The channel from the builder to the encoders; it ends when the builder is gone.
+pub fn job_channel() -> (Sender<FrameJob>, Receiver<FrameJob>) {
+    bounded(FRAMES_QUEUED)
+}
+
+/// The channel from the encoders to the packer.
+pub fn frame_channel() -> (Sender<(Class, EncodedFrame)>, Receiver<(Class, EncodedFrame)>) {
+    bounded(FRAMES_QUEUED)
+}
+
 /// What a run wrote.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Written {
@@ -105,7 +120,6 @@ pub struct Sink<'a> {
     pub trouble: &'a Trouble,
     /// Buffers in circulation.
     pub buffers: Buffers,
-    jobs: (Sender<FrameJob>, Receiver<FrameJob>),
     packs_written: AtomicU64,
     bytes_written: AtomicU64,
 }
@@ -121,13 +135,8 @@ impl<'a> Sink<'a> {
         trouble: &'a Trouble,
     ) -> Self {
         let zero = AtomicU64::default;
-        let (buffers, jobs) = (Buffers::default(), bounded(FRAMES_QUEUED));
-        Sink { store, keys, options, writer, session, put_segment, trouble, buffers, jobs, packs_written: zero(), bytes_written: zero() }
-    }
-
-    /// The jobs that encoders take; they end when every [`FrameBuilder`] is gone.
-    pub fn jobs(&self) -> Receiver<FrameJob> {
-        self.jobs.1.clone()
+        let buffers = Buffers::default();
+        Sink { store, keys, options, writer, session, put_segment, trouble, buffers, packs_written: zero(), bytes_written: zero() }
     }
 
     /// An encoder for one thread.
@@ -223,10 +232,10 @@ pub struct FrameBuilder<'s, 'a> {
 }
 
 impl<'s, 'a> FrameBuilder<'s, 'a> {
-    /// A builder that feeds `sink`'s encoders.
-    pub fn new(sink: &'s Sink<'a>) -> Self {
+    /// A builder that feeds the encoders behind `jobs`.
+    pub fn new(sink: &'s Sink<'a>, jobs: Sender<FrameJob>) -> Self {
         let empty = |class| FrameJob { class, plain: Vec::new(), chunks: Vec::new() };
-        FrameBuilder { sink, open: Class::ALL.map(empty), jobs: sink.jobs.0.clone() }
+        FrameBuilder { sink, open: Class::ALL.map(empty), jobs }
     }
 
     /// Appends a new chunk.

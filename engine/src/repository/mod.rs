@@ -9,23 +9,27 @@ pub mod tree;
 
 pub use cache::Cache;
 pub use manifests::{Refresh, Unreadable};
-pub use open::{InitOptions, OpenOptions};
+pub use open::{Access, InitOptions, OpenOptions};
 
 use crate::catalog::Catalog;
 use crate::chunk::{ChunkIds, Chunker};
 use crate::error::{Damage, Error, Result};
 use crate::format::object::ObjectType;
+use crate::format::protocol::Record;
 use crate::format::repo::Descriptor;
 use crate::format::segment::Segment;
 use crate::format::tree::TreeCutter;
-use crate::id::{ObjectId, ObjectName, RepositoryId, WriterId};
-use crate::index::Index;
-use crate::limits::SEGMENT_BYTES_MAX;
+use crate::id::{Class, ObjectId, ObjectName, PackId, RepositoryId, WriterId};
+use crate::index::{Index, build_segment};
+use crate::limits::{RECORD_BYTES_MAX, SEGMENT_BYTES_MAX};
+use crate::pack::OpenPack;
 use crate::pack::reader::ChunkReader;
+use crate::pack::writer::NewPack;
 use crate::seal::key::Keys;
 use crate::seal::object::{open_object, seal_object};
 use crate::seal::random;
 use crate::store::Store;
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// An opened repository.
@@ -104,18 +108,43 @@ impl Repository {
     }
 
     fn load_index(&self) -> Result<Index> {
-        let mut index = Index::default();
-        let mut batch = Vec::new();
-        for listed in self.store.list("index")? {
-            match self.read_segment(&listed.name) {
-                Ok(segment) => batch.push(segment),
-                // Merged away between the listing and the read: the merged segment came before, a new listing shows it.
-                Err(error) if error.is_missing() => return self.load_index(),
-                Err(error) => return Err(error),
+        Ok(Index::new(self.read_segments()?))
+    }
+
+    /// Reads every index segment.
+    pub fn read_segments(&self) -> Result<Vec<Segment>> {
+        'listing: loop {
+            let mut segments = Vec::new();
+            for listed in self.store.list("index")? {
+                match self.read_segment(&listed.name) {
+                    Ok(segment) => segments.push(segment),
+                    // Merged away between the listing and the read: the merged segment came before, a new listing shows it.
+                    Err(error) if error.is_missing() => continue 'listing,
+                    Err(error) => return Err(error),
+                }
             }
+            return Ok(segments);
         }
-        index.add(batch);
-        Ok(index)
+    }
+
+    /// Takes a pack that no segment names into `index` by its footer: what a killed run stored is not stored again. One that
+    /// does not open is left alone; `check` speaks of it.
+    pub fn adopt_pack(&self, index: &mut Index, class: Class, id: &PackId, bytes: u64) {
+        if let Ok(pack) = OpenPack::open(&*self.store, &self.keys, class, id) {
+            let pack = NewPack { class, id: *id, bytes, ids: pack.table.footer.ids.0 };
+            index.add(vec![build_segment(&[pack])]);
+        }
+    }
+
+    /// The packs that records name: nobody uses them from then on, for ever.
+    pub fn condemned(&self) -> Result<HashSet<PackId>> {
+        let mut packs = HashSet::new();
+        for listed in self.store.list("records")? {
+            let bytes = self.store.get(&listed.name, RECORD_BYTES_MAX)?;
+            let record: Record = open_object(&self.keys, &self.id(), &listed.name, ObjectType::Record, &bytes)?;
+            packs.extend(record.packs.iter().map(|p| p.id));
+        }
+        Ok(packs)
     }
 
     /// Reads one index segment.
@@ -136,6 +165,11 @@ impl Repository {
 
     /// A reader of chunks over the index as it is now.
     pub fn reader(&self) -> Result<ChunkReader> {
-        Ok(ChunkReader::new(self.store.clone(), self.keys.clone(), self.ids.clone(), self.index()?))
+        Ok(self.reader_over(self.index()?))
+    }
+
+    /// A reader of chunks over `index`.
+    pub fn reader_over(&self, index: Arc<Index>) -> ChunkReader {
+        ChunkReader::new(self.store.clone(), self.keys.clone(), self.ids.clone(), index)
     }
 }

@@ -128,14 +128,15 @@ struct Pending {
 pub struct ContentCursor {
     items: VecDeque<Item>,
     pending: Vec<Pending>,
+    seen: Vec<ChunkId>,
 }
 
 impl ContentCursor {
     /// At the first item.
     pub fn new(content: &Content) -> Self {
         match content {
-            Content::Inline(items) => ContentCursor { items: items.iter().copied().collect(), pending: Vec::new() },
-            Content::Tree(root) => ContentCursor { items: VecDeque::new(), pending: vec![Pending { level: root.level.min(TREE_LEVELS_MAX), id: root.id }] },
+            Content::Inline(items) => ContentCursor { items: items.iter().copied().collect(), pending: Vec::new(), seen: Vec::new() },
+            Content::Tree(root) => ContentCursor { items: VecDeque::new(), pending: vec![Pending { level: root.level.min(TREE_LEVELS_MAX), id: root.id }], seen: Vec::new() },
         }
     }
 
@@ -146,6 +147,7 @@ impl ContentCursor {
         }
         while let Some(at) = self.pending.pop() {
             let plain = reader.chunk(Class::Lists, &at.id, buffers)?;
+            self.seen.push(at.id);
             match decoded(Class::Lists, &at.id, from_bytes::<ListNode>(&plain, "list node"))? {
                 ListNode::Items(items) if at.level == 0 => return Ok(Some(items)),
                 ListNode::Children { level, children } if level == at.level && level > 0 => {
@@ -155,5 +157,10 @@ impl ContentCursor {
             }
         }
         Ok(None)
+    }
+
+    /// The nodes that were read so far.
+    pub fn nodes_seen(&self) -> &[ChunkId] {
+        &self.seen
     }
 }
