@@ -6,4 +6,5 @@ pub mod id;
 pub mod limits;
 pub mod observe;
 pub mod seal;
+pub mod source;
 pub mod store;
