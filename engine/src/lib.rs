@@ -12,4 +12,5 @@ pub mod observe;
 pub mod pack;
 pub mod repository;
 pub mod seal;
+pub mod source;
 pub mod store;
