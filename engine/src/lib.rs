@@ -5,6 +5,7 @@ pub mod format;
 pub mod id;
 pub mod limits;
 pub mod observe;
+pub mod restore;
 pub mod seal;
 pub mod source;
 pub mod store;
