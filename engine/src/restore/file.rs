@@ -9,7 +9,7 @@ use crate::format::entry::{Entry, EntryKind, name_is_valid};
 use crate::format::wire::Time;
 use crate::observe::Action;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FileType, IFlags, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, IFlags, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -301,6 +301,15 @@ impl Target {
     }
 
     fn replace(&self, dir: &Dir, passing: &[u8], name: &[u8]) -> Result<Action> {
+        if self.options.overwrite == Overwrite::Never {
+            // Looking first and renaming then would overwrite what came in between.
+            match rustix::fs::renameat_with(&dir.fd, passing, &dir.fd, name, RenameFlags::NOREPLACE) {
+                Ok(()) => return Ok(Action::Restored),
+                // Not every file system knows this flag; those that do not are looked at below.
+                Err(Errno::EXIST | Errno::INVAL) => {}
+                Err(e) => return Err(self.error("name", dir, name, e)),
+            }
+        }
         let there = match rustix::fs::statat(&dir.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(st) => Some(FileType::from_raw_mode(st.st_mode)),
             Err(Errno::NOENT) => None,

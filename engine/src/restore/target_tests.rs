@@ -274,7 +274,7 @@ fn what_stands_there_goes_or_stays_by_policy() {
     assert_eq!(put(&never, b"", &e, b"zzz").unwrap(), Action::Skipped);
     never.tmpfile.store(false, Ordering::Relaxed);
     assert_eq!(put(&never, b"", &e, b"zzz").unwrap(), Action::Skipped);
-    assert_eq!(fs::read(p.join("f")).unwrap(), b"new");
+    assert_eq!(fs::read(p.join("f")).unwrap(), b"abc");
     assert!(never.directory(b"f").is_err() && never.directory(b"f/g").is_err());
     assert_eq!(never.decide(&never.directory(b"").unwrap(), &entry("no", EntryKind::File)).unwrap(), Decision::Create);
 
