@@ -5,9 +5,11 @@
 pub mod filter;
 pub mod meta;
 mod names;
+mod open;
 pub mod roots;
 pub mod walk;
 
 pub use filter::Excludes;
 pub use meta::{Completer, data_ranges};
+pub use open::open_entry;
 pub use walk::{WalkEntry, WalkItem, WalkOptions, Walker};

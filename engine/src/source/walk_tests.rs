@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::format::entry::{compare, split};
+use rustix::fs::FileType;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -268,6 +269,27 @@ fn descriptors_given_up_are_found_again() {
         }
     }
     assert_eq!(n, 820 + tmp.path().components().count() - 1);
+}
+
+#[test]
+fn entries_open_without_following_or_waiting() {
+    let tmp = tempfile::tempdir().unwrap();
+    let t = tmp.path();
+    tree(t, &["real/f"]);
+    symlink("real", t.join("link")).unwrap();
+    rustix::fs::mknodat(CWD, t.join("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    let top: OwnedFd = fs::File::open(t).unwrap().into();
+    let mut e = Entry::new(b"link", EntryKind::Directory);
+    assert!(super::super::open_entry(top.as_fd(), &e, false).is_err());
+    let real = super::super::open_entry(top.as_fd(), &e, true).unwrap();
+    e.name.0 = b"fifo".to_vec();
+    assert!(super::super::open_entry(top.as_fd(), &e, false).is_err());
+    e.kind = EntryKind::File;
+    super::super::open_entry(top.as_fd(), &e, false).unwrap();
+    e.name.0 = b"f".to_vec();
+    let mut text = String::new();
+    io::Read::read_to_string(&mut fs::File::from(super::super::open_entry(real.as_fd(), &e, false).unwrap()), &mut text).unwrap();
+    assert_eq!(text, "real/f");
 }
 
 /// Runs the test named as another user, since root may read everything.
