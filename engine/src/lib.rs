@@ -11,6 +11,7 @@ pub mod limits;
 pub mod observe;
 pub mod pack;
 pub mod repository;
+pub mod restore;
 pub mod seal;
 pub mod source;
 pub mod store;

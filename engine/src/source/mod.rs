@@ -5,10 +5,12 @@
 pub mod filter;
 pub mod meta;
 mod names;
+mod open;
 pub mod roots;
 pub mod stream;
 pub mod walk;
 
 pub use filter::Excludes;
 pub use meta::{Completer, data_ranges};
+pub use open::open_entry;
 pub use walk::{WalkEntry, WalkItem, WalkOptions, Walker};

@@ -2,32 +2,25 @@
 //! It must never build a path for the kernel, follow a symlink below a root, or drop the siblings of something that fails.
 //! It obeys spec chapter 6: by directory, component by component, then by name; what only leads to a root is implied.
 
-use super::filter::{Excludes, IGNORE_BYTES_MAX, IGNORE_FILE, Ignores};
+use super::filter::{Excludes, IGNORE_FILE, Ignores};
 use super::names::Names;
+use super::open::{
+    LIST_BUFFER_BYTES, MARK_FOLLOW, MARK_IMPLIED, absolute, entry_of, kind_of, list, open_dir, raise_file_limit, read_small,
+};
 use super::roots::{Root, Tree, display};
 use crate::error::SourceError;
-use crate::format::entry::{Entry, EntryKind, STATUS_UNREADABLE, join, name_is_valid};
-use crate::format::wire::Time;
+use crate::format::entry::{Entry, EntryKind, STATUS_UNREADABLE, join};
 use crate::limits::{NAME_BYTES_MAX, PATH_BYTES_MAX, PATH_DEPTH_MAX};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Statx, StatxFlags, StatxTimestamp};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 use std::collections::VecDeque;
-use std::ffi::CStr;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// One `getdents` fills this; a directory of 2,000 files is one call.
-const LIST_BUFFER_BYTES: usize = 128 << 10;
 /// Ancestors whose descriptors are kept. A deeper tree re-opens them on the way back, going down from `/`.
 const ANCESTORS_OPEN_MAX: usize = 512;
-/// Subdirectories that stay open between their entry and their listing, at most, in all levels together.
-const PENDING_OPEN_MAX: u64 = 512;
-
-/// Marks of a name: it is a root or leads to one.
-const MARK_IMPLIED: u8 = 1;
-const MARK_FOLLOW: u8 = 2;
 
 /// How to walk.
 #[derive(Clone, Debug, Default)]
@@ -386,7 +379,7 @@ impl Walker {
     ) {
         let mut names = Names::default();
         if full {
-            self.list(&dir, fd.as_fd(), &mut names);
+            list(&dir, fd.as_fd(), &mut names, &mut self.buffer, &mut self.queue);
             names.sort();
             names = self.tagged(names, &dir, fd.as_fd());
             if self.options.excludes.wants_ignore_files() && names.contains(IGNORE_FILE) {
@@ -426,33 +419,6 @@ impl Walker {
         let fd = Some(Arc::new(fd));
         let (subs, open) = (Names::default(), VecDeque::new());
         self.stack.push(Frame { dir, fd, inode, depth, node, full, device, ignores, names, at: 0, subs, sub_at: 0, open });
-    }
-
-    fn list(&mut self, dir: &[u8], fd: BorrowedFd<'_>, names: &mut Names) {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let mut raw = RawDir::new(fd, buffer.spare_capacity_mut());
-        while let Some(next) = raw.next() {
-            match next {
-                Ok(found) => {
-                    let name = found.file_name().to_bytes();
-                    if name == b"." || name == b".." {
-                        continue;
-                    }
-                    if !name_is_valid(name) {
-                        self.fail(display(&join(dir, name)), "store", Errno::NAMETOOLONG);
-                    } else if !names.push(name, 0) {
-                        self.fail(display(dir), "list all of", Errno::OVERFLOW);
-                        break;
-                    }
-                }
-                // What was read so far is kept: a file system that fails halfway must not cost the first half.
-                Err(e) => {
-                    self.fail(display(dir), "list", e);
-                    break;
-                }
-            }
-        }
-        self.buffer = buffer;
     }
 
     /// Where a tag file says that a directory is not to be stored, only the tag is left of it.
@@ -516,90 +482,6 @@ impl Walker {
         }
         Ok(fd)
     }
-}
-
-/// Raises the soft limit of open files to the hard one, and says how many directories may wait open.
-fn raise_file_limit() -> u64 {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised =
-        limit.maximum != limit.current && setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).is_ok();
-    let now = if raised { limit.maximum } else { limit.current };
-    now.map_or(PENDING_OPEN_MAX, |n| (n / 8).min(PENDING_OPEN_MAX))
-}
-
-fn open_dir(parent: &OwnedFd, name: &CStr, mark: u8, noatime: &mut OFlags) -> Result<OwnedFd, Errno> {
-    let common = OFlags::DIRECTORY | OFlags::CLOEXEC | if mark & MARK_FOLLOW == 0 { OFlags::NOFOLLOW } else { OFlags::empty() };
-    if mark & MARK_IMPLIED != 0 {
-        // To pass through, the right to search is enough; many a parent of a home directory cannot be listed.
-        return rustix::fs::openat(parent, name, common | OFlags::PATH, Mode::empty());
-    }
-    match rustix::fs::openat(parent, name, common | OFlags::RDONLY | *noatime, Mode::empty()) {
-        // Only owners may read without leaving a trace; asking again for every directory would double the cost.
-        Err(Errno::PERM) if !noatime.is_empty() => {
-            *noatime = OFlags::empty();
-            rustix::fs::openat(parent, name, common | OFlags::RDONLY, Mode::empty())
-        }
-        other => other,
-    }
-}
-
-/// Reads a small regular file in a directory, never waiting for a fifo and never through a symlink.
-fn read_small(dirfd: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>, Errno> {
-    let fd = rustix::fs::openat(dirfd, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
-    let st = rustix::fs::fstat(&fd)?;
-    if FileType::from_raw_mode(st.st_mode) != FileType::RegularFile {
-        return Err(Errno::INVAL);
-    }
-    let mut text = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(std::fs::File::from(fd), IGNORE_BYTES_MAX), &mut text)
-        .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
-    Ok(text)
-}
-
-fn absolute<'a>(buf: &'a mut Vec<u8>, dir: &[u8], name: &[u8]) -> &'a [u8] {
-    buf.clear();
-    for part in [dir, name] {
-        if !part.is_empty() {
-            buf.push(b'/');
-            buf.extend_from_slice(part);
-        }
-    }
-    buf
-}
-
-fn kind_of(st: &Statx) -> EntryKind {
-    match FileType::from_raw_mode(u32::from(st.stx_mode)) {
-        FileType::Directory => EntryKind::Directory,
-        FileType::Symlink => EntryKind::Symlink,
-        FileType::Fifo => EntryKind::Fifo,
-        FileType::Socket => EntryKind::Socket,
-        FileType::CharacterDevice => EntryKind::CharDevice,
-        FileType::BlockDevice => EntryKind::BlockDevice,
-        _ => EntryKind::File,
-    }
-}
-
-fn entry_of(name: &[u8], kind: EntryKind, st: &Statx, with_atime: bool) -> Entry {
-    let time = |t: StatxTimestamp| Time { secs: t.tv_sec, nanos: t.tv_nsec };
-    let mut e = Entry::new(name, kind);
-    e.mode = u32::from(st.stx_mode) & 0o7777;
-    e.uid = st.stx_uid;
-    e.gid = st.stx_gid;
-    e.mtime = time(st.stx_mtime);
-    e.ctime = time(st.stx_ctime);
-    e.btime = (st.stx_mask & StatxFlags::BTIME.bits() != 0).then(|| time(st.stx_btime));
-    e.atime = with_atime.then(|| time(st.stx_atime));
-    e.inode = st.stx_ino;
-    match kind {
-        EntryKind::File => e.size = st.stx_size,
-        EntryKind::CharDevice | EntryKind::BlockDevice => (e.rdev_major, e.rdev_minor) = (st.stx_rdev_major, st.stx_rdev_minor),
-        _ => {}
-    }
-    if kind != EntryKind::Directory && st.stx_nlink > 1 {
-        e.links = u64::from(st.stx_nlink);
-    }
-    e
 }
 
 #[cfg(test)]

@@ -1,0 +1,448 @@
+//! The directory that a restore writes into: held descriptors of its subdirectories, policies, and removal of what does not belong.
+//! It must never reach anything outside: every step goes from a held descriptor to one name, never through a symlink, never through `..`.
+//! It obeys the restore rules of the threat model (spec chapter 3).
+
+use super::attrs::{Owners, Shortfalls};
+use crate::error::{Error, Result};
+use crate::format::entry::{Entry, path_is_valid, split};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Directories kept open.
+const OPEN_MAX: usize = 768;
+
+/// What happens to something that stands where an entry belongs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overwrite {
+    /// It is replaced.
+    #[default]
+    Always,
+    /// It is replaced when kind, size, time of change or target differ.
+    IfChanged,
+    /// It is replaced when the entry changed later.
+    IfNewer,
+    /// It stays.
+    Never,
+}
+
+/// How to restore.
+#[derive(Clone, Debug)]
+pub struct TargetOptions {
+    /// Policy about what stands there already.
+    pub overwrite: Overwrite,
+    /// What is not in the snapshot may go; so may full directories where a file belongs.
+    pub delete: bool,
+    /// Look, but change nothing.
+    pub dry_run: bool,
+    /// Owners by number, though their names are known here.
+    pub numeric_owner: bool,
+    /// Restore owners.
+    pub owners: bool,
+    /// Restore extended attributes.
+    pub xattrs: bool,
+    /// Restore times.
+    pub times: bool,
+    /// Restore device nodes, setuid bits, foreign owners and the attributes of the system: normally whether this is root.
+    pub privileged: bool,
+}
+
+impl Default for TargetOptions {
+    fn default() -> Self {
+        TargetOptions {
+            overwrite: Overwrite::Always,
+            delete: false,
+            dry_run: false,
+            numeric_owner: false,
+            owners: true,
+            xattrs: true,
+            times: true,
+            privileged: rustix::process::geteuid().is_root(),
+        }
+    }
+}
+
+/// A directory under the target, held open.
+#[derive(Debug)]
+pub struct Dir {
+    /// Where it is under the target.
+    pub path: Vec<u8>,
+    /// Itself.
+    pub fd: OwnedFd,
+}
+
+/// What [`Target::remove_extra`] took away.
+#[derive(Debug, Default)]
+pub struct Removed {
+    /// Files, links and nodes.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// What would not go.
+    pub errors: Vec<Error>,
+}
+
+#[derive(Default)]
+struct Cache {
+    dirs: HashMap<Vec<u8>, (Arc<Dir>, u64)>,
+    tick: u64,
+}
+
+/// A restore target. Shared by all workers.
+pub struct Target {
+    pub(super) place: PathBuf,
+    pub(super) options: TargetOptions,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    /// The target was empty and hands nothing down (group, ACL): what is created has our owner and the mode that was asked for.
+    pub(super) plain: bool,
+    pub(super) umask: u32,
+    pub(super) tmpfile: AtomicBool,
+    pub(super) link_empty: AtomicBool,
+    pub(super) owners: Mutex<Owners>,
+    pub(super) later: Mutex<Vec<(File, Arc<Dir>, Entry)>>,
+    root: Option<Arc<Dir>>,
+    cache: Mutex<Cache>,
+    shortfalls: Mutex<Shortfalls>,
+    openat2: AtomicBool,
+    passing: (u64, AtomicU64),
+}
+
+impl Target {
+    /// Opens the target directory, and makes it and its parents where they are missing. A symlink as the target itself is the user's wish and is followed.
+    pub fn open(path: &Path, options: TargetOptions) -> Result<Target> {
+        let failed = |op, source: io::Error| Error::Target { op, path: path.to_path_buf(), source };
+        if !options.dry_run {
+            std::fs::create_dir_all(path).map_err(|e| failed("create directory", e))?;
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
+            Ok(fd) => Some(Arc::new(Dir { path: Vec::new(), fd })),
+            Err(Errno::NOENT) if options.dry_run => None,
+            Err(e) => return Err(failed("open", e.into())),
+        };
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let mut plain = false;
+        if let Some(root) = &root {
+            let st = rustix::fs::fstat(&root.fd).map_err(|e| failed("look at", e.into()))?;
+            let acl = rustix::fs::fgetxattr(&root.fd, c"system.posix_acl_default", &mut [0u8; 4096][..]);
+            let handed_down = st.st_mode & 0o2000 != 0 || st.st_gid != gid || !matches!(acl, Err(Errno::NODATA | Errno::OPNOTSUPP));
+            let mut names = Vec::new();
+            list(&root.fd, &mut names).map_err(|e| failed("list", e.into()))?;
+            plain = names.is_empty() && !handed_down && umask().is_some();
+        }
+        let mut random = [0; 8];
+        getrandom::fill(&mut random)?;
+        Ok(Target {
+            place: path.to_path_buf(),
+            options,
+            uid,
+            gid,
+            plain,
+            umask: umask().unwrap_or(0o777),
+            tmpfile: AtomicBool::new(true),
+            link_empty: AtomicBool::new(true),
+            owners: Mutex::default(),
+            later: Mutex::default(),
+            root,
+            cache: Mutex::default(),
+            shortfalls: Mutex::default(),
+            openat2: AtomicBool::new(true),
+            passing: (u64::from_le_bytes(random), AtomicU64::new(0)),
+        })
+    }
+
+    /// Whether the target was empty at the start: then there is nothing to decide, and nothing to delete.
+    pub fn was_empty(&self) -> bool {
+        self.plain
+    }
+
+    /// The options it was opened with.
+    pub fn options(&self) -> &TargetOptions {
+        &self.options
+    }
+
+    /// A directory under the target, made with mode 0700 where it is missing: others may look once its attributes are set, at the end.
+    pub fn directory(&self, path: &[u8]) -> Result<Arc<Dir>> {
+        if self.options.dry_run {
+            return self.existing(path)?.ok_or_else(|| self.path_error("create directory", path, Errno::ROFS));
+        }
+        self.go(path, true)?.ok_or_else(|| self.path_error("open", path, Errno::NOENT))
+    }
+
+    /// A directory under the target, if it is one already.
+    pub fn existing(&self, path: &[u8]) -> Result<Option<Arc<Dir>>> {
+        self.go(path, false)
+    }
+
+    fn go(&self, path: &[u8], create: bool) -> Result<Option<Arc<Dir>>> {
+        if !path_is_valid(path) {
+            return Err(self.path_error("open", path, Errno::INVAL));
+        }
+        let Some(mut at) = self.root.clone() else { return Ok(None) };
+        // From the nearest ancestor that is still open, component by component.
+        let mut done = 0;
+        {
+            let mut cache = self.cache.lock().unwrap_or_else(|e| e.into_inner());
+            cache.tick += 1;
+            let tick = cache.tick;
+            let mut end = path.len();
+            while end > 0 {
+                if let Some((dir, used)) = cache.dirs.get_mut(&path[..end]) {
+                    *used = tick;
+                    (at, done) = (dir.clone(), end);
+                    break;
+                }
+                end = split(&path[..end]).0.len();
+            }
+        }
+        while done < path.len() {
+            let start = if done == 0 { 0 } else { done + 1 };
+            let end = path[start..].iter().position(|b| *b == b'/').map_or(path.len(), |n| start + n);
+            let Some(fd) = self.enter(&at, &path[start..end], create)? else { return Ok(None) };
+            at = Arc::new(Dir { path: path[..end].to_vec(), fd });
+            self.remember(&at);
+            done = end;
+        }
+        Ok(Some(at))
+    }
+
+    fn remember(&self, dir: &Arc<Dir>) {
+        let mut cache = self.cache.lock().unwrap_or_else(|e| e.into_inner());
+        if cache.dirs.len() >= OPEN_MAX {
+            // The older half goes at once: as good as a list, and a twentieth of the code.
+            let mut ticks: Vec<u64> = cache.dirs.values().map(|(_, used)| *used).collect();
+            let middle = ticks.len() / 2;
+            let middle = *ticks.select_nth_unstable(middle).1;
+            cache.dirs.retain(|_, (_, used)| *used > middle);
+        }
+        let tick = cache.tick;
+        cache.dirs.insert(dir.path.clone(), (dir.clone(), tick));
+    }
+
+    /// Opens one component, and makes it or makes room for it.
+    fn enter(&self, parent: &Dir, name: &[u8], create: bool) -> Result<Option<OwnedFd>> {
+        let mut missing = self.plain && create;
+        for _ in 0..8 {
+            if missing {
+                match rustix::fs::mkdirat(&parent.fd, name, Mode::RWXU) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(e) => return Err(self.error("create directory", parent, name, e)),
+                }
+            }
+            match self.open_beneath(parent, name) {
+                Ok(fd) => {
+                    if create {
+                        self.make_writable(&fd);
+                    }
+                    return Ok(Some(fd));
+                }
+                Err(Errno::NOENT) if create => missing = true,
+                Err(Errno::NOENT) => return Ok(None),
+                Err(Errno::AGAIN) => {}
+                Err(Errno::NOTDIR | Errno::LOOP) if !create => return Ok(None),
+                // A file or a symlink where a directory belongs. It is taken away, never followed; what it points to stays.
+                Err(Errno::NOTDIR | Errno::LOOP) if self.options.overwrite == Overwrite::Always => {
+                    match rustix::fs::unlinkat(&parent.fd, name, AtFlags::empty()) {
+                        Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => missing = true,
+                        Err(e) => return Err(self.error("replace", parent, name, e)),
+                    }
+                }
+                Err(e) => return Err(self.error("open directory", parent, name, e)),
+            }
+        }
+        Err(self.error("open directory", parent, name, Errno::LOOP))
+    }
+
+    fn open_beneath(&self, parent: &Dir, name: &[u8]) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        if self.openat2.load(Ordering::Relaxed) {
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+            match rustix::fs::openat2(&parent.fd, name, flags, Mode::empty(), resolve) {
+                // No such call here, or a sandbox forbids it: one component without following says the same.
+                Err(Errno::NOSYS | Errno::PERM) => self.openat2.store(false, Ordering::Relaxed),
+                other => return other,
+            }
+        }
+        rustix::fs::openat(&parent.fd, name, flags, Mode::empty())
+    }
+
+    /// A read-only directory of an earlier restore would refuse its files to its own owner. Its mode is set again at the end.
+    fn make_writable(&self, fd: &OwnedFd) {
+        if self.plain || self.options.privileged {
+            return;
+        }
+        if let Ok(st) = rustix::fs::fstat(fd)
+            && st.st_uid == self.uid
+            && st.st_mode & 0o700 != 0o700
+        {
+            // Where this fails, creating the first file says why.
+            rustix::fs::fchmod(fd, Mode::from_raw_mode(st.st_mode & 0o7777 | 0o700)).unwrap_or_default();
+        }
+    }
+
+    /// Removes from a directory all that is not in `keep` (ascending). Symlinks are removed, not followed; other file systems are not entered.
+    /// In a dry run it counts what it would take at this level.
+    pub fn remove_extra<N: AsRef<[u8]>>(&self, dir: &Dir, keep: &[N]) -> Result<Removed> {
+        let mut names = Vec::new();
+        list(&dir.fd, &mut names).map_err(|e| self.error("list", dir, b"", e))?;
+        let mut removed = Removed::default();
+        for name in names.iter().filter(|n| keep.binary_search_by(|k| k.as_ref().cmp(n)).is_err()) {
+            if self.options.dry_run {
+                match rustix::fs::statat(&dir.fd, &name[..], AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(st) if FileType::from_raw_mode(st.st_mode) == FileType::Directory => removed.directories += 1,
+                    _ => removed.files += 1,
+                }
+            } else {
+                self.remove_tree(dir, name, &mut removed);
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Removes one name and what is below it, from held descriptors.
+    pub(super) fn remove_tree(&self, dir: &Dir, name: &[u8], removed: &mut Removed) {
+        struct Level {
+            fd: OwnedFd,
+            name: Vec<u8>,
+            names: Vec<Vec<u8>>,
+        }
+        let mut levels: Vec<Level> = Vec::new();
+        let mut next = Some(name.to_vec());
+        let at = |levels: &[Level], name: &[u8]| {
+            let mut path = dir.path.clone();
+            for part in levels.iter().map(|l| &l.name[..]).chain([name]) {
+                path = crate::format::entry::join(&path, part);
+            }
+            path
+        };
+        loop {
+            let parent = levels.last().map_or(dir.fd.as_fd(), |l| l.fd.as_fd());
+            if let Some(name) = next.take() {
+                match rustix::fs::unlinkat(parent, &name[..], AtFlags::empty()) {
+                    Ok(()) => removed.files += 1,
+                    Err(Errno::NOENT) => {}
+                    Err(Errno::ISDIR | Errno::PERM) => match open_same_device(parent, &name) {
+                        Ok(fd) => {
+                            let mut names = Vec::new();
+                            if let Err(e) = list(&fd, &mut names) {
+                                removed.errors.push(self.path_error("list", &at(&levels, &name), e));
+                            }
+                            // Removed ones are gone from every level's memory of it, or a later file would appear inside what is no more.
+                            self.forget(&at(&levels, &name));
+                            levels.push(Level { fd, name, names });
+                        }
+                        Err(e) => removed.errors.push(self.path_error("remove", &at(&levels, &name), e)),
+                    },
+                    Err(e) => removed.errors.push(self.path_error("remove", &at(&levels, &name), e)),
+                }
+            }
+            let Some(level) = levels.last_mut() else { return };
+            next = level.names.pop();
+            if next.is_none()
+                && let Some(done) = levels.pop()
+            {
+                let parent = levels.last().map_or(dir.fd.as_fd(), |l| l.fd.as_fd());
+                match rustix::fs::unlinkat(parent, &done.name[..], AtFlags::REMOVEDIR) {
+                    Ok(()) => removed.directories += 1,
+                    Err(e) => removed.errors.push(self.path_error("remove", &at(&levels, &done.name), e)),
+                }
+                if levels.is_empty() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn forget(&self, path: &[u8]) {
+        self.cache.lock().unwrap_or_else(|e| e.into_inner()).dirs.remove(path);
+    }
+
+    /// Does what had to wait until all links were there, and says what could not be restored.
+    pub fn finish(&self) -> Shortfalls {
+        let later = std::mem::take(&mut *self.later.lock().unwrap_or_else(|e| e.into_inner()));
+        for (file, dir, entry) in later {
+            self.set_flags(file.as_fd(), &dir, &entry.name.0, &entry);
+        }
+        self.shortfalls.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    pub(super) fn shortfall(&self, kind: &str, dir: &Dir, name: &[u8]) {
+        self.shortfalls.lock().unwrap_or_else(|e| e.into_inner()).add(kind, self.path_of(dir, name));
+    }
+
+    pub(super) fn passing_name(&self) -> Vec<u8> {
+        let n = self.passing.1.fetch_add(1, Ordering::Relaxed);
+        format!(".seabed-{:016x}", self.passing.0.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).into_bytes()
+    }
+
+    pub(super) fn may_write(&self, dir: &Dir, name: &[u8]) -> Result<()> {
+        if self.options.dry_run { Err(self.error("create", dir, name, Errno::ROFS)) } else { Ok(()) }
+    }
+
+    fn path_of(&self, dir: &Dir, name: &[u8]) -> PathBuf {
+        let mut path = self.place.clone();
+        for part in [&dir.path[..], name].into_iter().filter(|p| !p.is_empty()) {
+            path.push(OsStr::from_bytes(part));
+        }
+        path
+    }
+
+    pub(super) fn error(&self, op: &'static str, dir: &Dir, name: &[u8], e: Errno) -> Error {
+        self.io_error(op, dir, name, e.into())
+    }
+
+    pub(super) fn io_error(&self, op: &'static str, dir: &Dir, name: &[u8], source: io::Error) -> Error {
+        Error::Target { op, path: self.path_of(dir, name), source }
+    }
+
+    fn path_error(&self, op: &'static str, path: &[u8], e: Errno) -> Error {
+        let mut full = self.place.clone().into_os_string();
+        full.push("/");
+        full.push(OsStr::from_bytes(path));
+        Error::Target { op, path: full.into(), source: e.into() }
+    }
+}
+
+/// Opens a directory to empty it, unless something is mounted there.
+fn open_same_device(parent: rustix::fd::BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    let (own, above): (Stat, Stat) = (rustix::fs::fstat(&fd)?, rustix::fs::fstat(parent)?);
+    if own.st_dev == above.st_dev { Ok(fd) } else { Err(Errno::XDEV) }
+}
+
+/// All names in a directory, sorted.
+fn list(fd: &OwnedFd, names: &mut Vec<Vec<u8>>) -> Result<(), Errno> {
+    // A descriptor of its own: the held one is shared, and so is its position.
+    let own = rustix::fs::openat(fd, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut buffer = Vec::with_capacity(32 << 10);
+    let mut raw = RawDir::new(&own, buffer.spare_capacity_mut());
+    while let Some(next) = raw.next() {
+        let name = next?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(())
+}
+
+/// The umask, which can only be asked for by reading this file: setting it to look would change it for other threads.
+fn umask() -> Option<u32> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("Umask:"))?;
+    u32::from_str_radix(line.trim(), 8).ok()
+}
+
+#[cfg(test)]
+#[path = "target_tests.rs"]
+mod tests;
