@@ -142,6 +142,9 @@ pub fn wrap_pack_key(wrapping: &Key, epoch: u32, family: &FamilyId, class: Class
 
 /// Opens a pack key from a footer; `None` where it does not authenticate.
 pub fn unwrap_pack_key(wrapping: &Key, family: &FamilyId, class: Class, key: &PackKey) -> Option<Key> {
+    if key.suite != crate::format::object::SUITE_SYMMETRIC {
+        return None;
+    }
     let plain = unwrap(wrapping, &pack_key_aad(family, class, &key.birth), &key.wrapped.0)?;
     plain.try_into().ok().map(Key)
 }
