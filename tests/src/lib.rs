@@ -2,3 +2,4 @@
 //! It must never reach into the engine past its public surface. It obeys `format-spec/` and the contracts of DESIGN.
 
 pub mod store_contract;
+pub mod golden;
