@@ -2,6 +2,7 @@
 //! Every compressed frame is decoded and compared before it leaves memory, every frame read is authenticated before it is decoded.
 
 pub mod reader;
+pub mod sink;
 pub mod writer;
 
 use crate::error::{Damage, Error, Result};
@@ -30,15 +31,53 @@ impl Default for Compression {
     }
 }
 
-/// Samples that a probe takes of a frame, and their length: 32 KiB of a 1 MiB frame.
+/// Samples that a probe takes, and their length: 32 KiB of a 1 MiB frame.
 const PROBE_SAMPLES: usize = 8;
 const PROBE_SAMPLE_BYTES: usize = 4096;
+
+/// Tells whether content is worth compressing, from samples of it.
+pub struct Probe {
+    zstd: CCtx<'static>,
+    sample: Vec<u8>,
+    out: Vec<u8>,
+}
+
+impl Probe {
+    /// A probe; one per thread.
+    pub fn new() -> Result<Self> {
+        let mut zstd = CCtx::create();
+        zstd.set_parameter(CParameter::CompressionLevel(1)).map_err(|_| Error::SelfCheck { what: "zstd's parameters" })?;
+        Ok(Probe { zstd, sample: Vec::new(), out: Vec::new() })
+    }
+
+    /// Whether `sample` shrinks by more than 3 %: what saves less is not worth decoding for ever.
+    pub fn shrinks(&mut self, sample: &[u8]) -> bool {
+        self.out.clear();
+        self.out.reserve(zstd_safe::compress_bound(sample.len()));
+        self.zstd.compress2(&mut self.out, sample).map_or(true, |bytes| bytes * 100 < sample.len() * 97)
+    }
+
+    /// Whether samples spread over `plain` shrink; short content is always worth a try.
+    pub fn seems_compressible(&mut self, plain: &[u8]) -> bool {
+        if plain.len() <= PROBE_SAMPLES * PROBE_SAMPLE_BYTES {
+            return true;
+        }
+        let mut sample = std::mem::take(&mut self.sample);
+        sample.clear();
+        for part in plain.chunks_exact(plain.len() / PROBE_SAMPLES).take(PROBE_SAMPLES) {
+            sample.extend_from_slice(&part[..PROBE_SAMPLE_BYTES]);
+        }
+        let shrinks = self.shrinks(&sample);
+        self.sample = sample;
+        shrinks
+    }
+}
 
 /// Compresses frames; one per thread.
 pub struct FrameEncoder {
     compression: Compression,
     full: CCtx<'static>,
-    probe: CCtx<'static>,
+    probe: Probe,
     decoder: FrameDecoder,
     scratch: Vec<u8>,
 }
@@ -53,33 +92,13 @@ impl FrameEncoder {
             // Frames are at most FRAME_BYTES_MAX long, so that a window never helps a decoder to more memory than that.
             full.set_parameter(CParameter::ContentSizeFlag(true)).map_err(broken)?;
         }
-        let mut probe = CCtx::create();
-        probe.set_parameter(CParameter::CompressionLevel(1)).map_err(broken)?;
-        Ok(FrameEncoder { compression, full, probe, decoder: FrameDecoder::default(), scratch: Vec::new() })
-    }
-
-    /// Whether samples of `plain` shrink by more than 3 %: what saves less is not worth decoding for ever.
-    fn seems_compressible(&mut self, plain: &[u8]) -> bool {
-        if plain.len() <= PROBE_SAMPLES * PROBE_SAMPLE_BYTES {
-            return true;
-        }
-        let step = plain.len() / PROBE_SAMPLES;
-        let mut sample = Vec::with_capacity(PROBE_SAMPLES * PROBE_SAMPLE_BYTES);
-        for part in plain.chunks_exact(step).take(PROBE_SAMPLES) {
-            sample.extend_from_slice(&part[..PROBE_SAMPLE_BYTES]);
-        }
-        self.scratch.clear();
-        self.scratch.reserve(zstd_safe::compress_bound(sample.len()));
-        match self.probe.compress2(&mut self.scratch, &sample) {
-            Ok(bytes) => bytes * 100 < sample.len() * 97,
-            Err(_) => true,
-        }
+        Ok(FrameEncoder { compression, full, probe: Probe::new()?, decoder: FrameDecoder::default(), scratch: Vec::new() })
     }
 
     /// Encodes a frame into `out` (cleared first) and returns the codec. Leaves room for the tag.
     pub fn encode(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<u8> {
         out.clear();
-        if self.compression != Compression::Off && self.seems_compressible(plain) {
+        if self.compression != Compression::Off && self.probe.seems_compressible(plain) {
             out.reserve(zstd_safe::compress_bound(plain.len()) + crate::limits::TAG_BYTES);
             if self.full.compress2(out, plain).is_ok() && out.len() * 100 < plain.len() * 98 {
                 // A compressor bug or a flipped bit must not become the only copy (restic #4523, #5086).

@@ -1,0 +1,252 @@
+//! The one thread that decides: it takes everything in order, stores each chunk that is new and builds the trees.
+//! Its order makes a backup of the same source the same tree, whatever the threads before it did.
+
+use crate::backup::flow::{Credits, Done, DoneContent, DoneItem, Numbered};
+use crate::backup::options::BackupOptions;
+use crate::backup::reads::ERRORS_KEPT;
+use crate::error::{Error, Result, SourceError};
+use crate::format::entry::{EntryKind, STATUS_UNREADABLE};
+use crate::format::lists::{Content, Item, ListWriter};
+use crate::format::manifest::Summary;
+use crate::format::tree::{TreeRoot, TreeWriter};
+use crate::id::{ChunkId, Class};
+use crate::index::Index;
+use crate::index::session::SessionIndex;
+use crate::limits::SEGMENT_CHUNKS_TARGET;
+use crate::observe::{Action, Observer, Progress};
+use crate::pack::sink::{FrameBuilder, FrameJob, Sink, Trouble};
+use crate::repository::Repository;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where new chunks go, and what is counted on the way.
+struct ChunkStore<'s, 'a> {
+    repository: &'a Repository,
+    session: SessionIndex,
+    frames: Option<FrameBuilder<'s, 'a>>,
+    data_chunks: u64,
+    tree_chunks: u64,
+    bytes_added: u64,
+}
+
+impl ChunkStore<'_, '_> {
+    fn add(&mut self, class: Class, id: ChunkId, bytes: &[u8]) -> Result<()> {
+        if !self.session.insert(class, &id) {
+            return Ok(());
+        }
+        *(if class == Class::Data { &mut self.data_chunks } else { &mut self.tree_chunks }) += 1;
+        self.bytes_added += bytes.len() as u64;
+        self.session.compact(SEGMENT_CHUNKS_TARGET);
+        match &mut self.frames {
+            Some(frames) => frames.push(class, id, bytes),
+            None => Ok(()),
+        }
+    }
+
+    fn add_tree(&mut self, class: Class, plain: &[u8]) -> Result<ChunkId> {
+        let id = self.repository.ids().id(class, plain);
+        self.add(class, id, plain)?;
+        Ok(id)
+    }
+}
+
+/// Everything that the manifest needs of the content.
+pub struct Assembled {
+    /// The tree; `None` where there were no entries.
+    pub tree: Option<TreeRoot>,
+    /// The streams, in order.
+    pub streams: Vec<(Content, u64)>,
+    /// What was counted.
+    pub summary: Summary,
+    /// The first sources that failed in workers.
+    pub errors: Vec<SourceError>,
+    /// How many failed there.
+    pub error_count: u64,
+}
+
+/// See the module's text.
+pub struct Assembler<'s, 'a> {
+    store: ChunkStore<'s, 'a>,
+    sink: &'s Sink<'a>,
+    observer: &'s dyn Observer,
+    tree: TreeWriter,
+    list: ListWriter,
+    made: Assembled,
+    root: Option<TreeRoot>,
+    progress: Progress,
+}
+
+impl<'s, 'a> Assembler<'s, 'a> {
+    /// Takes the way to the encoders; they end when this is finished.
+    pub fn new(
+        repository: &'a Repository,
+        sink: &'s Sink<'a>,
+        jobs: Sender<FrameJob>,
+        index: Arc<Index>,
+        options: &BackupOptions,
+        observer: &'s dyn Observer,
+    ) -> Self {
+        let frames = (!options.dry_run).then(|| FrameBuilder::new(sink, jobs));
+        let session = SessionIndex::new(index);
+        Assembler {
+            store: ChunkStore { repository, session, frames, data_chunks: 0, tree_chunks: 0, bytes_added: 0 },
+            sink,
+            observer,
+            tree: TreeWriter::new(repository.cutter().clone()),
+            list: ListWriter::default(),
+            made: Assembled { tree: None, streams: Vec::new(), summary: Summary::default(), errors: Vec::new(), error_count: 0 },
+            root: None,
+            progress: Progress::default(),
+        }
+    }
+
+    /// Takes everything in order until the reading thread and the workers are done.
+    pub fn run(&mut self, done: &Receiver<(Numbered<Done>, Vec<SourceError>)>, credits: &Credits<'_>, trouble: &Trouble) -> Result<()> {
+        let mut waiting: BTreeMap<u64, (Numbered<Done>, Vec<SourceError>)> = BTreeMap::new();
+        let mut next = 0;
+        loop {
+            match done.recv_timeout(Duration::from_millis(100)) {
+                Ok(item) => {
+                    waiting.insert(item.0.number, item);
+                }
+                Err(RecvTimeoutError::Timeout) if trouble.is_set() => return Err(Error::Interrupted),
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            while let Some((Numbered { cost, what, .. }, errors)) = waiting.remove(&next) {
+                next += 1;
+                for error in errors {
+                    self.error(error);
+                }
+                self.take(what)?;
+                credits.give(cost);
+                self.observer.progress(&self.progress);
+            }
+        }
+        // A number that never came means that a thread died: what is here is not all.
+        if !waiting.is_empty() || trouble.is_set() {
+            return Err(Error::Interrupted);
+        }
+        let store = &mut self.store;
+        let tree = std::mem::replace(&mut self.tree, TreeWriter::new(store.repository.cutter().clone()));
+        self.root = tree.finish(&mut |class, plain: &[u8]| store.add_tree(class, plain))?;
+        match self.store.frames.take() {
+            Some(frames) => frames.finish(),
+            None => Ok(()),
+        }
+    }
+
+    fn error(&mut self, error: SourceError) {
+        self.observer.source_error(&error);
+        self.made.error_count += 1;
+        self.progress.errors += 1;
+        if self.made.errors.len() < ERRORS_KEPT {
+            self.made.errors.push(error);
+        }
+    }
+
+    fn take(&mut self, done: Done) -> Result<()> {
+        match done {
+            Done::Items { items, data } => {
+                let mut rest = &data[..];
+                for item in items {
+                    self.item(item, &mut rest)?;
+                }
+                self.sink.buffers.give(data);
+            }
+            Done::Segment { data, chunks } => {
+                let mut rest = &data[..];
+                for (id, bytes) in chunks {
+                    let (chunk, after) = rest.split_at(bytes as usize);
+                    self.store.add(Class::Data, id, chunk)?;
+                    let store = &mut self.store;
+                    self.list.push(Item::Chunk(id), u64::from(bytes), &mut |class, plain: &[u8]| store.add_tree(class, plain))?;
+                    rest = after;
+                }
+                self.progress.bytes_done += data.len() as u64;
+                self.sink.buffers.give(data);
+            }
+            Done::Hole(bytes) => {
+                let store = &mut self.store;
+                self.list.push(Item::Hole(bytes), bytes, &mut |class, plain: &[u8]| store.add_tree(class, plain))?;
+            }
+            Done::EndStream => {
+                let end = self.end_list()?;
+                self.made.summary.files_new += 1;
+                self.made.summary.files_total += 1;
+                self.made.summary.bytes_total += end.1;
+                self.progress.files_done += 1;
+                self.made.streams.push(end);
+            }
+        }
+        Ok(())
+    }
+
+    fn end_list(&mut self) -> Result<(Content, u64)> {
+        let store = &mut self.store;
+        std::mem::take(&mut self.list).finish(&mut |class, plain: &[u8]| store.add_tree(class, plain))
+    }
+
+    fn item(&mut self, item: DoneItem, data: &mut &[u8]) -> Result<()> {
+        let DoneItem { dir, entry, content, action } = item;
+        let content = match content {
+            DoneContent::None => None,
+            DoneContent::Known(content) => {
+                self.progress.bytes_done += entry.size;
+                Some(content)
+            }
+            DoneContent::Chunks(chunks) => {
+                for (id, bytes) in chunks {
+                    let (chunk, rest) = data.split_at(bytes as usize);
+                    self.store.add(Class::Data, id, chunk)?;
+                    let store = &mut self.store;
+                    self.list.push(Item::Chunk(id), u64::from(bytes), &mut |class, plain: &[u8]| store.add_tree(class, plain))?;
+                    *data = rest;
+                    self.progress.bytes_done += u64::from(bytes);
+                }
+                Some(self.end_list()?.0)
+            }
+            DoneContent::Gathered => {
+                let gathered = self.end_list()?.0;
+                (entry.status != STATUS_UNREADABLE).then_some(gathered)
+            }
+        };
+        self.count(&entry, action);
+        if self.observer.wants_items() {
+            self.observer.item(&crate::format::entry::join(&dir, &entry.name.0), action, entry.size);
+        }
+        let store = &mut self.store;
+        self.tree.push(&dir, &entry, content.as_ref(), &mut |class, plain: &[u8]| store.add_tree(class, plain))
+    }
+
+    fn count(&mut self, entry: &crate::format::entry::Entry, action: Action) {
+        let s = &mut self.made.summary;
+        let by_action = |new, changed, same| match action {
+            Action::New => new,
+            Action::Unchanged => same,
+            _ => changed,
+        };
+        match entry.kind {
+            EntryKind::File => {
+                *by_action(&mut s.files_new, &mut s.files_changed, &mut s.files_unmodified) += 1;
+                s.files_total += 1;
+                s.bytes_total += entry.size;
+                self.progress.files_done += 1;
+            }
+            EntryKind::Directory => *by_action(&mut s.dirs_new, &mut s.dirs_changed, &mut s.dirs_unmodified) += 1,
+            _ => s.others += 1,
+        }
+    }
+
+    /// What was made of it all.
+    pub fn finish(self) -> Assembled {
+        let mut made = self.made;
+        made.tree = self.root;
+        made.summary.data_chunks = self.store.data_chunks;
+        made.summary.tree_chunks = self.store.tree_chunks;
+        made.summary.bytes_added = self.store.bytes_added;
+        made
+    }
+}

@@ -1,0 +1,170 @@
+//! What a caller asks of a backup, and what it is told afterwards: plain data.
+
+use crate::error::{Error, SourceError};
+use crate::format::manifest::Summary;
+use crate::format::wire::Time;
+use crate::id::SnapshotId;
+use crate::limits::{PACK_BYTES_DATA, PACK_BYTES_META};
+use crate::pack::Compression;
+use crate::source::WalkOptions;
+use crate::source::stream::{Stream, StreamFailure};
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+/// Which snapshot the sources are compared with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ParentChoice {
+    /// The newest complete one of the same series and host.
+    #[default]
+    Newest,
+    /// This one.
+    Snapshot(String),
+    /// None: everything is read.
+    None,
+}
+
+/// A stream to be stored beside the tree.
+pub struct StreamSource {
+    /// Its stored path, without leading `/`.
+    pub name: Vec<u8>,
+    /// Program and arguments, for a command.
+    pub argv: Vec<Vec<u8>>,
+    /// Opens it: called when its turn has come, so that commands run one after the other.
+    #[allow(clippy::type_complexity)]
+    pub open: Mutex<Option<Box<dyn FnOnce() -> Result<Box<dyn Stream>, StreamFailure> + Send>>>,
+    /// Whether it may be empty.
+    pub allow_empty: bool,
+}
+
+/// What to back up, and how.
+pub struct BackupOptions {
+    /// Files and directories, absolute.
+    pub paths: Vec<PathBuf>,
+    /// How to walk them.
+    pub walk: WalkOptions,
+    /// Streams.
+    pub streams: Vec<StreamSource>,
+    /// The series; else the first path or stream names it.
+    pub series: Option<String>,
+    /// The host.
+    pub host: String,
+    /// Who runs it.
+    pub user: String,
+    /// Their number and group's.
+    pub uid_gid: (u32, u32),
+    /// Tags.
+    pub tags: Vec<String>,
+    /// A line for people.
+    pub description: String,
+    /// What was left out, as text for the manifest.
+    pub excludes: Vec<String>,
+    /// Program and version, for the manifest.
+    pub program: String,
+    /// The time that the snapshot stands for, if not now.
+    pub time: Option<Time>,
+    /// What to compare with.
+    pub parent: ParentChoice,
+    /// Do not compare inode numbers: they change with every mount of some network file systems.
+    pub ignore_inode: bool,
+    /// Do not compare the time of attribute changes.
+    pub ignore_ctime: bool,
+    /// Read and count, write nothing.
+    pub dry_run: bool,
+    /// Make no snapshot where it would equal its parent.
+    pub skip_if_unchanged: bool,
+    /// How frames are compressed.
+    pub compression: Compression,
+    /// Target of data packs, bytes.
+    pub data_pack_bytes: u64,
+    /// Worker threads; 0 for one per core.
+    pub threads: usize,
+}
+
+impl Default for BackupOptions {
+    fn default() -> Self {
+        BackupOptions {
+            paths: Vec::new(),
+            walk: WalkOptions::default(),
+            streams: Vec::new(),
+            series: None,
+            host: String::new(),
+            user: String::new(),
+            uid_gid: (0, 0),
+            tags: Vec::new(),
+            description: String::new(),
+            excludes: Vec::new(),
+            program: concat!("seabed ", env!("CARGO_PKG_VERSION")).to_owned(),
+            time: None,
+            parent: ParentChoice::default(),
+            ignore_inode: false,
+            ignore_ctime: false,
+            dry_run: false,
+            skip_if_unchanged: false,
+            compression: Compression::default(),
+            data_pack_bytes: PACK_BYTES_DATA,
+            threads: 0,
+        }
+    }
+}
+
+impl BackupOptions {
+    /// The series this run belongs to.
+    pub fn series_name(&self) -> String {
+        let first = || self.paths.first().map(|p| p.to_string_lossy().into_owned());
+        let stream = || self.streams.first().map(|s| String::from_utf8_lossy(&s.name).into_owned());
+        self.series.clone().or_else(first).or_else(stream).unwrap_or_default()
+    }
+
+    /// Target of names and lists packs, bytes.
+    pub fn meta_pack_bytes(&self) -> u64 {
+        PACK_BYTES_META.min(self.data_pack_bytes)
+    }
+
+    /// How many workers to start.
+    pub fn threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 64),
+            n => n.min(256),
+        }
+    }
+}
+
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The repository failed.
+    #[error(transparent)]
+    Repository(#[from] Error),
+    /// A stream failed: a dump that is not whole is not stored.
+    #[error(transparent)]
+    Stream(#[from] StreamFailure),
+    /// None of the sources could be read.
+    #[error("nothing to back up: none of the sources could be read")]
+    NoSource {
+        /// What failed.
+        errors: Vec<SourceError>,
+    },
+}
+
+/// What a backup did.
+#[derive(Debug)]
+pub struct BackupReport {
+    /// The snapshot; `None` for a dry run, or where nothing had changed and that was asked for.
+    pub snapshot: Option<SnapshotId>,
+    /// The snapshot it was compared with.
+    pub parent: Option<SnapshotId>,
+    /// The series.
+    pub series: String,
+    /// What it counted.
+    pub summary: Summary,
+    /// The first sources that failed.
+    pub errors: Vec<SourceError>,
+    /// How many failed in all.
+    pub error_count: u64,
+    /// Entries that excludes left out.
+    pub excluded: u64,
+    /// When it began.
+    pub started: Time,
+    /// When it ended.
+    pub finished: Time,
+}

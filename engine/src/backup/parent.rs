@@ -1,0 +1,165 @@
+//! The parent snapshot, merge-joined with the walk: both are sorted the same way, so one leaf at a time is enough.
+//! A parent that cannot be read costs re-reading the source, never the run.
+
+use crate::backup::options::BackupOptions;
+use crate::catalog::Snapshot;
+use crate::format::entry::{Entry, EntryKind, STATUS_OK, compare};
+use crate::format::lists::{Content, Item};
+use crate::format::manifest::ROOT_PATHS;
+use crate::format::wire::Time;
+use crate::id::Class;
+use crate::observe::Action;
+use crate::pack::reader::{ChunkReader, ReadBuffers};
+use crate::repository::tree::{ContentCursor, TreeCursor};
+use std::cmp::Ordering;
+use std::sync::Arc;
+use std::vec::IntoIter;
+
+/// Slack for clocks that tick coarsely: a file changed within the tick in which the last scan began may carry an older time.
+const TICK_NANOS: i64 = 20_000_000;
+/// The same for file systems that keep whole seconds (two for FAT).
+const COARSE_TICK_NANOS: i64 = 2_000_000_000;
+
+/// Walks the parent beside the source.
+pub struct ParentJoin<'r> {
+    reader: &'r ChunkReader,
+    cursor: Option<TreeCursor<'r>>,
+    groups: IntoIter<crate::format::tree::Group>,
+    group: Option<(Arc<[u8]>, IntoIter<(Entry, Option<Content>)>)>,
+    ahead: Option<(Arc<[u8]>, Entry, Option<Content>)>,
+    buffers: ReadBuffers,
+    scanned: Option<Time>,
+    ignore_inode: bool,
+    ignore_ctime: bool,
+    /// Why the parent was given up.
+    pub failure: Option<crate::error::Error>,
+}
+
+/// What the parent says about an entry.
+pub struct Prior {
+    /// The entry there.
+    pub entry: Entry,
+    /// Its content there.
+    pub content: Option<Content>,
+}
+
+impl<'r> ParentJoin<'r> {
+    /// At the start of the parent's tree.
+    pub fn new(reader: &'r ChunkReader, parent: Option<&Snapshot>, options: &BackupOptions) -> Self {
+        let root = parent.and_then(|p| p.index.roots.iter().find(|r| r.kind == ROOT_PATHS)).and_then(|r| r.as_tree());
+        ParentJoin {
+            reader,
+            cursor: root.map(|root| TreeCursor::new(reader, &root)),
+            groups: Vec::new().into_iter(),
+            group: None,
+            ahead: None,
+            buffers: ReadBuffers::default(),
+            scanned: parent.map(|p| p.index.started),
+            ignore_inode: options.ignore_inode,
+            ignore_ctime: options.ignore_ctime,
+            failure: None,
+        }
+    }
+
+    fn advance(&mut self) -> Option<(Arc<[u8]>, Entry, Option<Content>)> {
+        loop {
+            if let Some((dir, entries)) = &mut self.group {
+                if let Some((entry, content)) = entries.next() {
+                    return Some((dir.clone(), entry, content));
+                }
+                self.group = None;
+            }
+            if let Some(group) = self.groups.next() {
+                self.group = Some((group.dir.into(), group.entries.into_iter()));
+                continue;
+            }
+            match self.cursor.as_mut()?.next_leaf() {
+                Ok(Some(groups)) => self.groups = groups.into_iter(),
+                Ok(None) => self.cursor = None,
+                Err(error) => {
+                    self.failure = Some(error);
+                    self.cursor = None;
+                }
+            }
+        }
+    }
+
+    /// What the parent holds under (dir, name). Questions come in order.
+    pub fn find(&mut self, dir: &[u8], name: &[u8]) -> Option<Prior> {
+        loop {
+            let (at, entry, content) = match self.ahead.take() {
+                Some(ahead) => ahead,
+                None => self.advance()?,
+            };
+            match compare((&at, &entry.name.0), (dir, name)) {
+                Ordering::Less => {}
+                Ordering::Equal => return Some(Prior { entry, content }),
+                Ordering::Greater => {
+                    self.ahead = Some((at, entry, content));
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Whether `now` is what `prior` was: as far as attributes can tell, and they can tell once the clock has ticked on.
+    pub fn unchanged(&self, now: &Entry, prior: &Entry) -> bool {
+        let (Some(scanned), true) = (self.scanned, now.kind == prior.kind && prior.status == STATUS_OK) else { return false };
+        let same_ctime = self.ignore_ctime || now.ctime == prior.ctime;
+        let same_inode = self.ignore_inode || now.inode == prior.inode;
+        let same_size = now.kind != EntryKind::File || now.size == prior.size;
+        let deciding = if self.ignore_ctime { prior.mtime } else { prior.ctime };
+        // A time of whole seconds is what coarse file systems give; a fine one gives it once in 10^9.
+        let tick = if deciding.nanos == 0 { COARSE_TICK_NANOS } else { TICK_NANOS };
+        let settled = match (deciding.as_nanos(), scanned.as_nanos()) {
+            (Some(deciding), Some(scanned)) => deciding.saturating_add(tick) < scanned,
+            _ => false,
+        };
+        now.mtime == prior.mtime && same_ctime && same_inode && same_size && settled
+    }
+
+    /// Whether times of attribute changes do not count: then attributes must be read every time.
+    pub fn ignores_ctime(&self) -> bool {
+        self.ignore_ctime
+    }
+
+    /// Whether all chunks of `content`, and the nodes above them, are in packs that can be relied on.
+    pub fn is_stored(&mut self, content: &Content) -> bool {
+        let index = self.reader.index();
+        if let Content::Inline(items) = content {
+            return items.iter().all(|item| !matches!(item, Item::Chunk(id) if !index.has(Class::Data, id)));
+        }
+        let mut cursor = ContentCursor::new(content);
+        loop {
+            match cursor.next_items(self.reader, &mut self.buffers) {
+                Ok(Some(items)) => {
+                    if items.iter().any(|item| matches!(item, Item::Chunk(id) if !index.has(Class::Data, id))) {
+                        return false;
+                    }
+                }
+                Ok(None) => return cursor.nodes_seen().iter().all(|id| index.has(Class::Lists, id)),
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+/// Takes what only a change of `ctime` could have changed from the parent's entry.
+pub fn inherit(now: &mut Entry, prior: Entry) {
+    now.user = prior.user;
+    now.group = prior.group;
+    now.xattrs = prior.xattrs;
+    now.flags = prior.flags;
+    now.target = prior.target;
+    now.profile = prior.profile;
+    now.extra = prior.extra;
+}
+
+/// How an entry without content compares with the parent's.
+pub fn action(prior: Option<&Entry>, unchanged: bool) -> Action {
+    match (prior, unchanged) {
+        (None, _) => Action::New,
+        (Some(_), true) => Action::Unchanged,
+        (Some(_), false) => Action::Changed,
+    }
+}

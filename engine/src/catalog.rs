@@ -1,0 +1,227 @@
+//! The catalog: what the manifests say, in SQLite, so that listing ten thousand snapshots reads no object (DESIGN section 6).
+//! Never the only copy of anything but the rollback watermark; a file that is damaged or foreign is made anew.
+
+use crate::error::{Error, Result};
+use crate::format::manifest::{Head, IndexPart, NamesPart};
+use crate::format::wire::{Wire, from_bytes, to_bytes};
+use crate::id::{RepositoryId, SnapshotId, WriterId};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Raised with every change of `catalog.sql`: an older or newer file is dropped, not migrated.
+const SCHEMA_VERSION: i64 = 1;
+/// How long a process waits for another one's transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A committed snapshot.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: SnapshotId,
+    /// The part that a collector reads.
+    pub index: IndexPart,
+    /// The part with names.
+    pub names: NamesPart,
+}
+
+/// An open catalog.
+pub struct Catalog {
+    path: PathBuf,
+    db: Connection,
+}
+
+impl Catalog {
+    /// Opens the catalog of `repository` in `directory`, or makes it; `None` keeps it in memory for this run.
+    pub fn open(directory: Option<&Path>, repository: &RepositoryId) -> Result<Self> {
+        let Some(directory) = directory else {
+            let path = PathBuf::from(":memory:");
+            let db = Connection::open_in_memory().map_err(|source| Error::Catalog { path: path.clone(), source })?;
+            return Self::create(path, db, repository);
+        };
+        let path = directory.join("catalog.sqlite");
+        match Self::open_file(&path, repository) {
+            Ok(Some(catalog)) => return Ok(catalog),
+            // A busy file is somebody's work in progress, not damage.
+            Err(error @ Error::Catalog { .. }) if is_busy(&error) => return Err(error),
+            Ok(None) | Err(_) => {}
+        }
+        // Damaged, foreign or of another version: nothing in it is missed but the watermark, which starts anew.
+        for suffix in ["", "-wal", "-shm"] {
+            let mut name = path.clone().into_os_string();
+            name.push(suffix);
+            match fs::remove_file(&name) {
+                Ok(()) => {}
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => return Err(Error::Cache { path: name.into(), source }),
+            }
+        }
+        // Created by us before SQLite sees it, so that it is never readable for others, whatever the umask.
+        fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(|source| Error::Cache { path: path.clone(), source })?;
+        let db = Connection::open(&path).map_err(|source| Error::Catalog { path: path.clone(), source })?;
+        Self::create(path, db, repository)
+    }
+
+    fn open_file(path: &Path, repository: &RepositoryId) -> Result<Option<Self>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let private = fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o077 == 0);
+        if !private {
+            return Ok(None);
+        }
+        let failed = |source| Error::Catalog { path: path.to_owned(), source };
+        let db = Connection::open(path).map_err(failed)?;
+        db.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+        let version: i64 = db.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(failed)?;
+        if version != SCHEMA_VERSION {
+            return Ok(None);
+        }
+        let id: Option<Vec<u8>> = db.query_row("SELECT value FROM meta WHERE key = 'repository'", [], |r| r.get(0)).optional().map_err(failed)?;
+        if id.as_deref() != Some(&repository.as_bytes()[..]) {
+            return Ok(None);
+        }
+        Ok(Some(Catalog { path: path.to_owned(), db }))
+    }
+
+    fn create(path: PathBuf, db: Connection, repository: &RepositoryId) -> Result<Self> {
+        let failed = |source| Error::Catalog { path: path.clone(), source };
+        db.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+        db.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+        // A cache that a power cut rolls back costs a refresh; waiting for the disk at every run costs everybody.
+        db.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+        db.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
+        db.execute_batch(include_str!("catalog.sql")).map_err(failed)?;
+        db.execute("INSERT INTO meta VALUES ('repository', ?1)", [&repository.as_bytes()[..]]).map_err(failed)?;
+        db.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(failed)?;
+        db.execute_batch("COMMIT").map_err(failed)?;
+        Ok(Catalog { path, db })
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> Error {
+        Error::Catalog { path: self.path.clone(), source }
+    }
+
+    /// Ids of all snapshots that it holds.
+    pub fn ids(&self) -> Result<HashSet<SnapshotId>> {
+        self.id_column("SELECT id FROM snapshots")
+    }
+
+    fn id_column(&self, sql: &str) -> Result<HashSet<SnapshotId>> {
+        let read = || {
+            let mut query = self.db.prepare_cached(sql)?;
+            let rows = query.query_map([], |row| row.get::<_, [u8; 32]>(0).map(SnapshotId::new))?;
+            rows.collect::<rusqlite::Result<HashSet<_>>>()
+        };
+        read().map_err(|e| self.failed(e))
+    }
+
+    /// Takes over what a listing showed: new snapshots, and those that are gone or forgotten.
+    pub fn apply(&mut self, new: &[Snapshot], gone: &[SnapshotId]) -> Result<()> {
+        let path = self.path.clone();
+        let failed = |source| Error::Catalog { path: path.clone(), source };
+        let run = |db: &mut Connection| {
+            let tx = db.transaction()?;
+            for snapshot in new {
+                let (index, names) = (&snapshot.index, &snapshot.names);
+                tx.prepare_cached("INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(params![
+                    snapshot.id.as_bytes(),
+                    index.time.as_nanos().unwrap_or(i64::MAX),
+                    names.series,
+                    names.host,
+                    index.writer.as_bytes(),
+                    i64::try_from(index.sequence).unwrap_or(i64::MAX),
+                    to_bytes(index),
+                    to_bytes(names),
+                ])?;
+                tx.prepare_cached(
+                    "INSERT INTO heads VALUES (?1, ?2, ?3) ON CONFLICT (writer) DO UPDATE SET sequence = excluded.sequence, \
+                     snapshot = excluded.snapshot WHERE excluded.sequence > heads.sequence",
+                )?
+                .execute(params![index.writer.as_bytes(), i64::try_from(index.sequence).unwrap_or(i64::MAX), snapshot.id.as_bytes()])?;
+            }
+            for id in gone {
+                tx.prepare_cached("DELETE FROM snapshots WHERE id = ?1")?.execute([&id.as_bytes()[..]])?;
+            }
+            tx.commit()
+        };
+        run(&mut self.db).map_err(failed)
+    }
+
+    fn decode(row: &Row<'_>) -> rusqlite::Result<Option<Snapshot>> {
+        fn part<T: Wire>(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<T>> {
+            Ok(from_bytes(row.get_ref(at)?.as_blob()?, "catalog").ok())
+        }
+        let id = SnapshotId::new(row.get(0)?);
+        Ok(match (part(row, 1)?, part(row, 2)?) {
+            (Some(index), Some(names)) => Some(Snapshot { id, index, names }),
+            _ => None,
+        })
+    }
+
+    fn query(&self, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Snapshot>> {
+        let read = || {
+            let mut query = self.db.prepare_cached(&format!("SELECT id, index_part, names_part FROM snapshots {sql}"))?;
+            query.query_map(values, Self::decode)?.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let rows = read().map_err(|e| self.failed(e))?;
+        // A row that does not decode is a damaged cache; the manifests are not in doubt.
+        rows.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| self.failed(rusqlite::Error::InvalidQuery))
+    }
+
+    /// All snapshots, oldest first.
+    pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
+        self.query("ORDER BY time, id", [])
+    }
+
+    /// The newest complete snapshot of a series on a host.
+    pub fn newest(&self, series: &str, host: &str) -> Result<Option<Snapshot>> {
+        let rows = self.query("WHERE series = ?1 AND host = ?2 ORDER BY time DESC, id DESC LIMIT 8", [series, host])?;
+        Ok(rows.into_iter().find(|s| !s.index.incomplete))
+    }
+
+    /// The newest snapshot of a writer.
+    pub fn newest_of(&self, writer: &WriterId) -> Result<Option<Snapshot>> {
+        let rows = self.query("WHERE writer = ?1 ORDER BY sequence DESC LIMIT 1", [&writer.as_bytes()[..]])?;
+        Ok(rows.into_iter().next())
+    }
+
+    /// Highest sequence number ever seen of each writer.
+    pub fn heads(&self) -> Result<Vec<Head>> {
+        let read = || {
+            let mut query = self.db.prepare_cached("SELECT writer, sequence, snapshot FROM heads ORDER BY writer")?;
+            let head = |row: &Row<'_>| {
+                let (writer, snapshot) = (WriterId::new(row.get(0)?), SnapshotId::new(row.get(2)?));
+                Ok(Head { writer, sequence: row.get::<_, i64>(1)?.unsigned_abs(), snapshot, extra: Vec::new() })
+            };
+            query.query_map([], head)?.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|e| self.failed(e))
+    }
+
+    /// The heads that a new manifest of `own` lists: the newest snapshot of every other writer, less those that a listed one
+    /// already vouches for. Runs in throw-away containers each have a writer of their own; without this the list grew for ever.
+    pub fn frontier(&self, own: &WriterId) -> Result<Vec<Head>> {
+        let mut newest: BTreeMap<WriterId, Head> = BTreeMap::new();
+        let mut vouched: HashSet<SnapshotId> = HashSet::new();
+        for snapshot in self.snapshots()? {
+            let index = &snapshot.index;
+            vouched.extend(index.heads.iter().map(|h| h.snapshot).chain(index.previous));
+            let head = Head { writer: index.writer, sequence: index.sequence, snapshot: snapshot.id, extra: Vec::new() };
+            match newest.get(&index.writer) {
+                Some(old) if old.sequence >= head.sequence => {}
+                _ => {
+                    newest.insert(index.writer, head);
+                }
+            }
+        }
+        Ok(newest.into_values().filter(|h| h.writer != *own && !vouched.contains(&h.snapshot)).collect())
+    }
+}
+
+fn is_busy(error: &Error) -> bool {
+    matches!(error, Error::Catalog { source, .. } if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy))
+}

@@ -1,0 +1,271 @@
+//! Turns new chunks into durable packs and segments: frames are built in order, encoded by worker threads, packed by one
+//! thread and made durable by another. A segment is only written after every pack that it names is durable (DESIGN section 5, B2).
+
+use crate::error::{Error, Result};
+use crate::format::segment::Segment;
+use crate::id::{ChunkId, Class, SnapshotId, WriterId};
+use crate::index::build_segment;
+use crate::limits::{FRAME_BYTES_TARGET, SEGMENT_CHUNKS_TARGET};
+use crate::pack::writer::{EncodedFrame, NewPack, PackUpload, PackWriter};
+use crate::pack::{Compression, FrameEncoder};
+use crate::seal::key::Keys;
+use crate::store::Store;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Frames that wait for an encoder, and encoded ones that wait for the packer: enough that nobody idles, 8 MiB at most.
+const FRAMES_QUEUED: usize = 4;
+/// A segment is written at the latest after packs of this size, so that a killed run loses little of what it stored.
+const SEGMENT_PACK_BYTES: u64 = 1 << 30;
+
+/// The first failure of a group of threads; the others stop when they see it.
+#[derive(Default)]
+pub struct Trouble {
+    stop: AtomicBool,
+    first: Mutex<Option<Error>>,
+}
+
+impl Trouble {
+    /// Records a failure; only the first is kept.
+    pub fn set(&self, error: Error) {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert(error);
+        self.stop.store(true, Ordering::Release);
+    }
+
+    /// Makes the others stop for an error that its owner reports himself.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
+
+    /// Whether some thread failed.
+    pub fn is_set(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// The failure.
+    pub fn take(&self) -> Option<Error> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Buffers that went through the pipeline and are used again: the peak stays flat and the allocator quiet.
+#[derive(Default)]
+pub struct Buffers(Mutex<Vec<Vec<u8>>>);
+
+impl Buffers {
+    /// An empty buffer, with the capacity of its former life.
+    pub fn take(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Gives a buffer back. Outsized ones are dropped: they would stay for the whole run.
+    pub fn give(&self, mut buffer: Vec<u8>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < 16 && buffer.capacity() <= 3 * FRAME_BYTES_TARGET {
+            buffer.clear();
+            kept.push(buffer);
+        }
+    }
+}
+
+/// A frame's plaintext on its way to an encoder.
+pub struct FrameJob {
+    class: Class,
+    plain: Vec<u8>,
+    chunks: Vec<(ChunkId, u32)>,
+}
+
+/// The channel from the builder to the encoders; it ends when the builder is gone.
+pub fn job_channel() -> (Sender<FrameJob>, Receiver<FrameJob>) {
+    bounded(FRAMES_QUEUED)
+}
+
+/// The channel from the encoders to the packer.
+pub fn frame_channel() -> (Sender<(Class, EncodedFrame)>, Receiver<(Class, EncodedFrame)>) {
+    bounded(FRAMES_QUEUED)
+}
+
+/// What a run wrote.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Written {
+    /// Packs.
+    pub packs: u64,
+    /// Bytes of packs and segments.
+    pub bytes: u64,
+}
+
+/// How a sink writes.
+#[derive(Clone, Copy, Debug)]
+pub struct SinkOptions {
+    /// Compression of new frames.
+    pub compression: Compression,
+    /// Target of data packs, bytes.
+    pub data_pack_bytes: u64,
+    /// Target of names and lists packs, bytes.
+    pub meta_pack_bytes: u64,
+}
+
+/// What the threads of a sink share.
+pub struct Sink<'a> {
+    store: &'a dyn Store,
+    keys: &'a Keys,
+    options: SinkOptions,
+    writer: WriterId,
+    session: SnapshotId,
+    /// Puts a segment and returns its length; the caller knows how it is sealed.
+    put_segment: &'a (dyn Fn(&Segment) -> Result<u64> + Sync),
+    /// First failure of any thread.
+    pub trouble: &'a Trouble,
+    /// Buffers in circulation.
+    pub buffers: Buffers,
+    packs_written: AtomicU64,
+    bytes_written: AtomicU64,
+}
+
+impl<'a> Sink<'a> {
+    /// A sink for one run.
+    pub fn new(
+        store: &'a dyn Store,
+        keys: &'a Keys,
+        options: SinkOptions,
+        (writer, session): (WriterId, SnapshotId),
+        put_segment: &'a (dyn Fn(&Segment) -> Result<u64> + Sync),
+        trouble: &'a Trouble,
+    ) -> Self {
+        let zero = AtomicU64::default;
+        let buffers = Buffers::default();
+        Sink { store, keys, options, writer, session, put_segment, trouble, buffers, packs_written: zero(), bytes_written: zero() }
+    }
+
+    /// An encoder for one thread.
+    pub fn encoder(&self) -> Result<FrameEncoder> {
+        FrameEncoder::new(self.options.compression)
+    }
+
+    /// Encodes one frame and hands it to the packer.
+    pub fn encode(&self, encoder: &mut FrameEncoder, job: FrameJob, out: &Sender<(Class, EncodedFrame)>) -> Result<()> {
+        let mut bytes = self.buffers.take();
+        let codec = encoder.encode(&job.plain, &mut bytes)?;
+        let plain = job.plain.len() as u32;
+        self.buffers.give(job.plain);
+        // A closed channel means that the packer failed and has said why.
+        out.send((job.class, EncodedFrame { codec, bytes, plain, chunks: job.chunks })).or(Ok(()))
+    }
+
+    /// The packer thread: until the encoders are gone. Returns with every pack handed to `finisher`.
+    pub fn pack(&self, frames: &Receiver<(Class, EncodedFrame)>, finisher: Sender<PackUpload>) {
+        let mut open: [Option<PackWriter>; 3] = [None, None, None];
+        let result = (|| {
+            for (class, frame) in frames {
+                if self.trouble.is_set() {
+                    return Ok(());
+                }
+                let slot = &mut open[usize::from(class.code())];
+                let target = if class == Class::Data { self.options.data_pack_bytes } else { self.options.meta_pack_bytes };
+                if let Some(full) = slot.take_if(|pack| pack.is_full_for(&frame, target)) {
+                    finisher.send(full.finish(self.keys)?).or(Ok::<_, Error>(()))?;
+                }
+                let pack = match slot {
+                    Some(pack) => pack,
+                    None => slot.insert(PackWriter::begin(self.store, self.keys, class, self.writer, self.session)?),
+                };
+                self.buffers.give(pack.add(frame)?);
+            }
+            for pack in open.iter_mut().filter_map(Option::take) {
+                finisher.send(pack.finish(self.keys)?).or(Ok::<_, Error>(()))?;
+            }
+            Ok(())
+        })();
+        if let Err(error) = result {
+            self.trouble.set(error);
+        }
+    }
+
+    /// The finisher thread: makes packs durable, then names them in segments. Waiting for a disk here stalls nobody else.
+    pub fn finish_packs(&self, uploads: &Receiver<PackUpload>) {
+        let mut packs: Vec<NewPack> = Vec::new();
+        let result = (|| {
+            for upload in uploads {
+                if self.trouble.is_set() {
+                    return Ok(());
+                }
+                let pack = upload.finish()?;
+                self.packs_written.fetch_add(1, Ordering::Relaxed);
+                self.bytes_written.fetch_add(pack.bytes, Ordering::Relaxed);
+                packs.push(pack);
+                let chunks: usize = packs.iter().map(|p| p.ids.len() / ChunkId::BYTES).sum();
+                let bytes: u64 = packs.iter().map(|p| p.bytes).sum();
+                if chunks >= SEGMENT_CHUNKS_TARGET || bytes >= SEGMENT_PACK_BYTES {
+                    self.flush(&mut packs)?;
+                }
+            }
+            if self.trouble.is_set() { Ok(()) } else { self.flush(&mut packs) }
+        })();
+        if let Err(error) = result {
+            self.trouble.set(error);
+        }
+    }
+
+    fn flush(&self, packs: &mut Vec<NewPack>) -> Result<()> {
+        if packs.is_empty() {
+            return Ok(());
+        }
+        let bytes = (self.put_segment)(&build_segment(packs))?;
+        self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
+        packs.clear();
+        Ok(())
+    }
+
+    /// What was made durable so far.
+    pub fn written(&self) -> Written {
+        Written { packs: self.packs_written.load(Ordering::Relaxed), bytes: self.bytes_written.load(Ordering::Relaxed) }
+    }
+}
+
+/// Collects new chunks into frames, one open frame per class.
+pub struct FrameBuilder<'s, 'a> {
+    sink: &'s Sink<'a>,
+    open: [FrameJob; 3],
+    jobs: Sender<FrameJob>,
+}
+
+impl<'s, 'a> FrameBuilder<'s, 'a> {
+    /// A builder that feeds the encoders behind `jobs`.
+    pub fn new(sink: &'s Sink<'a>, jobs: Sender<FrameJob>) -> Self {
+        let empty = |class| FrameJob { class, plain: Vec::new(), chunks: Vec::new() };
+        FrameBuilder { sink, open: Class::ALL.map(empty), jobs }
+    }
+
+    /// Appends a new chunk.
+    pub fn push(&mut self, class: Class, id: ChunkId, bytes: &[u8]) -> Result<()> {
+        let at = usize::from(class.code());
+        if !self.open[at].plain.is_empty() && self.open[at].plain.len() + bytes.len() > FRAME_BYTES_TARGET {
+            self.flush(at)?;
+        }
+        let frame = &mut self.open[at];
+        if frame.plain.capacity() == 0 {
+            frame.plain = self.sink.buffers.take();
+            frame.plain.reserve(FRAME_BYTES_TARGET);
+        }
+        frame.plain.extend_from_slice(bytes);
+        frame.chunks.push((id, bytes.len() as u32));
+        Ok(())
+    }
+
+    fn flush(&mut self, at: usize) -> Result<()> {
+        let frame = &mut self.open[at];
+        let job = FrameJob { class: frame.class, plain: std::mem::take(&mut frame.plain), chunks: std::mem::take(&mut frame.chunks) };
+        if job.chunks.is_empty() {
+            return Ok(());
+        }
+        // Nobody takes jobs any more only when a thread failed; that failure is the one to report.
+        self.jobs.send(job).map_err(|_| Error::Interrupted)
+    }
+
+    /// Sends what is left.
+    pub fn finish(mut self) -> Result<()> {
+        (0..3).try_for_each(|at| self.flush(at))
+    }
+}

@@ -1,0 +1,77 @@
+//! Manifests in the store, and the catalog kept in step with them.
+//! A listing is compared with the catalog and only what is new is read: ten thousand snapshots cost one listing.
+
+use crate::catalog::Snapshot;
+use crate::error::{Error, Result};
+use crate::format::manifest::{IndexPart, NamesPart};
+use crate::id::{ObjectName, SnapshotId};
+use crate::limits::SMALL_OBJECT_BYTES_MAX;
+use crate::repository::Repository;
+use crate::seal::object::{open_manifest, seal_manifest};
+use rayon::prelude::*;
+use std::collections::HashSet;
+
+/// A manifest that a listing shows and that does not open.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// Its snapshot.
+    pub id: SnapshotId,
+    /// Why not.
+    pub error: Error,
+}
+
+/// What a refresh of the catalog found.
+#[derive(Debug, Default)]
+pub struct Refresh {
+    /// Manifests that do not open; everything else is listed all the same.
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl Repository {
+    /// Reads a manifest, committed or pending.
+    pub fn read_manifest(&self, name: &ObjectName) -> Result<(IndexPart, NamesPart)> {
+        let bytes = self.store.get(name, SMALL_OBJECT_BYTES_MAX)?;
+        open_manifest(&self.keys, &self.id(), name, &bytes)
+    }
+
+    /// Writes a manifest. Everything that it needs is durable and indexed already: this is the last put of a run.
+    pub fn put_manifest(&self, name: &ObjectName, index: &IndexPart, names: &NamesPart) -> Result<u64> {
+        let object = seal_manifest(&self.keys, &self.id(), name, index, names)?;
+        if object.len() as u64 > SMALL_OBJECT_BYTES_MAX {
+            return Err(Error::Option { what: "paths, excludes and descriptions of this snapshot take more than 16 MiB".to_owned() });
+        }
+        self.store.put(name, &object)?;
+        Ok(object.len() as u64)
+    }
+
+    /// Brings the catalog up to date with the store.
+    pub fn refresh(&self) -> Result<Refresh> {
+        // Snapshots first: one that is forgotten between the two listings is then seen as forgotten, never as lost.
+        let listed: HashSet<SnapshotId> = self.store.list("snapshots")?.iter().filter_map(|l| l.name.as_snapshot()).collect();
+        let forgotten: HashSet<SnapshotId> = self.store.list("forgotten")?.iter().filter_map(|l| l.name.as_tombstone()).collect();
+        let mut catalog = self.catalog();
+        let known = catalog.ids()?;
+        let gone: Vec<SnapshotId> = known.iter().filter(|id| !listed.contains(id) || forgotten.contains(id)).copied().collect();
+        let new: Vec<SnapshotId> = listed.iter().filter(|id| !forgotten.contains(id) && !known.contains(id)).copied().collect();
+        let mut refresh = Refresh::default();
+        let read = |id: &SnapshotId| (*id, self.read_manifest(&ObjectName::snapshot(id)));
+        // In batches: a fresh cache before ten thousand snapshots must not hold them all at once.
+        for batch in new.chunks(512) {
+            let mut snapshots = Vec::with_capacity(batch.len());
+            for (id, manifest) in batch.par_iter().map(read).collect::<Vec<_>>() {
+                match manifest {
+                    Ok((index, names)) => snapshots.push(Snapshot { id, index, names }),
+                    // Deleted since the listing: forgotten, then collected.
+                    Err(error) if error.is_missing() => {}
+                    Err(error) => refresh.unreadable.push(Unreadable { id, error }),
+                }
+            }
+            catalog.apply(&snapshots, &[])?;
+        }
+        if !gone.is_empty() {
+            catalog.apply(&[], &gone)?;
+        }
+        refresh.unreadable.sort_by_key(|u| u.id);
+        Ok(refresh)
+    }
+}

@@ -1,0 +1,175 @@
+//! An opened repository: store, keys, index, catalog, cache directory. It names no operation; verbs are free functions over it.
+//! Opening reads the descriptor, a slot and a keyring; index and catalog are read when first asked for.
+
+mod cache;
+mod manifests;
+mod open;
+pub mod selector;
+pub mod tree;
+
+pub use cache::Cache;
+pub use manifests::{Refresh, Unreadable};
+pub use open::{Access, InitOptions, OpenOptions};
+
+use crate::catalog::Catalog;
+use crate::chunk::{ChunkIds, Chunker};
+use crate::error::{Damage, Error, Result};
+use crate::format::object::ObjectType;
+use crate::format::protocol::Record;
+use crate::format::repo::Descriptor;
+use crate::format::segment::Segment;
+use crate::format::tree::TreeCutter;
+use crate::id::{Class, ObjectId, ObjectName, PackId, RepositoryId, WriterId};
+use crate::index::{Index, build_segment};
+use crate::limits::{RECORD_BYTES_MAX, SEGMENT_BYTES_MAX};
+use crate::pack::OpenPack;
+use crate::pack::reader::ChunkReader;
+use crate::pack::writer::NewPack;
+use crate::seal::key::Keys;
+use crate::seal::object::{open_object, seal_object};
+use crate::seal::random;
+use crate::store::Store;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// An opened repository.
+pub struct Repository {
+    store: Arc<dyn Store>,
+    descriptor: Descriptor,
+    keys: Arc<Keys>,
+    ids: ChunkIds,
+    chunker: Chunker,
+    cutter: TreeCutter,
+    cache: Cache,
+    catalog: Mutex<Catalog>,
+    index: Mutex<Option<Arc<Index>>>,
+}
+
+impl Repository {
+    /// The store.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// Its id.
+    pub fn id(&self) -> RepositoryId {
+        self.descriptor.repository
+    }
+
+    /// The descriptor.
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    /// The keys that this run holds.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Makes chunk ids.
+    pub fn ids(&self) -> &ChunkIds {
+        &self.ids
+    }
+
+    /// Cuts content.
+    pub fn chunker(&self) -> &Chunker {
+        &self.chunker
+    }
+
+    /// Cuts entry trees.
+    pub fn cutter(&self) -> &TreeCutter {
+        &self.cutter
+    }
+
+    /// Who writes when this run writes.
+    pub fn writer(&self) -> WriterId {
+        self.cache.writer()
+    }
+
+    /// The catalog, as of the last [`Repository::refresh`].
+    pub fn catalog(&self) -> MutexGuard<'_, Catalog> {
+        self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The index, read when first asked for.
+    pub fn index(&self) -> Result<Arc<Index>> {
+        let mut slot = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = &*slot {
+            return Ok(index.clone());
+        }
+        let index = Arc::new(self.load_index()?);
+        *slot = Some(index.clone());
+        Ok(index)
+    }
+
+    /// Forgets the index, so that the next question reads it anew.
+    pub fn drop_index(&self) {
+        *self.index.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn load_index(&self) -> Result<Index> {
+        Ok(Index::new(self.read_segments()?))
+    }
+
+    /// Reads every index segment.
+    pub fn read_segments(&self) -> Result<Vec<Segment>> {
+        'listing: loop {
+            let mut segments = Vec::new();
+            for listed in self.store.list("index")? {
+                match self.read_segment(&listed.name) {
+                    Ok(segment) => segments.push(segment),
+                    // Merged away between the listing and the read: the merged segment came before, a new listing shows it.
+                    Err(error) if error.is_missing() => continue 'listing,
+                    Err(error) => return Err(error),
+                }
+            }
+            return Ok(segments);
+        }
+    }
+
+    /// Takes a pack that no segment names into `index` by its footer: what a killed run stored is not stored again. One that
+    /// does not open is left alone; `check` speaks of it.
+    pub fn adopt_pack(&self, index: &mut Index, class: Class, id: &PackId, bytes: u64) {
+        if let Ok(pack) = OpenPack::open(&*self.store, &self.keys, class, id) {
+            let pack = NewPack { class, id: *id, bytes, ids: pack.table.footer.ids.0 };
+            index.add(vec![build_segment(&[pack])]);
+        }
+    }
+
+    /// The packs that records name: nobody uses them from then on, for ever.
+    pub fn condemned(&self) -> Result<HashSet<PackId>> {
+        let mut packs = HashSet::new();
+        for listed in self.store.list("records")? {
+            let bytes = self.store.get(&listed.name, RECORD_BYTES_MAX)?;
+            let record: Record = open_object(&self.keys, &self.id(), &listed.name, ObjectType::Record, &bytes)?;
+            packs.extend(record.packs.iter().map(|p| p.id));
+        }
+        Ok(packs)
+    }
+
+    /// Reads one index segment.
+    pub fn read_segment(&self, name: &ObjectName) -> Result<Segment> {
+        let bytes = self.store.get(name, SEGMENT_BYTES_MAX)?;
+        let segment: Segment = open_object(&self.keys, &self.id(), name, ObjectType::Segment, &bytes)?;
+        segment.checked().ok_or_else(|| Error::damaged(name, Damage::Malformed("entries")))?;
+        Ok(segment)
+    }
+
+    /// Writes an index segment; every pack that it names is durable already. Returns its length.
+    pub fn put_segment(&self, segment: &Segment) -> Result<u64> {
+        let name = ObjectName::segment(&ObjectId::new(random()?));
+        let object = seal_object(&self.keys, &self.id(), &name, ObjectType::Segment, segment)?;
+        self.store.put(&name, &object)?;
+        Ok(object.len() as u64)
+    }
+
+    /// A reader of chunks over the index as it is now.
+    pub fn reader(&self) -> Result<ChunkReader> {
+        Ok(self.reader_over(self.index()?))
+    }
+
+    /// A reader of chunks over `index`.
+    pub fn reader_over(&self, index: Arc<Index>) -> ChunkReader {
+        ChunkReader::new(self.store.clone(), self.keys.clone(), self.ids.clone(), index)
+    }
+}

@@ -1,0 +1,173 @@
+//! Making and opening repositories. Slot and keyring are stored before the descriptor: a repository exists once its
+//! descriptor does, and what an interrupted `init` leaves behind is bound to an id that no descriptor names.
+
+use crate::catalog::Catalog;
+use crate::chunk::{Chunker, Profile};
+use crate::error::{Damage, Error, Result};
+use crate::format::object::{ObjectType, Purpose};
+use crate::format::repo::{CHUNKER_GEAR, Descriptor, Feature};
+use crate::format::tree::TreeCutter;
+use crate::format::wire::Time;
+use crate::id::{ObjectName, RepositoryId};
+use crate::limits::SMALL_OBJECT_BYTES_MAX;
+use crate::repository::{Cache, Repository};
+use crate::seal::key::{KDF_DEFAULT, Keys, Secret, decode_keyring, decode_slot, new_keyring, new_slot, open_keyring, open_slot};
+use crate::seal::object::{decode_descriptor, encode_descriptor, open_object};
+use crate::seal::random;
+use crate::store::Store;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+/// How to make a repository.
+#[derive(Clone, Debug)]
+pub struct InitOptions {
+    /// Argon2id cost of the first slot: KiB, passes, lanes.
+    pub kdf: (u32, u32, u32),
+    /// What the user calls the first slot.
+    pub label: String,
+}
+
+impl Default for InitOptions {
+    fn default() -> Self {
+        InitOptions { kdf: KDF_DEFAULT, label: String::new() }
+    }
+}
+
+/// How to open a repository.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// Where caches of all repositories are; `None` for a run without.
+    pub cache: Option<PathBuf>,
+}
+
+/// Features that this program knows: none yet.
+const KNOWN_FEATURES: [&str; 0] = [];
+
+/// What a run is about to do, as far as feature flags care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read.
+    Read,
+    /// Write.
+    Write,
+    /// Collect.
+    Gc,
+}
+
+impl Repository {
+    /// Makes a repository in an empty store and opens it.
+    pub fn init(store: Arc<dyn Store>, secret: &Secret, init: &InitOptions, open: &OpenOptions) -> Result<Self> {
+        let descriptor_name = ObjectName::descriptor();
+        if store.size(&descriptor_name)?.is_some() {
+            return Err(Error::RepositoryExists { place: store.place() });
+        }
+        let now = Time::from_nanos(store.now()?);
+        let repository = RepositoryId::new(random()?);
+        let mut keys = Keys::generate()?;
+        let (slot_name, slot, opened) = new_slot(&repository, secret, init.kdf, &init.label, now)?;
+        keys.members.push(opened.member());
+        let (keyring_name, keyring) = new_keyring(&repository, &keys)?;
+        let descriptor =
+            Descriptor { repository, family: keys.family, chunker: CHUNKER_GEAR, profiles: Profile::default_sizes(), created: now, extra: Vec::new() };
+        let gear = keys.require(&descriptor_name, Purpose::Gear, 0)?;
+        let object = encode_descriptor(&descriptor, gear);
+        store.put(&slot_name, &slot)?;
+        store.put(&keyring_name, &keyring)?;
+        // Last: from here on it exists. Two at once: the second put finds other bytes and fails.
+        store.put(&descriptor_name, &object)?;
+        Self::assemble(store, descriptor, keys, open)
+    }
+
+    /// Opens a repository.
+    pub fn open(store: Arc<dyn Store>, secret: &Secret, options: &OpenOptions) -> Result<Self> {
+        let name = ObjectName::descriptor();
+        let bytes = match store.get(&name, SMALL_OBJECT_BYTES_MAX) {
+            Err(e) if e.is_missing() => return Err(Error::NoRepository { place: store.place() }),
+            other => other?,
+        };
+        let (descriptor, mac) = decode_descriptor(&name, &bytes)?;
+        let keys = unlock(&*store, &descriptor, secret)?;
+        mac.verify(keys.require(&name, Purpose::Gear, 0)?)?;
+        if keys.family != descriptor.family {
+            return Err(Error::damaged(&name, Damage::Malformed("family")));
+        }
+        Self::assemble(store, descriptor, keys, options)
+    }
+
+    fn assemble(store: Arc<dyn Store>, descriptor: Descriptor, keys: Keys, options: &OpenOptions) -> Result<Self> {
+        let name = ObjectName::descriptor();
+        let gear = *keys.require(&name, Purpose::Gear, 0)?.as_bytes();
+        let chunker = Chunker::new(&gear, &descriptor.profiles).ok_or(Error::damaged(&name, Damage::Malformed("profiles")))?;
+        let ids = keys.chunk_ids().ok_or_else(|| Error::UnknownFeature { object: name.clone(), feature: "a keyring without id keys".to_owned() })?;
+        let cache = match &options.cache {
+            Some(base) => Cache::open(base, &descriptor.repository)?,
+            None => Cache::none()?,
+        };
+        let catalog = Mutex::new(Catalog::open(cache.directory(), &descriptor.repository)?);
+        let repository =
+            Repository { store, descriptor, keys: Arc::new(keys), ids, chunker, cutter: TreeCutter::new(&gear), cache, catalog, index: Mutex::new(None) };
+        repository.require_features(Access::Read)?;
+        Ok(repository)
+    }
+
+    /// Refuses what a feature that this program does not know forbids.
+    pub fn require_features(&self, access: Access) -> Result<()> {
+        for listed in self.store.list("features")? {
+            if KNOWN_FEATURES.iter().any(|known| listed.name.last() == *known) {
+                continue;
+            }
+            let bytes = self.store.get(&listed.name, SMALL_OBJECT_BYTES_MAX)?;
+            let feature: Feature = open_object(&self.keys, &self.id(), &listed.name, ObjectType::Feature, &bytes)?;
+            let forbids = match access {
+                Access::Read => feature.read,
+                Access::Write => feature.write,
+                Access::Gc => feature.gc,
+            };
+            if forbids {
+                return Err(Error::UnknownFeature { object: listed.name, feature: feature.name });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Finds the slot of `secret` and the newest keyring that it opens.
+fn unlock(store: &dyn Store, descriptor: &Descriptor, secret: &Secret) -> Result<Keys> {
+    let repository = &descriptor.repository;
+    let mut opened = None;
+    let mut damage = None;
+    for listed in store.list("slots")? {
+        // One damaged slot must not lock out the holders of the others.
+        let tried = store.get(&listed.name, SMALL_OBJECT_BYTES_MAX).and_then(|bytes| {
+            let slot = decode_slot(&listed.name, &bytes)?;
+            open_slot(repository, &listed.name, &slot, secret)
+        });
+        match tried {
+            Ok(Some(slot)) => {
+                opened = Some(slot);
+                break;
+            }
+            Ok(None) => {}
+            Err(error) => damage = damage.or(Some(error)),
+        }
+    }
+    let Some(slot) = opened else { return Err(damage.unwrap_or(Error::WrongKey)) };
+    let mut keyrings = store.list("keyring")?;
+    // Names sort by epoch: the last one that holds a copy for this slot is the newest.
+    keyrings.reverse();
+    let mut damage = None;
+    for listed in keyrings {
+        let tried = store.get(&listed.name, SMALL_OBJECT_BYTES_MAX).and_then(|bytes| {
+            let keyring = decode_keyring(&listed.name, &bytes)?;
+            open_keyring(repository, &listed.name, &keyring, &slot)
+        });
+        match tried {
+            // A damaged newer keyring is said, not passed over: writing on under old keys would undo a rotation unseen.
+            Ok(Some(_)) if damage.is_some() => break,
+            Ok(Some(keys)) => return Ok(keys),
+            Ok(None) => {}
+            Err(error) => damage = damage.or(Some(error)),
+        }
+    }
+    Err(damage.unwrap_or(Error::WrongKey))
+}

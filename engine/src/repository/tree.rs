@@ -1,0 +1,166 @@
+//! Reads entry trees and list trees: leaf by leaf in order, from the start or from a path on, in bounded memory.
+//! What a hostile repository could claim (depth, order, twins that differ) is checked on the way down.
+
+use crate::error::{Damage, Error, Result};
+use crate::format::entry::compare;
+use crate::format::lists::{Content, Item, ListNode, ListsChild, get_lists_node};
+use crate::format::tree::{Group, NamesChild, TreeRoot, get_leaf, get_names_leaf, get_names_node};
+use crate::format::wire::{Decoded, from_bytes};
+use crate::id::{ChunkId, Class, ObjectName};
+use crate::limits::TREE_LEVELS_MAX;
+use crate::pack::reader::{ChunkReader, ReadBuffers};
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+
+/// What does not decode is damage of the chunk, named by the object it would be found under.
+fn decoded<T>(class: Class, id: &ChunkId, result: Decoded<T>) -> Result<T> {
+    result.map_err(|m| match ObjectName::parse(&format!("{}/chunk-{id}", class.folder())) {
+        Some(name) => crate::format::object::malformed(&name, m),
+        None => Error::ChunkMissing { id: *id },
+    })
+}
+
+/// Two ids of one node or leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Twins {
+    /// Names side.
+    pub names: ChunkId,
+    /// Lists side.
+    pub lists: ChunkId,
+}
+
+/// Walks the leaves of a tree in order.
+pub struct TreeCursor<'r> {
+    reader: &'r ChunkReader,
+    buffers: ReadBuffers,
+    /// Per level what is still to come, the deepest last.
+    stack: Vec<(u8, VecDeque<Twins>)>,
+    names_only: bool,
+}
+
+impl<'r> TreeCursor<'r> {
+    /// At the first leaf.
+    pub fn new(reader: &'r ChunkReader, root: &TreeRoot) -> Self {
+        let top = VecDeque::from([Twins { names: root.names, lists: root.lists }]);
+        TreeCursor { reader, buffers: ReadBuffers::default(), stack: vec![(root.level.min(TREE_LEVELS_MAX), top)], names_only: false }
+    }
+
+    /// Does not read the lists side of leaves: entries come without content.
+    pub fn names_only(mut self) -> Self {
+        self.names_only = true;
+        self
+    }
+
+    fn node(&mut self, level: u8, at: Twins) -> Result<(Vec<NamesChild>, Vec<ListsChild>)> {
+        let names = self.reader.chunk(Class::Names, &at.names, &mut self.buffers)?;
+        let children = decoded(Class::Names, &at.names, get_names_node(&names, level))?;
+        let lists = self.reader.chunk(Class::Lists, &at.lists, &mut self.buffers)?;
+        let twins = decoded(Class::Lists, &at.lists, get_lists_node(&lists, level))?;
+        if children.len() != twins.len() || children.iter().zip(&twins).any(|(c, t)| c.id != t.names) {
+            let name = ObjectName::parse("lists/node").ok_or(Error::ChunkMissing { id: at.lists })?;
+            return Err(Error::damaged(&name, Damage::Content(at.lists)));
+        }
+        Ok((children, twins))
+    }
+
+    /// Moves to the leaf in which (dir, name) is or would be, forwards only.
+    pub fn seek(&mut self, dir: &[u8], name: &[u8]) -> Result<()> {
+        // Leave what lies wholly before: only the last child that begins at or before the key can hold it.
+        while let Some((level, mut queue)) = self.stack.pop() {
+            if level == 0 || queue.is_empty() {
+                self.stack.push((level, queue));
+                return Ok(());
+            }
+            let Some(at) = queue.pop_front() else { return Ok(()) };
+            self.stack.push((level, queue));
+            let (children, twins) = self.node(level, at)?;
+            let first = children.partition_point(|c| compare((&c.dir.0, &c.name.0), (dir, name)) != Ordering::Greater).saturating_sub(1);
+            let rest = twins[first..].iter().map(|t| Twins { names: t.names, lists: t.lists }).collect();
+            self.stack.push((level - 1, rest));
+        }
+        Ok(())
+    }
+
+    /// The ids of the next leaf, which is not read yet.
+    pub fn next_leaf_ids(&mut self) -> Result<Option<Twins>> {
+        while let Some((level, queue)) = self.stack.last_mut() {
+            let level = *level;
+            let Some(at) = queue.pop_front() else {
+                self.stack.pop();
+                continue;
+            };
+            if level == 0 {
+                return Ok(Some(at));
+            }
+            let (_, twins) = self.node(level, at)?;
+            self.stack.push((level - 1, twins.iter().map(|t| Twins { names: t.names, lists: t.lists }).collect()));
+        }
+        Ok(None)
+    }
+
+    /// Reads a leaf.
+    pub fn leaf(&mut self, at: Twins) -> Result<Vec<Group>> {
+        let names = self.reader.chunk(Class::Names, &at.names, &mut self.buffers)?;
+        if self.names_only {
+            return decoded(Class::Names, &at.names, get_names_leaf(&names));
+        }
+        let lists = self.reader.chunk(Class::Lists, &at.lists, &mut self.buffers)?;
+        decoded(Class::Names, &at.names, get_leaf(&names, &lists))
+    }
+
+    /// The next leaf. After an error the cursor stands behind what could not be read.
+    pub fn next_leaf(&mut self) -> Result<Option<Vec<Group>>> {
+        match self.next_leaf_ids()? {
+            Some(at) => self.leaf(at).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// A node of a list tree still to be visited.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    level: u8,
+    id: ChunkId,
+}
+
+/// Walks the items of one file in order, a node at a time.
+pub struct ContentCursor {
+    items: VecDeque<Item>,
+    pending: Vec<Pending>,
+    seen: Vec<ChunkId>,
+}
+
+impl ContentCursor {
+    /// At the first item.
+    pub fn new(content: &Content) -> Self {
+        match content {
+            Content::Inline(items) => ContentCursor { items: items.iter().copied().collect(), pending: Vec::new(), seen: Vec::new() },
+            Content::Tree(root) => ContentCursor { items: VecDeque::new(), pending: vec![Pending { level: root.level.min(TREE_LEVELS_MAX), id: root.id }], seen: Vec::new() },
+        }
+    }
+
+    /// The next items: all of a node, or all of an inline list. `None` at the end.
+    pub fn next_items(&mut self, reader: &ChunkReader, buffers: &mut ReadBuffers) -> Result<Option<Vec<Item>>> {
+        if !self.items.is_empty() {
+            return Ok(Some(self.items.drain(..).collect()));
+        }
+        while let Some(at) = self.pending.pop() {
+            let plain = reader.chunk(Class::Lists, &at.id, buffers)?;
+            self.seen.push(at.id);
+            match decoded(Class::Lists, &at.id, from_bytes::<ListNode>(&plain, "list node"))? {
+                ListNode::Items(items) if at.level == 0 => return Ok(Some(items)),
+                ListNode::Children { level, children } if level == at.level && level > 0 => {
+                    self.pending.extend(children.iter().rev().map(|(id, _)| Pending { level: level - 1, id: *id }));
+                }
+                _ => return decoded(Class::Lists, &at.id, Err(crate::format::wire::Malformed::Field("list level"))),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The nodes that were read so far.
+    pub fn nodes_seen(&self) -> &[ChunkId] {
+        &self.seen
+    }
+}

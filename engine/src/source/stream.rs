@@ -1,0 +1,177 @@
+//! Streams: standard input, the output of commands. Read front to back once; how a command ended decides whether there is a snapshot.
+//! Never believes a stream before its end: a dump that was cut short looks whole to whoever only reads it.
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// How much of standard error is kept: its end, where the reason stands.
+pub const STDERR_TAIL_BYTES: usize = 4096;
+
+/// How a stream ended well.
+#[derive(Clone, Debug, Default)]
+pub struct StreamEnd {
+    /// Exit status, for a command.
+    pub exit: Option<u32>,
+    /// The end of standard error, for a command.
+    pub stderr: Vec<u8>,
+}
+
+/// How a stream failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamFailure {
+    /// The command could not be started.
+    #[error("cannot start `{command}`: {source}")]
+    Start {
+        /// The command.
+        command: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The command ended with a status that is not 0.
+    #[error("`{command}` ended with exit status {status}")]
+    Exit {
+        /// The command.
+        command: String,
+        /// Its status.
+        status: i32,
+        /// The end of its standard error.
+        stderr: Vec<u8>,
+    },
+    /// The command was killed.
+    #[error("`{command}` was killed by signal {signal}")]
+    Killed {
+        /// The command.
+        command: String,
+        /// The signal.
+        signal: i32,
+        /// The end of its standard error.
+        stderr: Vec<u8>,
+    },
+    /// Reading failed.
+    #[error("cannot read `{name}`: {source}")]
+    Read {
+        /// The stream.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Nothing came.
+    #[error("`{name}` is empty")]
+    Empty {
+        /// The stream.
+        name: String,
+    },
+}
+
+/// A source of bytes with an end that must be asked for.
+pub trait Stream: Read + Send {
+    /// Called at the end of the bytes: whether they are all.
+    fn finish(self: Box<Self>) -> Result<StreamEnd, StreamFailure>;
+}
+
+/// A reader whose end needs no questions: standard input, a file.
+pub struct ReaderStream<R>(pub R);
+
+impl<R: Read + Send> Read for ReaderStream<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl<R: Read + Send> Stream for ReaderStream<R> {
+    fn finish(self: Box<Self>) -> Result<StreamEnd, StreamFailure> {
+        Ok(StreamEnd::default())
+    }
+}
+
+/// The output of a shell command.
+pub struct CommandStream {
+    command: String,
+    child: Child,
+    output: ChildStdout,
+    stderr: Option<JoinHandle<()>>,
+    tail: Arc<Mutex<VecDeque<u8>>>,
+    done: bool,
+}
+
+/// A failure anywhere in a pipeline must count, where the shell can be told so: `pg_dump | sed` hides a dead pg_dump otherwise.
+const PIPEFAIL: &str = "(set -o pipefail) 2>/dev/null && set -o pipefail\n";
+
+impl CommandStream {
+    /// Starts `sh -c command` in a process group of its own, so that all of a pipeline can be stopped.
+    pub fn start(command: &str) -> Result<Self, StreamFailure> {
+        let failed = |source| StreamFailure::Start { command: command.to_owned(), source };
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", &format!("{PIPEFAIL}{command}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .map_err(failed)?;
+        let (Some(output), Some(mut errors)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(failed(io::ErrorKind::BrokenPipe.into()));
+        };
+        let tail = Arc::new(Mutex::new(VecDeque::new()));
+        let keep = tail.clone();
+        // Drained all the time: a command that fills this pipe would stand still for ever.
+        let stderr = std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(n @ 1..) = errors.read(&mut buffer) {
+                let mut tail = keep.lock().unwrap_or_else(PoisonError::into_inner);
+                tail.extend(&buffer[..n]);
+                let over = tail.len().saturating_sub(STDERR_TAIL_BYTES);
+                tail.drain(..over);
+            }
+        });
+        Ok(CommandStream { command: command.to_owned(), child, output, stderr: Some(stderr), tail, done: false })
+    }
+}
+
+impl Read for CommandStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.output.read(buffer)
+    }
+}
+
+impl Stream for CommandStream {
+    fn finish(mut self: Box<Self>) -> Result<StreamEnd, StreamFailure> {
+        let status = self.child.wait();
+        self.done = true;
+        if let Some(thread) = self.stderr.take() {
+            // A grandchild may hold standard error open for ever; the tail so far is what there is.
+            for _ in 0..20 {
+                if thread.is_finished() {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        }
+        let stderr: Vec<u8> = self.tail.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        let command = self.command.clone();
+        let status = status.map_err(|source| StreamFailure::Start { command: command.clone(), source })?;
+        match (status.code(), status.signal()) {
+            (Some(0), _) => Ok(StreamEnd { exit: Some(0), stderr }),
+            (Some(status), _) => Err(StreamFailure::Exit { command, status, stderr }),
+            (None, signal) => Err(StreamFailure::Killed { command, signal: signal.unwrap_or(0), stderr }),
+        }
+    }
+}
+
+impl Drop for CommandStream {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        // The run gave up: nobody reads on, and a dump that waits on a full pipe would hold its transaction open.
+        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            kill_process_group(group, Signal::TERM).unwrap_or(());
+        }
+        self.child.wait().map(|_| ()).unwrap_or(());
+    }
+}
