@@ -152,35 +152,45 @@ fn keyring() -> (ObjectName, Vec<u8>) {
     (name, object)
 }
 
+/// Where a part stands, and what it is sealed under.
+pub struct Place<'a> {
+    /// Repository or family.
+    pub scope: &'a [u8; 16],
+    /// Type of the object.
+    pub kind: ObjectType,
+    /// Number of the part.
+    pub number: u8,
+    /// Purpose of the key.
+    pub purpose: Purpose,
+    /// Epoch of the key.
+    pub epoch: u32,
+    /// Name of the object, or birth of the pack.
+    pub name: &'a [u8],
+}
+
 /// Seals a part as chapter 2 says, with the nonce that the vectors have for `label`.
-pub fn part(
-    scope: &[u8; 16],
-    kind: ObjectType,
-    number: u8,
-    purpose: Purpose,
-    epoch: u32,
-    name: &[u8],
-    label: &str,
-    plain: &[u8],
-) -> Vec<u8> {
+pub fn part(place: &Place<'_>, label: &str, plain: &[u8]) -> Vec<u8> {
+    let Place { scope, kind, number, purpose, epoch, name } = *place;
     let mut head = [SUITE_SYMMETRIC, purpose as u8, 0, 0, 0, 0, 0, 0];
     head[4..].copy_from_slice(&epoch.to_le_bytes());
     let aad = [&scope[..], &kind.header(), &[number], &head, name].concat();
     [&head[..], &xseal(&sub_key(purpose, epoch), &aad, plain, &format!("{label} {number}"))].concat()
 }
 
+fn sealed<T: Wire>(name: &ObjectName, kind: ObjectType, number: u8, purpose: Purpose, body: &T) -> Vec<u8> {
+    let text = name.as_str();
+    let place = Place { scope: REPOSITORY.as_bytes(), kind, number, purpose, epoch: EPOCHS[1], name: text.as_bytes() };
+    part(&place, text, &padded_body(body))
+}
+
 /// An object of one sealed part.
 pub fn object<T: Wire>(name: &ObjectName, kind: ObjectType, purpose: Purpose, body: &T) -> Vec<u8> {
-    let text = name.as_str();
-    let sealed = part(REPOSITORY.as_bytes(), kind, 0, purpose, EPOCHS[1], text.as_bytes(), text, &padded_body(body));
-    [&kind.header()[..], &sealed].concat()
+    [&kind.header()[..], &sealed(name, kind, 0, purpose, body)].concat()
 }
 
 /// A manifest.
 pub fn manifest(name: &ObjectName, kind: ObjectType, index: &IndexPart, names: &NamesPart) -> Vec<u8> {
-    let text = name.as_str();
-    let seal = |n, purpose, plain: &[u8]| part(REPOSITORY.as_bytes(), kind, n, purpose, EPOCHS[1], text.as_bytes(), text, plain);
-    let (a, b) = (seal(0, Purpose::Lists, &padded_body(index)), seal(1, Purpose::Names, &padded_body(names)));
+    let (a, b) = (sealed(name, kind, 0, Purpose::Lists, index), sealed(name, kind, 1, Purpose::Names, names));
     [&kind.header()[..], &(a.len() as u32).to_le_bytes(), &(b.len() as u32).to_le_bytes(), &a, &b].concat()
 }
 
@@ -265,8 +275,8 @@ fn pack(class: Class, epoch: u32, births: &[&'static str], frames: &[Frame]) -> 
             footer.lengths.push(plain.len() as u32);
         }
     }
-    let sealed =
-        part(FAMILY.as_bytes(), kind, 0, Purpose::Lists, epoch, own.as_bytes(), &format!("footer {}", births[0]), &padded_body(&footer));
+    let place = Place { scope: FAMILY.as_bytes(), kind, number: 0, purpose: Purpose::Lists, epoch, name: own.as_bytes() };
+    let sealed = part(&place, &format!("footer {}", births[0]), &padded_body(&footer));
     let bare = bytes.len() + sealed.len() + 32;
     bytes.extend_from_slice(&noise(&format!("padding {}", births[0]), padme(bare as u64) as usize - bare));
     bytes.extend_from_slice(&sealed);

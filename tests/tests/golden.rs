@@ -109,7 +109,7 @@ fn every_map_has_the_table_that_the_code_has() {
         let source = source.split("#[cfg(test)]").next().unwrap();
         for block in source.split("map_struct! {\n").skip(1) {
             let line = block.lines().find(|l| l.trim().starts_with("pub struct ")).unwrap();
-            declared.insert(line.trim().split_whitespace().nth(2).unwrap().to_owned());
+            declared.insert(line.split_whitespace().nth(2).unwrap().to_owned());
         }
     }
     assert_eq!(declared, known.keys().map(|k| (*k).to_owned()).collect(), "a map that this test does not know");

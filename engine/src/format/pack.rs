@@ -210,8 +210,7 @@ pub fn open_trailer(name: &ObjectName, class: Class, suffix: &[u8], pack_bytes: 
         return Err(Error::damaged(name, Damage::Trailer));
     };
     let footer_bytes = u32::from_le_bytes(*bytes) as usize;
-    let fits = footer_bytes >= PART_OVERHEAD_BYTES
-        && footer_bytes <= FOOTER_BYTES_MAX
+    let fits = (PART_OVERHEAD_BYTES..=FOOTER_BYTES_MAX).contains(&footer_bytes)
         && (PACK_HEADER_BYTES + footer_bytes + TRAILER_BYTES) as u64 <= pack_bytes;
     if zero != [0; 4] || !fits {
         return Err(Error::damaged(name, Damage::Trailer));

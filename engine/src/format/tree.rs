@@ -280,11 +280,11 @@ impl TreeWriter {
         }
         let mut at = 0;
         while at < self.levels.len() {
-            if at + 1 == self.levels.len() {
-                if let [(child, lists)] = self.levels[at].as_slice() {
-                    let root = TreeRoot { level: at as u8, names: child.id, lists: *lists, entries: child.entries, bytes: child.bytes };
-                    return Ok(Some(root));
-                }
+            if at + 1 == self.levels.len()
+                && let [(child, lists)] = self.levels[at].as_slice()
+            {
+                let root = TreeRoot { level: at as u8, names: child.id, lists: *lists, entries: child.entries, bytes: child.bytes };
+                return Ok(Some(root));
             }
             self.close_node(at, store)?;
             at += 1;

@@ -123,7 +123,7 @@ pub type Extra = Vec<(u64, Vec<u8>)>;
 /// Keeps an unknown optional (odd) key, refuses an unknown critical (even) one.
 pub fn unknown(key: u64, d: &mut Decoder<'_>, extra: &mut Extra) -> Decoded<()> {
     let value = skip(d)?;
-    if key % 2 == 0 {
+    if key.is_multiple_of(2) {
         return Err(Malformed::Critical(key));
     }
     if extra.len() >= EXTRA_KEYS_MAX {
@@ -158,7 +158,7 @@ macro_rules! map_struct {
                 done(e.map(n).map(|_| ()));
                 let mut extra = self.extra.iter().peekable();
                 $(
-                    while let Some((key, value)) = extra.next_if(|(key, _)| *key < $key) {
+                    while let Some((key, value)) = extra.next_if(|(key, _)| key.cmp(&$key).is_lt()) {
                         done(e.u64(*key).map(|_| ()));
                         e.writer_mut().extend_from_slice(value);
                     }
@@ -378,6 +378,7 @@ mod tests {
     #[test]
     fn defaults_are_left_out_and_come_back() {
         let s = Sample { a: 7, b: String::new(), c: vec![], extra: vec![] };
+        assert_eq!(Sample::FIELDS, [(0, "a", true), (2, "b", false), (5, "c", false)]);
         assert_eq!(to_bytes(&s), [0xa1, 0x00, 0x07]);
         assert_eq!(from_bytes::<Sample>(&to_bytes(&s), "sample"), Ok(s));
     }
