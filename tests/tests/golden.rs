@@ -410,3 +410,77 @@ fn level(node: &ListNode) -> u8 {
         ListNode::Children { level, .. } => *level,
     }
 }
+
+/// Calls `decode` with `bytes` cut and changed in many ways. Whatever it answers, it must answer: no panic, no endless allocation.
+fn hostile(bytes: &[u8], decode: &dyn Fn(&[u8])) {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as usize
+    };
+    for at in 0..bytes.len().min(600) {
+        decode(&bytes[..at]);
+    }
+    // Bytes that begin items of claimed lengths are where decoders of CBOR fail.
+    let heads = [0x1b, 0x3b, 0x5b, 0x7b, 0x9b, 0xbb, 0x9f, 0xbf, 0xc0, 0xf6, 0xff, 0x00];
+    for _ in 0..2000 {
+        let mut bad = bytes.to_vec();
+        for _ in 0..1 + next() % 3 {
+            let at = next() % bad.len();
+            bad[at] = if next() % 2 == 0 { heads[next() % heads.len()] } else { next() as u8 };
+        }
+        decode(&bad);
+    }
+}
+
+#[test]
+fn no_decoder_panics_on_hostile_bytes() {
+    let (objects, made) = (stored(), made());
+    let keys = open(&objects, &passphrase());
+    for plain in made.chunks.values().filter(|p| p.len() < 8000) {
+        // Chunks of structure begin with a short array and a tag; content is opaque.
+        if !matches!(plain[..2], [0x82..=0x84, 0..=2]) {
+            continue;
+        }
+        hostile(plain, &|b| {
+            from_bytes::<ListNode>(b, "node").ok();
+            get_leaf(b, plain).ok();
+            get_leaf(plain, b).ok();
+            get_names_node(b, 1).ok();
+            get_lists_node(b, 1).ok();
+        });
+    }
+    fn body<T: Wire>(value: &T) {
+        hostile(&to_bytes(value), &|b| drop(from_bytes::<T>(b, "body")));
+    }
+    let sealed = |folder: &str| one(&objects, folder);
+    let (name, bytes) = sealed("snapshots/");
+    let (index, names) = open_manifest(&keys, &golden::REPOSITORY, &name, bytes).unwrap();
+    body(&index);
+    body(&names);
+    hostile(bytes, &|b| drop(open_manifest(&keys, &golden::REPOSITORY, &name, b)));
+    let (name, bytes) = sealed("records/");
+    body(&open_object::<protocol::Record>(&keys, &golden::REPOSITORY, &name, ObjectType::Record, bytes).unwrap());
+    let (name, bytes) = sealed("index/");
+    let segment: segment::Segment = open_object(&keys, &golden::REPOSITORY, &name, ObjectType::Segment, bytes).unwrap();
+    hostile(&to_bytes(&segment), &|b| drop(from_bytes::<segment::Segment>(b, "body").map(|s| s.checked().is_some())));
+    body(&keys.to_set());
+    let (name, bytes) = sealed("keyring/");
+    hostile(bytes, &|b| drop(decode_keyring(&name, b)));
+    let (name, bytes) = sealed("seabed");
+    hostile(bytes, &|b| drop(decode_descriptor(&name, b).map(|_| ())));
+    for (name, bytes) in objects.iter().filter(|(n, _)| n.starts_with("slots/")) {
+        let name = ObjectName::parse(name).unwrap();
+        hostile(bytes, &|b| drop(decode_slot(&name, b)));
+    }
+    for class in Class::ALL {
+        let (name, bytes) = one(&objects, &format!("{}/", class.folder()));
+        let size = bytes.len() as u64;
+        let footer = OpenPack::from_suffix(&keys, name.clone(), class, bytes, size).unwrap().table.footer;
+        let check = |b: &[u8]| from_bytes::<pack::Footer>(b, "footer").map(|f| PackTable::new(&name, f, size, 400).is_ok());
+        hostile(&to_bytes(&footer), &|b| drop(check(b)));
+        hostile(&bytes[bytes.len() - 32..], &|b| drop(pack::open_trailer(&name, class, b, size)));
+    }
+}
