@@ -25,7 +25,8 @@ use std::time::Duration;
 struct ChunkStore<'s, 'a> {
     repository: &'a Repository,
     session: SessionIndex,
-    frames: Option<FrameBuilder<'s, 'a>>,
+    frames: FrameBuilder<'s, 'a>,
+    dry_run: bool,
     data_chunks: u64,
     tree_chunks: u64,
     bytes_added: u64,
@@ -39,10 +40,7 @@ impl ChunkStore<'_, '_> {
         *(if class == Class::Data { &mut self.data_chunks } else { &mut self.tree_chunks }) += 1;
         self.bytes_added += bytes.len() as u64;
         self.session.compact(SEGMENT_CHUNKS_TARGET);
-        match &mut self.frames {
-            Some(frames) => frames.push(class, id, bytes),
-            None => Ok(()),
-        }
+        if self.dry_run { Ok(()) } else { self.frames.push(class, id, bytes) }
     }
 
     fn add_tree(&mut self, class: Class, plain: &[u8]) -> Result<ChunkId> {
@@ -88,10 +86,10 @@ impl<'s, 'a> Assembler<'s, 'a> {
         options: &BackupOptions,
         observer: &'s dyn Observer,
     ) -> Self {
-        let frames = (!options.dry_run).then(|| FrameBuilder::new(sink, jobs));
+        let frames = FrameBuilder::new(sink, jobs);
         let session = SessionIndex::new(index);
         Assembler {
-            store: ChunkStore { repository, session, frames, data_chunks: 0, tree_chunks: 0, bytes_added: 0 },
+            store: ChunkStore { repository, session, frames, dry_run: options.dry_run, data_chunks: 0, tree_chunks: 0, bytes_added: 0 },
             sink,
             observer,
             tree: TreeWriter::new(repository.cutter().clone()),
@@ -132,10 +130,7 @@ impl<'s, 'a> Assembler<'s, 'a> {
         let store = &mut self.store;
         let tree = std::mem::replace(&mut self.tree, TreeWriter::new(store.repository.cutter().clone()));
         self.root = tree.finish(&mut |class, plain: &[u8]| store.add_tree(class, plain))?;
-        match self.store.frames.take() {
-            Some(frames) => frames.finish(),
-            None => Ok(()),
-        }
+        self.store.frames.flush()
     }
 
     fn error(&mut self, error: SourceError) {

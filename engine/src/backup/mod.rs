@@ -18,8 +18,8 @@ use crate::backup::parent::ParentJoin;
 use crate::catalog::Snapshot;
 use crate::clock;
 use crate::error::Error;
-use crate::id::SnapshotId;
-use crate::index::Index;
+use crate::id::{Class, PackId, SnapshotId};
+use crate::index::{Index, build_segment};
 use crate::observe::Observer;
 use crate::pack::sink::{Sink, SinkOptions, Trouble, frame_channel, job_channel};
 use crate::repository::{Access, Repository};
@@ -30,12 +30,14 @@ use std::sync::Arc;
 
 /// Packs that are complete and wait for the finisher.
 const UPLOADS_QUEUED: usize = 2;
+/// Packs of killed runs that one segment takes: at most 2^20 chunks in most cases.
+const ORPHANS_PER_SEGMENT: usize = 64;
 
 /// Makes a snapshot.
 pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Observer) -> Result<BackupReport, Failure> {
     let started = clock::now();
     repository.require_features(Access::Write)?;
-    let base = usable_index(repository)?;
+    let base = usable_index(repository, options.dry_run)?;
     let refresh = repository.refresh()?;
     for bad in &refresh.unreadable {
         observer.warning(&format!("snapshot {} cannot be read: {}", bad.id.short(), bad.error));
@@ -58,14 +60,14 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let (done_in, done_out) = unbounded();
     let credits = Credits::new(&trouble);
 
-    let run = std::thread::scope(|scope| {
+    let run: Result<_, Failure> = std::thread::scope(|scope| {
         scope.spawn(|| sink.finish_packs(&uploads_out));
         let packer = &sink;
         scope.spawn(move || packer.pack(&frames_out, uploads_in));
         for _ in 0..threads {
             let (jobs, todo, frames, done) = (jobs_out.clone(), todo_out.clone(), frames_in.clone(), done_in.clone());
             let sink = &sink;
-            scope.spawn(move || work::run(repository, sink, &jobs, todo, &frames, &done));
+            scope.spawn(move || work::run(repository, sink, &jobs, todo, &frames, done));
         }
         drop((jobs_out, todo_out, frames_in));
         let mut assembler = Assembler::new(repository, &sink, jobs_in, base.clone(), &options, observer);
@@ -81,37 +83,48 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
         // A thread that panics is a bug, and it must not pass for a finished backup.
         let source = source.join().map_err(|_| Failure::from(Error::SelfCheck { what: "the reading thread" }))?;
         let assembled = assembled.map(|()| assembler.finish());
-        match (source, trouble.take(), assembled) {
-            (Err(failure), _, _) => Err(failure),
-            (_, Some(error), _) | (_, _, Err(error) | Ok(Err(error))) => Err(error.into()),
-            (Ok(ends), None, Ok(Ok(assembled))) => Ok((ends, assembled)),
-        }
+        Ok((source, assembled))
     });
-    // Packer and finisher ended with the scope: their failures count too, before anything is acknowledged.
-    if let Some(error) = trouble.take() {
-        return Err(error.into());
-    }
+    // Packer and finisher ended with the scope: their failures count too, before anything is acknowledged. What is said is the
+    // first real failure: a thread that was told to stop says `Interrupted`, which is only an echo of it.
+    let real = |error: &Error| !matches!(error, Error::Interrupted);
+    let run = match (run, trouble.take()) {
+        (_, Some(error)) if real(&error) => Err(error.into()),
+        (Err(failure), _) => Err(failure),
+        (Ok((_, Err(error))), _) if real(&error) => Err(error.into()),
+        (Ok((Err(failure), _)), _) => Err(failure),
+        (Ok((_, Err(error))), _) | (_, Some(error)) => Err(error.into()),
+        (Ok((Ok(ends), Ok(assembled))), None) => Ok((ends, assembled)),
+    };
     let (ends, assembled) = run?;
     let times = commit::Times { started, finished: clock::now() };
     commit::commit(repository, &options, commit::Made { session, series, parent, times, ends, assembled, written: sink.written() }, observer)
 }
 
 /// The index, with the packs marked that a new snapshot may rely on: those that the store lists at their full length and
-/// that no record names (B1). Packs that no segment names yet (a killed run's) are taken in by their footers.
-fn usable_index(repository: &Repository) -> Result<Arc<Index>, Error> {
+/// that no record names (B1). Packs that no segment names yet (a killed run's) get one now, so that nothing is stored twice.
+fn usable_index(repository: &Repository, dry_run: bool) -> Result<Arc<Index>, Error> {
+    // Records before the index: a pack that a record names later than this is found by the CHECK before the commit.
     let condemned = repository.condemned()?;
-    let mut index = Index::default();
-    index.add(repository.read_segments()?);
-    let mut listed: HashMap<_, u64> = HashMap::new();
-    for class in crate::id::Class::ALL {
+    let mut index = Index::new(repository.read_segments()?);
+    let mut listed: HashMap<PackId, u64> = HashMap::new();
+    let mut orphans = Vec::new();
+    for class in Class::ALL {
         for object in repository.store().list(class.folder())? {
-            if let Some((class, id)) = object.name.as_pack() {
-                if !index.knows_pack(&id) && !condemned.contains(&id) {
-                    repository.adopt_pack(&mut index, class, &id, object.bytes);
-                }
-                listed.insert(id, object.bytes);
+            let Some((class, id)) = object.name.as_pack() else { continue };
+            if !index.knows_pack(&id) && !condemned.contains(&id) {
+                orphans.extend(repository.orphan_pack(class, &id, object.bytes));
             }
+            listed.insert(id, object.bytes);
         }
+    }
+    for batch in orphans.chunks(ORPHANS_PER_SEGMENT) {
+        let segment = build_segment(batch);
+        // Published before anything relies on it: deduplication is only ever against indexed packs.
+        if !dry_run {
+            repository.put_segment(&segment)?;
+        }
+        index.add(vec![segment]);
     }
     index.set_usable(|pack| listed.get(&pack.id) == Some(&pack.bytes) && !condemned.contains(&pack.id));
     Ok(Arc::new(index))

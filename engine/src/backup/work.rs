@@ -86,8 +86,9 @@ pub fn run(
     jobs: &Receiver<FrameJob>,
     mut todo: Receiver<Numbered<Todo>>,
     frames: &Sender<(Class, EncodedFrame)>,
-    done: &Sender<(Numbered<Done>, Vec<SourceError>)>,
+    done: Sender<(Numbered<Done>, Vec<SourceError>)>,
 ) {
+    let mut done = Some(done);
     let mut worker = Worker { repository, completer: Completer::new(), errors: Vec::new() };
     let mut encoder = match sink.encoder() {
         Ok(encoder) => encoder,
@@ -105,12 +106,17 @@ pub fn run(
                 Ok(Numbered { number, cost, what }) => {
                     let what = worker.work(what, sink);
                     // Nobody listens any more only when the run has failed.
-                    if done.send((Numbered { number, cost, what }, std::mem::take(&mut worker.errors))).is_err() {
+                    let sent = done.as_ref().map(|done| done.send((Numbered { number, cost, what }, std::mem::take(&mut worker.errors))));
+                    if !matches!(sent, Some(Ok(()))) {
                         return;
                     }
                 }
-                // All is read; frames may still come.
-                Err(_) => todo = never(),
+                // All is read; frames may still come. The assembler ends the frames when nobody can send it anything any more,
+                // so this end has to go now: each waiting for the other to close was the first deadlock of this pipeline.
+                Err(_) => {
+                    todo = never();
+                    done = None;
+                }
             },
         }
     }

@@ -242,7 +242,7 @@ impl<'s, 'a> FrameBuilder<'s, 'a> {
     pub fn push(&mut self, class: Class, id: ChunkId, bytes: &[u8]) -> Result<()> {
         let at = usize::from(class.code());
         if !self.open[at].plain.is_empty() && self.open[at].plain.len() + bytes.len() > FRAME_BYTES_TARGET {
-            self.flush(at)?;
+            self.flush_class(at)?;
         }
         let frame = &mut self.open[at];
         if frame.plain.capacity() == 0 {
@@ -254,7 +254,7 @@ impl<'s, 'a> FrameBuilder<'s, 'a> {
         Ok(())
     }
 
-    fn flush(&mut self, at: usize) -> Result<()> {
+    fn flush_class(&mut self, at: usize) -> Result<()> {
         let frame = &mut self.open[at];
         let job = FrameJob { class: frame.class, plain: std::mem::take(&mut frame.plain), chunks: std::mem::take(&mut frame.chunks) };
         if job.chunks.is_empty() {
@@ -265,7 +265,7 @@ impl<'s, 'a> FrameBuilder<'s, 'a> {
     }
 
     /// Sends what is left.
-    pub fn finish(mut self) -> Result<()> {
-        (0..3).try_for_each(|at| self.flush(at))
+    pub fn flush(&mut self) -> Result<()> {
+        (0..3).try_for_each(|at| self.flush_class(at))
     }
 }

@@ -20,7 +20,7 @@ use crate::format::repo::Descriptor;
 use crate::format::segment::Segment;
 use crate::format::tree::TreeCutter;
 use crate::id::{Class, ObjectId, ObjectName, PackId, RepositoryId, WriterId};
-use crate::index::{Index, build_segment};
+use crate::index::Index;
 use crate::limits::{RECORD_BYTES_MAX, SEGMENT_BYTES_MAX};
 use crate::pack::OpenPack;
 use crate::pack::reader::ChunkReader;
@@ -127,13 +127,16 @@ impl Repository {
         }
     }
 
-    /// Takes a pack that no segment names into `index` by its footer: what a killed run stored is not stored again. One that
-    /// does not open is left alone; `check` speaks of it.
-    pub fn adopt_pack(&self, index: &mut Index, class: Class, id: &PackId, bytes: u64) {
-        if let Ok(pack) = OpenPack::open(&*self.store, &self.keys, class, id) {
-            let pack = NewPack { class, id: *id, bytes, ids: pack.table.footer.ids.0 };
-            index.add(vec![build_segment(&[pack])]);
-        }
+    /// Reads the footer of a pack that no segment names (a killed run's), for a segment of its own. `None` where it does not
+    /// open: it is left alone, and `check` speaks of it.
+    pub fn orphan_pack(&self, class: Class, id: &PackId, bytes: u64) -> Option<NewPack> {
+        let pack = OpenPack::open(&*self.store, &self.keys, class, id).ok()?;
+        Some(NewPack { class, id: *id, bytes, ids: pack.table.footer.ids.0 })
+    }
+
+    /// CHECK, as far as it goes before there is a collector: refuses to commit once a record names packs.
+    pub fn check_records(&self) -> Result<()> {
+        if self.store.list("records")?.is_empty() { Ok(()) } else { self.require_features(Access::Gc) }
     }
 
     /// The packs that records name: nobody uses them from then on, for ever.

@@ -6,6 +6,7 @@ pub mod filter;
 pub mod meta;
 mod names;
 pub mod roots;
+pub mod stream;
 pub mod walk;
 
 pub use filter::Excludes;
