@@ -93,7 +93,7 @@ impl Chunker {
             // Odd sizes shift boundaries in the crate's two-byte scan; the largest may not pass what a reader accepts.
             let even = [min, avg, max].iter().all(|n| n.is_multiple_of(2));
             let ordered = 64 <= min && min < avg && avg < max && max <= crate::limits::CHUNK_BYTES_MAX;
-            (even && ordered && avg >= 256 && avg <= 4 << 20).then(|| Sizes { min, avg, max, masks: select_masks(avg, level) })
+            (even && ordered && (256..=4 << 20).contains(&avg)).then(|| Sizes { min, avg, max, masks: select_masks(avg, level) })
         };
         Some(Chunker { gear, gear_ls, sizes: [sizes(Profile::Normal)?, sizes(Profile::Fine)?, sizes(Profile::Coarse)?] })
     }

@@ -194,6 +194,26 @@ impl ObjectName {
         Self(format!("records/{sequence:016x}-{id}"))
     }
 
+    /// `features/<name>`; `None` where the feature's name cannot stand in an object's.
+    pub fn feature(name: &str) -> Option<Self> {
+        Self::parse(&format!("features/{name}")).filter(|_| !name.contains('/'))
+    }
+
+    /// `holds/<snapshot>-<id>`.
+    pub fn hold(snapshot: &SnapshotId, id: &ObjectId) -> Self {
+        Self(format!("holds/{snapshot}-{id}"))
+    }
+
+    /// `releases/<snapshot>-<id>`.
+    pub fn release(snapshot: &SnapshotId, id: &ObjectId) -> Self {
+        Self(format!("releases/{snapshot}-{id}"))
+    }
+
+    /// `notes/<about>-<id>`; `about` is a snapshot or a pack, or 32 zero bytes for the repository as a whole.
+    pub fn note(about: &[u8; 32], id: &ObjectId) -> Self {
+        Self(format!("notes/{}-{id}", hex(about)))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -227,20 +247,27 @@ impl ObjectName {
     /// Snapshot and number, if this is the name of a pending manifest.
     pub fn as_pending(&self) -> Option<(SnapshotId, u32)> {
         let (id, n) = self.0.strip_prefix("pending/")?.split_once('-')?;
-        Some((SnapshotId::from_hex(id)?, u32::from_str_radix(n, 16).ok()?))
+        Some((SnapshotId::from_hex(id)?, u32::from_be_bytes(unhex(n)?)))
     }
 
     /// The snapshot that is forgotten, if this is the name of a tombstone.
     pub fn as_tombstone(&self) -> Option<SnapshotId> {
-        let (id, _) = self.0.strip_prefix("forgotten/")?.split_once('-')?;
-        SnapshotId::from_hex(id)
+        let (snapshot, id) = self.0.strip_prefix("forgotten/")?.split_once('-')?;
+        ObjectId::from_hex(id)?;
+        SnapshotId::from_hex(snapshot)
     }
 
     /// The epoch, if this is the name of a keyring.
     pub fn as_keyring(&self) -> Option<u32> {
         let (epoch, id) = self.0.strip_prefix("keyring/")?.split_once('-')?;
         ObjectId::from_hex(id)?;
-        u32::from_str_radix(epoch, 16).ok()
+        Some(u32::from_be_bytes(unhex(epoch)?))
+    }
+
+    /// Sequence and id, if this is the name of a record.
+    pub fn as_record(&self) -> Option<(u64, ObjectId)> {
+        let (sequence, id) = self.0.strip_prefix("records/")?.split_once('-')?;
+        Some((u64::from_be_bytes(unhex(sequence)?), ObjectId::from_hex(id)?))
     }
 }
 
@@ -274,6 +301,20 @@ mod tests {
             assert_eq!(ObjectName::parse(bad), None, "{bad:?}");
         }
         assert!(ObjectName::parse("index/00ff").is_some());
+    }
+
+    #[test]
+    fn a_number_in_a_name_has_one_spelling() {
+        let (snapshot, id) = (SnapshotId::new([3; 32]), ObjectId::new([4; 16]));
+        let parse = |text: String| ObjectName::parse(&text).unwrap();
+        assert_eq!(ObjectName::pending(&snapshot, 1).as_pending(), Some((snapshot, 1)));
+        assert_eq!(parse(format!("pending/{snapshot}-1")).as_pending(), None);
+        assert_eq!(ObjectName::keyring(7, &id).as_keyring(), Some(7));
+        assert_eq!(parse(format!("keyring/7-{id}")).as_keyring(), None);
+        assert_eq!(ObjectName::record(9, &id).as_record(), Some((9, id)));
+        assert_eq!(ObjectName::tombstone(&snapshot, &id).as_tombstone(), Some(snapshot));
+        assert_eq!(parse(format!("forgotten/{snapshot}-x")).as_tombstone(), None);
+        assert!(ObjectName::feature("delta-frames").is_some() && ObjectName::feature("a/b").is_none());
     }
 
     #[test]

@@ -90,6 +90,10 @@ pub const KDF_LANES_MAX: u32 = 64;
 /// Slots in one keyring.
 pub const SLOTS_MAX: usize = 4096;
 
+/// Unknown optional keys that are kept per map: a hostile slot could make each cost thirty times its bytes in memory.
+pub const EXTRA_KEYS_MAX: usize = 64;
+/// Longest wrapped pack key of a suite that this version does not know.
+pub const WRAPPED_BYTES_MAX: usize = 4096;
 /// Nesting of any CBOR item; ours use at most eight.
 pub const CBOR_DEPTH_MAX: usize = 16;
 

@@ -1,4 +1,5 @@
 //! The support library of the integration tests: what more than one of them needs.
 //! It must never reach into the engine past its public surface. It obeys `format-spec/` and the contracts of DESIGN.
 
+pub mod golden;
 pub mod store_contract;

@@ -1,9 +1,9 @@
 //! Content of files: inline lists of chunk ids, list trees of long files, and the lists leaf (spec chapter 6).
 //! Nothing here names anything: a collector reads these with the lists key alone.
 
-use crate::format::wire::{Bytes, Decoded, Enc, Malformed, Wire, array, done, map_struct, tuple};
+use crate::format::wire::{Bytes, Decoded, Enc, Malformed, Wire, array, at_most, done, map_struct, tuple};
 use crate::id::{ChunkId, Class};
-use crate::limits::{LIST_CUT_BITS, LIST_INLINE_MAX, LIST_ITEMS_MAX, TREE_LEVELS_MAX};
+use crate::limits::{LEAF_ENTRIES_MAX, LIST_CUT_BITS, LIST_INLINE_MAX, LIST_ITEMS_MAX, NODE_ITEMS_MAX, TREE_LEVELS_MAX};
 use minicbor::Decoder;
 use minicbor::data::Type;
 
@@ -159,7 +159,7 @@ impl Wire for ListNode {
             (3, TAG_LIST, 0) => get_items(d, LIST_ITEMS_MAX, field).map(ListNode::Items),
             (4, TAG_LIST, 1..=TREE_LEVELS_MAX) => {
                 let ids = Bytes::get(d, field)?;
-                let bytes = Vec::<u64>::get(d, field)?;
+                let bytes = at_most::<u64>(d, LIST_ITEMS_MAX, field)?;
                 let (ids, []) = ids.0.as_chunks::<{ ChunkId::BYTES }>() else { return Err(bad) };
                 if ids.is_empty() || ids.len() != bytes.len() || ids.len() > LIST_ITEMS_MAX {
                     return Err(bad);
@@ -188,7 +188,7 @@ pub fn get_lists_leaf(bytes: &[u8]) -> Decoded<Vec<Content>> {
     let mut d = Decoder::new(bytes);
     tuple(&mut d, 2, "lists leaf")?;
     let tag = u8::get(&mut d, "lists leaf")?;
-    let records = Vec::<Content>::get(&mut d, "lists leaf")?;
+    let records = at_most::<Content>(&mut d, LEAF_ENTRIES_MAX, "lists leaf")?;
     if tag == TAG_LEAF && d.position() == bytes.len() { Ok(records) } else { Err(Malformed::Field("lists leaf")) }
 }
 
@@ -220,7 +220,7 @@ pub fn get_lists_node(bytes: &[u8], level: u8) -> Decoded<Vec<ListsChild>> {
     let head = (u8::get(&mut d, "lists node")?, u8::get(&mut d, "lists node")?);
     let ids = Bytes::get(&mut d, "lists node")?;
     let (ids, []) = ids.0.as_chunks::<64>() else { return Err(bad) };
-    if head != (TAG_NODE, level) || ids.is_empty() || d.position() != bytes.len() {
+    if head != (TAG_NODE, level) || ids.is_empty() || ids.len() > NODE_ITEMS_MAX || d.position() != bytes.len() {
         return Err(bad);
     }
     let half = |at: &[u8]| at.try_into().map(ChunkId::new).map_err(|_| Malformed::Field("lists node"));

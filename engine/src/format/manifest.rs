@@ -47,8 +47,9 @@ impl IndexRoot {
         IndexRoot { kind: ROOT_STREAM, level: 0, names: None, lists: None, entries: 0, bytes, content: Some(content), extra: Vec::new() }
     }
 
-    /// The tree, where it is one.
+    /// The tree, where it is one and not deeper than any tree can be.
     pub fn as_tree(&self) -> Option<TreeRoot> {
+        (self.level <= crate::limits::TREE_LEVELS_MAX).then_some(())?;
         Some(TreeRoot { level: self.level, names: self.names?, lists: self.lists?, entries: self.entries, bytes: self.bytes })
     }
 }

@@ -175,7 +175,8 @@ impl PartHead {
         if suite != SUITE_SYMMETRIC {
             return Err(Error::UnknownFeature { object: name.clone(), feature: format!("suite {suite}") });
         }
-        let purpose = Purpose::from_code(purpose).ok_or(Error::damaged(name, Damage::Malformed("purpose")))?;
+        let unknown = || Error::UnknownFeature { object: name.clone(), feature: format!("key purpose {purpose}") };
+        let purpose = Purpose::from_code(purpose).ok_or_else(unknown)?;
         Ok(Self { suite, purpose, epoch: u32::from_le_bytes(e) })
     }
 }
@@ -238,5 +239,8 @@ mod tests {
         header[7] = 2;
         assert!(matches!(open_header(&name, ObjectType::Slot, &header), Err(Error::NewerFormat { found: 2, .. })));
         assert!(matches!(open_header(&name, ObjectType::Note, &header), Err(Error::Damaged { .. })));
+        for head in [[2, 8, 0, 0, 1, 0, 0, 0], [1, 99, 0, 0, 1, 0, 0, 0]] {
+            assert!(matches!(PartHead::decode(&name, &head), Err(Error::UnknownFeature { .. })));
+        }
     }
 }

@@ -2,9 +2,11 @@
 //! Offsets are never stored: frames follow each other from the header on, chunks follow each other in their frame.
 
 use crate::error::{Damage, Error, Result};
+use crate::format::object::SUITE_SYMMETRIC;
 use crate::format::object::{HEADER_BYTES, ObjectType, PART_OVERHEAD_BYTES, open_header};
 use crate::format::wire::{Bytes, map_struct};
 use crate::id::{Birth, ChunkId, Class, ObjectName, SnapshotId, WriterId};
+use crate::limits::WRAPPED_BYTES_MAX;
 use crate::limits::{
     FOOTER_BYTES_MAX, FRAME_BYTES_MAX, FRAME_STORED_BYTES_MAX, PACK_BYTES_MAX, PACK_CHUNKS_MAX, PACK_FRAMES_MAX, PACK_KEYS_MAX, TAG_BYTES,
 };
@@ -123,7 +125,12 @@ impl PackTable {
         if footer.frames.len() > PACK_FRAMES_MAX {
             return Err(bad("frames"));
         }
-        if footer.keys.len() > PACK_KEYS_MAX || footer.keys.iter().any(|k| k.wrapped.0.len() != WRAPPED_BYTES) {
+        // A collector copies frames without their keys: a suite that it does not know is no reason to refuse the pack.
+        let fits = |key: &PackKey| match key.suite {
+            SUITE_SYMMETRIC => key.wrapped.0.len() == WRAPPED_BYTES,
+            _ => key.wrapped.0.len() <= WRAPPED_BYTES_MAX,
+        };
+        if footer.keys.len() > PACK_KEYS_MAX || !footer.keys.iter().all(fits) {
             return Err(bad("keys"));
         }
         let mut frames = Vec::with_capacity(footer.frames.len());
@@ -137,11 +144,18 @@ impl PackTable {
             {
                 return Err(bad("frames"));
             }
+            if info.codec == CODEC_RAW && info.stored as usize != info.plain as usize + TAG_BYTES {
+                return Err(bad("stored"));
+            }
             frames.push(FrameSpan { offset, first_chunk: chunks.len() as u32, info: info.clone() });
             offset += u64::from(info.stored);
             let mut at = 0u32;
-            let lengths = footer.lengths.get(chunks.len()..chunks.len() + info.chunks as usize).ok_or(bad("chunks"))?;
+            let lengths = footer.lengths.get(chunks.len()..).and_then(|l| l.get(..info.chunks as usize)).ok_or(bad("chunks"))?;
             for bytes in lengths {
+                // No chunk is empty: an empty file has none.
+                if *bytes == 0 {
+                    return Err(bad("lengths"));
+                }
                 chunks.push(ChunkSpan { frame: number as u32, offset: at, bytes: *bytes });
                 at = at.checked_add(*bytes).ok_or(bad("lengths"))?;
             }
@@ -196,11 +210,60 @@ pub fn open_trailer(name: &ObjectName, class: Class, suffix: &[u8], pack_bytes: 
         return Err(Error::damaged(name, Damage::Trailer));
     };
     let footer_bytes = u32::from_le_bytes(*bytes) as usize;
-    let fits = footer_bytes >= PART_OVERHEAD_BYTES
-        && footer_bytes <= FOOTER_BYTES_MAX
+    let fits = (PART_OVERHEAD_BYTES..=FOOTER_BYTES_MAX).contains(&footer_bytes)
         && (PACK_HEADER_BYTES + footer_bytes + TRAILER_BYTES) as u64 <= pack_bytes;
     if zero != [0; 4] || !fits {
         return Err(Error::damaged(name, Damage::Trailer));
     }
     Ok((Birth::new(*birth), footer_bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn footer() -> Footer {
+        let key = |suite, bytes| PackKey { epoch: 1, suite, birth: Birth::new([1; 16]), wrapped: Bytes(vec![0; bytes]), extra: vec![] };
+        let frame = |plain, chunks| FrameInfo {
+            key: 0,
+            ordinal: 0,
+            stored: plain + TAG_BYTES as u32,
+            plain,
+            codec: CODEC_RAW,
+            chunks,
+            bases: vec![],
+            extra: vec![],
+        };
+        Footer {
+            keys: vec![key(SUITE_SYMMETRIC, WRAPPED_BYTES), key(crate::format::object::SUITE_X25519, 104)],
+            frames: vec![frame(30, 2), frame(5, 1)],
+            ids: Bytes(vec![7; 96]),
+            lengths: vec![10, 20, 5],
+            writer: WriterId::new([0; 16]),
+            session: SnapshotId::new([0; 32]),
+            domain: 0,
+            signature: Bytes::default(),
+            extra: vec![],
+        }
+    }
+
+    #[test]
+    fn tables_that_disagree_are_refused() {
+        let name = ObjectName::parse("data/00/00").unwrap();
+        let opens = |change: fn(&mut Footer)| {
+            let mut footer = footer();
+            change(&mut footer);
+            PackTable::new(&name, footer, 1000, 500).is_ok()
+        };
+        assert!(opens(|_| ()), "a key of a suite of later versions does not hide the tables");
+        assert!(!opens(|f| f.keys[0].wrapped.0.truncate(71)));
+        assert!(!opens(|f| f.keys[1].wrapped.0.resize(WRAPPED_BYTES_MAX + 1, 0)));
+        assert!(!opens(|f| f.frames[0].key = 2));
+        assert!(!opens(|f| f.frames[0].stored += 1));
+        assert!(!opens(|f| f.frames[1].chunks = u32::MAX));
+        assert!(!opens(|f| f.lengths = vec![30, 0, 5]));
+        assert!(!opens(|f| f.lengths = vec![10, u32::MAX, 5]));
+        assert!(!opens(|f| f.ids.0.truncate(95)));
+        assert!(!opens(|f| f.frames.truncate(1)));
+    }
 }

@@ -3,7 +3,7 @@
 
 use crate::format::entry::{Entry, compare, compare_dirs, join, name_is_valid, path_is_valid};
 use crate::format::lists::{Content, ListsChild, StoreChunk, TAG_LEAF, TAG_NODE, get_lists_leaf, put_lists_leaf, put_lists_node};
-use crate::format::wire::{Bytes, Decoded, Enc, Malformed, Wire, array, done, to_bytes, tuple};
+use crate::format::wire::{Bytes, Decoded, Enc, Malformed, Wire, array, at_most, done, to_bytes, tuple};
 use crate::id::{ChunkId, Class};
 use crate::limits::{LEAF_BYTES_SOFT_MAX, LEAF_ENTRIES_MAX, NODE_ITEMS_MAX, TREE_BITS_PER_LEVEL, TREE_LEVELS_MAX};
 use minicbor::Decoder;
@@ -85,7 +85,7 @@ pub fn get_names_node(bytes: &[u8], level: u8) -> Decoded<Vec<NamesChild>> {
     let mut d = Decoder::new(bytes);
     tuple(&mut d, 3, "names node")?;
     let head = (u8::get(&mut d, "names node")?, u8::get(&mut d, "names node")?);
-    let children = Vec::<NamesChild>::get(&mut d, "names node")?;
+    let children = at_most::<NamesChild>(&mut d, NODE_ITEMS_MAX, "names node")?;
     let ordered = children.windows(2).all(|w| compare((&w[0].dir.0, &w[0].name.0), (&w[1].dir.0, &w[1].name.0)) == Ordering::Less);
     if head != (TAG_NODE, level) || children.is_empty() || !ordered || d.position() != bytes.len() {
         return Err(bad());
@@ -133,6 +133,8 @@ pub fn get_names_leaf(bytes: &[u8]) -> Decoded<Vec<Group>> {
         return Err(bad);
     }
     let mut groups: Vec<Group> = Vec::new();
+    // One bound over all groups: an entry takes ten bytes here and half a thousand in memory.
+    let mut left = LEAF_ENTRIES_MAX;
     for _ in 0..array(&mut d, FIELD)? {
         tuple(&mut d, 2, FIELD)?;
         let dir = Bytes::get(&mut d, FIELD)?.0;
@@ -140,7 +142,10 @@ pub fn get_names_leaf(bytes: &[u8]) -> Decoded<Vec<Group>> {
             return Err(bad);
         }
         let mut entries: Vec<(Entry, Option<Content>)> = Vec::new();
-        for _ in 0..array(&mut d, FIELD)? {
+        let n = array(&mut d, FIELD)?;
+        // A group without entries would be a second encoding of the same leaf.
+        left = left.checked_sub(n).filter(|_| n > 0).ok_or(bad.clone())?;
+        for _ in 0..n {
             let entry = Entry::get(&mut d, FIELD)?;
             if !name_is_valid(&entry.name.0) || entries.last().is_some_and(|(last, _)| last.name >= entry.name) {
                 return Err(bad);
@@ -275,11 +280,11 @@ impl TreeWriter {
         }
         let mut at = 0;
         while at < self.levels.len() {
-            if at + 1 == self.levels.len() {
-                if let [(child, lists)] = self.levels[at].as_slice() {
-                    let root = TreeRoot { level: at as u8, names: child.id, lists: *lists, entries: child.entries, bytes: child.bytes };
-                    return Ok(Some(root));
-                }
+            if at + 1 == self.levels.len()
+                && let [(child, lists)] = self.levels[at].as_slice()
+            {
+                let root = TreeRoot { level: at as u8, names: child.id, lists: *lists, entries: child.entries, bytes: child.bytes };
+                return Ok(Some(root));
             }
             self.close_node(at, store)?;
             at += 1;
@@ -380,9 +385,27 @@ mod tests {
     }
 
     #[test]
+    fn a_leaf_of_very_many_entries_is_refused_before_they_are_read() {
+        let lists = |n: u32| get_lists_leaf(&put_lists_leaf(n, &vec![0x80; n as usize]));
+        assert!(lists(LEAF_ENTRIES_MAX as u32).is_ok());
+        assert!(lists(LEAF_ENTRIES_MAX as u32 + 1).is_err());
+        let names = |n: usize| {
+            let mut b = LeafBuilder::default();
+            for i in 0..n {
+                let name = format!("{i:08}").into_bytes();
+                b.push(b"", &to_bytes(&Entry::new(&name, EntryKind::Fifo)), &name, None, 0);
+            }
+            get_names_leaf(&b.names())
+        };
+        assert!(names(LEAF_ENTRIES_MAX).is_ok());
+        assert!(names(LEAF_ENTRIES_MAX + 1).is_err());
+    }
+
+    #[test]
     fn hostile_leaves_are_refused() {
         let leaf = |dir: &[u8], names: &[&[u8]]| {
             let mut b = LeafBuilder::default();
+            b.groups.push((dir.to_vec(), 0, Vec::new()));
             for n in names {
                 b.push(dir, &to_bytes(&Entry::new(n, EntryKind::Fifo)), n, None, 0);
             }
@@ -396,6 +419,7 @@ mod tests {
             (b"a", &[b"x/y"]),
             (b"a", &[b"x", b"x"]),
             (b"a", &[b"y", b"x"]),
+            (b"a", &[]),
         ] {
             assert!(get_names_leaf(&leaf(dir, names)).is_err());
         }

@@ -2,7 +2,7 @@
 //! Decoding never panics and never allocates more than the input could hold; `minicbor` reads and writes the items,
 //! this file adds what the format asks for: ascending keys, definite lengths, unknown keys kept or refused by parity.
 
-use crate::limits::CBOR_DEPTH_MAX;
+use crate::limits::{CBOR_DEPTH_MAX, EXTRA_KEYS_MAX};
 use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};
 
@@ -65,6 +65,20 @@ pub fn array(d: &mut Decoder<'_>, field: &'static str) -> Decoded<usize> {
     usize::try_from(n).ok().filter(|n| *n <= left).ok_or(Malformed::Field(field))
 }
 
+/// Reads an array of at most `max` items. Small items grow a hundredfold in memory, so the input's length bounds too little.
+pub fn at_most<T: Wire>(d: &mut Decoder<'_>, max: usize, field: &'static str) -> Decoded<Vec<T>> {
+    let n = array(d, field)?;
+    if n > max {
+        return Err(Malformed::Field(field));
+    }
+    // Not `with_capacity(n)`: an item may be far larger in memory than its one byte here.
+    let mut out = Vec::new();
+    for _ in 0..n {
+        out.push(T::get(d, field)?);
+    }
+    Ok(out)
+}
+
 /// Reads the head of a map and refuses one with more pairs than bytes are left.
 pub fn map(d: &mut Decoder<'_>, field: &'static str) -> Decoded<usize> {
     let n = d.map().ok().flatten().ok_or(Malformed::Field(field))?;
@@ -109,8 +123,11 @@ pub type Extra = Vec<(u64, Vec<u8>)>;
 /// Keeps an unknown optional (odd) key, refuses an unknown critical (even) one.
 pub fn unknown(key: u64, d: &mut Decoder<'_>, extra: &mut Extra) -> Decoded<()> {
     let value = skip(d)?;
-    if key % 2 == 0 {
+    if key.is_multiple_of(2) {
         return Err(Malformed::Critical(key));
+    }
+    if extra.len() >= EXTRA_KEYS_MAX {
+        return Err(Malformed::Field("unknown keys"));
     }
     extra.push((key, value.to_vec()));
     Ok(())
@@ -141,7 +158,7 @@ macro_rules! map_struct {
                 done(e.map(n).map(|_| ()));
                 let mut extra = self.extra.iter().peekable();
                 $(
-                    while let Some((key, value)) = extra.next_if(|(key, _)| *key < $key) {
+                    while let Some((key, value)) = extra.next_if(|(key, _)| key.cmp(&$key).is_lt()) {
                         done(e.u64(*key).map(|_| ()));
                         e.writer_mut().extend_from_slice(value);
                     }
@@ -268,13 +285,7 @@ impl<T: Wire> Wire for Vec<T> {
         }
     }
     fn get(d: &mut Decoder<'_>, field: &'static str) -> Decoded<Self> {
-        let n = array(d, field)?;
-        // Not `with_capacity(n)`: an item may be far larger in memory than its one byte here.
-        let mut out = Vec::new();
-        for _ in 0..n {
-            out.push(T::get(d, field)?);
-        }
-        Ok(out)
+        at_most(d, usize::MAX, field)
     }
 }
 
@@ -367,6 +378,7 @@ mod tests {
     #[test]
     fn defaults_are_left_out_and_come_back() {
         let s = Sample { a: 7, b: String::new(), c: vec![], extra: vec![] };
+        assert_eq!(Sample::FIELDS, [(0, "a", true), (2, "b", false), (5, "c", false)]);
         assert_eq!(to_bytes(&s), [0xa1, 0x00, 0x07]);
         assert_eq!(from_bytes::<Sample>(&to_bytes(&s), "sample"), Ok(s));
     }
@@ -384,6 +396,13 @@ mod tests {
     fn keys_out_of_order_or_twice_are_refused() {
         assert!(from_bytes::<Sample>(&[0xa2, 0x05, 0x80, 0x00, 0x07], "sample").is_err());
         assert!(from_bytes::<Sample>(&[0xa2, 0x00, 0x07, 0x00, 0x07], "sample").is_err());
+    }
+
+    #[test]
+    fn unknown_keys_beyond_the_bound_are_refused() {
+        let sample = |n: u64| Sample { a: 1, b: String::new(), c: vec![], extra: (0..n).map(|i| (7 + 2 * i, vec![0])).collect() };
+        assert!(from_bytes::<Sample>(&to_bytes(&sample(64)), "sample").is_ok());
+        assert!(from_bytes::<Sample>(&to_bytes(&sample(65)), "sample").is_err());
     }
 
     #[test]

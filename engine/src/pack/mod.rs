@@ -6,7 +6,7 @@ pub mod sink;
 pub mod writer;
 
 use crate::error::{Damage, Error, Result};
-use crate::format::object::{ObjectType, PART_HEAD_BYTES, PartHead, Purpose, open_body};
+use crate::format::object::{ObjectType, PART_HEAD_BYTES, PartHead, Purpose, SUITE_SYMMETRIC, open_body};
 use crate::format::pack::{CODEC_RAW, CODEC_ZSTD, Footer, PackTable, TRAILER_BYTES, open_trailer};
 use crate::id::{ChunkId, Class, ObjectName, PackId};
 use crate::limits::{FRAME_BYTES_MAX, PACK_BYTES_MAX};
@@ -196,8 +196,8 @@ impl OpenPack {
         let table = PackTable::new(&name, footer, bytes, footer_bytes as u64)?;
         let mut ciphers = Vec::new();
         for key in &table.footer.keys {
-            // A collector holds no data key: it can read the tables and not the frames.
-            let cipher = match keys.get(Purpose::wraps(class), key.epoch) {
+            // A collector holds no data key, and a key of another suite is for a later version: the tables can be read, the frames not.
+            let cipher = match keys.get(Purpose::wraps(class), key.epoch).filter(|_| key.suite == SUITE_SYMMETRIC) {
                 None => None,
                 Some(wrapping) => {
                     let opened = unwrap_pack_key(wrapping, &keys.family, class, key).ok_or(Error::damaged(&name, Damage::Seal))?;

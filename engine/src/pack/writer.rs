@@ -8,7 +8,7 @@ use crate::format::wire::Bytes;
 use crate::id::{Birth, ChunkId, Class, ObjectName, PackId, SnapshotId, WriterId};
 use crate::limits::{PACK_CHUNKS_MAX, PACK_FRAMES_MAX};
 use crate::seal::key::Keys;
-use crate::seal::{Binding, FrameCipher, Key, random, seal_part, wrap_pack_key};
+use crate::seal::{Binding, FrameSealer, Key, random, seal_part, wrap_pack_key};
 use crate::store::{Store, Upload};
 
 /// A frame that was compressed and verified, not yet sealed.
@@ -55,7 +55,7 @@ pub struct PackWriter {
     class: Class,
     birth: Birth,
     epoch: u32,
-    cipher: FrameCipher,
+    sealer: FrameSealer,
     upload: Box<dyn Upload>,
     hasher: blake3::Hasher,
     bytes: u64,
@@ -85,7 +85,7 @@ impl PackWriter {
             class,
             birth,
             epoch: keys.epoch,
-            cipher: FrameCipher::new(&keys.family, class, &birth, &key),
+            sealer: FrameSealer::new(&keys.family, class, &birth, &key),
             upload: store.begin()?,
             hasher: blake3::Hasher::new(),
             bytes: 0,
@@ -118,8 +118,7 @@ impl PackWriter {
 
     /// Seals a frame and appends it. Returns its buffer for reuse.
     pub fn add(&mut self, mut frame: EncodedFrame) -> Result<Vec<u8>> {
-        let ordinal = self.footer.frames.len() as u32;
-        self.cipher.seal(ordinal, frame.codec, &mut frame.bytes)?;
+        let ordinal = self.sealer.seal(frame.codec, &mut frame.bytes)?;
         self.write(&frame.bytes)?;
         self.footer.frames.push(FrameInfo {
             key: 0,

@@ -142,11 +142,14 @@ pub fn wrap_pack_key(wrapping: &Key, epoch: u32, family: &FamilyId, class: Class
 
 /// Opens a pack key from a footer; `None` where it does not authenticate.
 pub fn unwrap_pack_key(wrapping: &Key, family: &FamilyId, class: Class, key: &PackKey) -> Option<Key> {
+    if key.suite != crate::format::object::SUITE_SYMMETRIC {
+        return None;
+    }
     let plain = unwrap(wrapping, &pack_key_aad(family, class, &key.birth), &key.wrapped.0)?;
     plain.try_into().ok().map(Key)
 }
 
-/// Seals and opens the frames of one pack key.
+/// Opens the frames of one pack key.
 pub struct FrameCipher {
     cipher: ChaCha20Poly1305,
     aad: [u8; 33],
@@ -175,7 +178,7 @@ impl FrameCipher {
     }
 
     /// Seals a frame in place and appends its tag.
-    pub fn seal(&self, ordinal: u32, codec: u8, frame: &mut Vec<u8>) -> Result<()> {
+    fn seal(&self, ordinal: u32, codec: u8, frame: &mut Vec<u8>) -> Result<()> {
         let (nonce, aad) = self.parameters(ordinal, codec);
         let tag = self.cipher.encrypt_inout_detached(&nonce.into(), &aad, InOutBuf::from(&mut frame[..]));
         frame.extend_from_slice(&tag.map_err(|_| Error::SelfCheck { what: "a sealed frame" })?);
@@ -191,6 +194,27 @@ impl FrameCipher {
             frame.truncate(frame.len() - TAG_BYTES);
         }
         opened
+    }
+}
+
+/// Seals the frames of a pack under construction. It counts itself, because two frames under one ordinal would share a nonce.
+pub struct FrameSealer {
+    cipher: FrameCipher,
+    next: u32,
+}
+
+impl FrameSealer {
+    /// For the pack `birth`, whose key was drawn for it and is used nowhere else.
+    pub fn new(family: &FamilyId, class: Class, birth: &Birth, key: &Key) -> Self {
+        FrameSealer { cipher: FrameCipher::new(family, class, birth, key), next: 0 }
+    }
+
+    /// Seals a frame in place, appends its tag and returns its ordinal, which is spent whatever becomes of the frame.
+    pub fn seal(&mut self, codec: u8, frame: &mut Vec<u8>) -> Result<u32> {
+        let ordinal = self.next;
+        self.next = ordinal.checked_add(1).ok_or(Error::SelfCheck { what: "the number of frames" })?;
+        self.cipher.seal(ordinal, codec, frame)?;
+        Ok(ordinal)
     }
 }
 
@@ -237,6 +261,18 @@ mod tests {
             bad[at] ^= 1;
             assert!(open_part(&name, &key, &good, &bad).is_err(), "byte {at}");
             assert!(open_part(&name, &key, &good, &sealed[..at]).is_err());
+        }
+    }
+
+    #[test]
+    fn no_ordinal_is_given_twice() {
+        let (family, birth, key) = (FamilyId::new([1; 16]), Birth::new([2; 16]), Key::new([7; 32]));
+        let mut sealer = FrameSealer::new(&family, Class::Data, &birth, &key);
+        let cipher = FrameCipher::new(&family, Class::Data, &birth, &key);
+        for want in 0..3 {
+            let mut frame = b"frame".to_vec();
+            assert_eq!(sealer.seal(0, &mut frame).unwrap(), want);
+            assert!(cipher.open(want, 0, &mut frame));
         }
     }
 
