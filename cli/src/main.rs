@@ -12,7 +12,8 @@ fn main() {
     let open = OpenOptions { cache: Some(std::env::var("HOME").unwrap().into()) };
     match args[1].as_str() {
         "init" => {
-            Repository::init(Arc::new(LocalStore::create(std::path::Path::new(&repo)).unwrap()), &secret, &InitOptions::default(), &open).unwrap();
+            Repository::init(Arc::new(LocalStore::create(std::path::Path::new(&repo)).unwrap()), &secret, &InitOptions::default(), &open)
+                .unwrap();
         }
         _ => {
             let t = std::time::Instant::now();
@@ -22,7 +23,10 @@ fn main() {
             let o = BackupOptions { paths: vec![path.into()], ..Default::default() };
             match backup(&r, o, &Silent) {
                 Ok(r) => eprintln!("{r:?} {:?}", t.elapsed()),
-                Err(e) => { eprintln!("{e}"); std::process::exit(1) }
+                Err(e) => {
+                    eprintln!("{e}");
+                    std::process::exit(1)
+                }
             }
         }
     }

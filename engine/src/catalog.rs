@@ -60,7 +60,13 @@ impl Catalog {
             }
         }
         // Created by us before SQLite sees it, so that it is never readable for others, whatever the umask.
-        fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(|source| Error::Cache { path: path.clone(), source })?;
+        fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|source| Error::Cache { path: path.clone(), source })?;
         let db = Connection::open(&path).map_err(|source| Error::Catalog { path: path.clone(), source })?;
         Self::create(path, db, repository)
     }
@@ -80,7 +86,8 @@ impl Catalog {
         if version != SCHEMA_VERSION {
             return Ok(None);
         }
-        let id: Option<Vec<u8>> = db.query_row("SELECT value FROM meta WHERE key = 'repository'", [], |r| r.get(0)).optional().map_err(failed)?;
+        let id: Option<Vec<u8>> =
+            db.query_row("SELECT value FROM meta WHERE key = 'repository'", [], |r| r.get(0)).optional().map_err(failed)?;
         if id.as_deref() != Some(&repository.as_bytes()[..]) {
             return Ok(None);
         }
@@ -141,7 +148,11 @@ impl Catalog {
                     "INSERT INTO heads VALUES (?1, ?2, ?3) ON CONFLICT (writer) DO UPDATE SET sequence = excluded.sequence, \
                      snapshot = excluded.snapshot WHERE excluded.sequence > heads.sequence",
                 )?
-                .execute(params![index.writer.as_bytes(), i64::try_from(index.sequence).unwrap_or(i64::MAX), snapshot.id.as_bytes()])?;
+                .execute(params![
+                    index.writer.as_bytes(),
+                    i64::try_from(index.sequence).unwrap_or(i64::MAX),
+                    snapshot.id.as_bytes()
+                ])?;
             }
             for id in gone {
                 tx.prepare_cached("DELETE FROM snapshots WHERE id = ?1")?.execute([&id.as_bytes()[..]])?;

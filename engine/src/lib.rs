@@ -8,6 +8,7 @@ pub mod format;
 pub mod id;
 pub mod index;
 pub mod limits;
+pub mod list;
 pub mod observe;
 pub mod pack;
 pub mod repository;

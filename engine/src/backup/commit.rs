@@ -7,7 +7,9 @@ use crate::backup::reads::{ERRORS_KEPT, SourceEnds};
 use crate::catalog::Snapshot;
 use crate::clock;
 use crate::error::{Error, Result, SourceError};
-use crate::format::manifest::{FAILURES_MAX, Failure as RecordedFailure, IndexPart, IndexRoot, NamesPart, NamesRoot, ROOT_PATHS, ROOT_STREAM};
+use crate::format::manifest::{
+    FAILURES_MAX, Failure as RecordedFailure, IndexPart, IndexRoot, NamesPart, NamesRoot, ROOT_PATHS, ROOT_STREAM,
+};
 use crate::format::object::ObjectType;
 use crate::format::protocol::Tombstone;
 use crate::format::wire::{Bytes, Time};

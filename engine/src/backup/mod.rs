@@ -49,8 +49,11 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
 
     let trouble = Trouble::default();
     let put_segment = |segment: &_| repository.put_segment(segment);
-    let targets =
-        SinkOptions { compression: options.compression, data_pack_bytes: options.data_pack_bytes, meta_pack_bytes: options.meta_pack_bytes() };
+    let targets = SinkOptions {
+        compression: options.compression,
+        data_pack_bytes: options.data_pack_bytes,
+        meta_pack_bytes: options.meta_pack_bytes(),
+    };
     let sink = Sink::new(repository.store(), repository.keys(), targets, (repository.writer(), session), &put_segment, &trouble);
     let threads = options.threads();
     let (jobs_in, jobs_out) = job_channel();
@@ -98,7 +101,12 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     };
     let (ends, assembled) = run?;
     let times = commit::Times { started, finished: clock::now() };
-    commit::commit(repository, &options, commit::Made { session, series, parent, times, ends, assembled, written: sink.written() }, observer)
+    commit::commit(
+        repository,
+        &options,
+        commit::Made { session, series, parent, times, ends, assembled, written: sink.written() },
+        observer,
+    )
 }
 
 /// The index, with the packs marked that a new snapshot may rely on: those that the store lists at their full length and

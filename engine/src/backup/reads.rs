@@ -186,7 +186,11 @@ impl Reads<'_> {
         }
         self.batch_bytes += bytes;
         self.steps.push(step);
-        if self.batch_bytes >= BATCH_BYTES || self.steps.len() >= BATCH_ENTRIES || self.batch_dirs >= BATCH_DIRS { self.flush() } else { Ok(()) }
+        if self.batch_bytes >= BATCH_BYTES || self.steps.len() >= BATCH_ENTRIES || self.batch_dirs >= BATCH_DIRS {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn entry(&mut self, mut walk: WalkEntry) -> Result<(), Error> {
@@ -286,7 +290,13 @@ impl Reads<'_> {
     }
 
     /// Sends a file's data and holes. The outer error ends the run, the inner one is the source's.
-    fn file_ranges(&mut self, file: &File, walk: &WalkEntry, profile: Profile, total: &mut u64) -> Result<Result<(), rustix::io::Errno>, Error> {
+    fn file_ranges(
+        &mut self,
+        file: &File,
+        walk: &WalkEntry,
+        profile: Profile,
+        total: &mut u64,
+    ) -> Result<Result<(), rustix::io::Errno>, Error> {
         let size = walk.entry.size;
         for range in data_ranges(file.fd.as_fd(), size, walk.blocks) {
             let (start, bytes) = match range {
@@ -368,14 +378,16 @@ impl Reads<'_> {
         let Some(open) = open else { return Err(StreamFailure::Empty { name: name() }.into()) };
         let mut stream = open()?;
         let mut hasher = blake3::Hasher::new();
-        let read = self.cut_all(Profile::Fine, |buffer| loop {
-            match stream.read(buffer) {
-                Ok(n) => {
-                    hasher.update(&buffer[..n]);
-                    return Ok(n);
+        let read = self.cut_all(Profile::Fine, |buffer| {
+            loop {
+                match stream.read(buffer) {
+                    Ok(n) => {
+                        hasher.update(&buffer[..n]);
+                        return Ok(n);
+                    }
+                    Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(e) => return Err(e),
                 }
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
             }
         })?;
         let total = read.map_err(|source| StreamFailure::Read { name: name(), source })?;
@@ -400,4 +412,3 @@ impl Reads<'_> {
         Ok(StreamEnd { name: source.name.clone(), stream })
     }
 }
-

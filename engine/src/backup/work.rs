@@ -234,4 +234,3 @@ fn read_whole(file: &File, size: u64, data: &mut Vec<u8>) -> Result<(), Errno> {
     }
     Ok(())
 }
-

@@ -102,7 +102,10 @@ impl FrameEncoder {
             out.reserve(zstd_safe::compress_bound(plain.len()) + crate::limits::TAG_BYTES);
             if self.full.compress2(out, plain).is_ok() && out.len() * 100 < plain.len() * 98 {
                 // A compressor bug or a flipped bit must not become the only copy (restic #4523, #5086).
-                self.decoder.decode(CODEC_ZSTD, out, plain.len(), &mut self.scratch).then_some(()).ok_or(Error::SelfCheck { what: "a compressed frame" })?;
+                self.decoder
+                    .decode(CODEC_ZSTD, out, plain.len(), &mut self.scratch)
+                    .then_some(())
+                    .ok_or(Error::SelfCheck { what: "a compressed frame" })?;
                 if self.scratch != plain {
                     return Err(Error::SelfCheck { what: "a compressed frame" });
                 }
@@ -217,7 +220,11 @@ impl OpenPack {
         if info.codec > CODEC_ZSTD {
             return Err(unknown(format!("frame codec {}", info.codec)));
         }
-        let cipher = self.ciphers.get(info.key as usize).and_then(Option::as_ref).ok_or_else(|| unknown("a pack key that this keyring lacks".to_owned()))?;
+        let cipher = self
+            .ciphers
+            .get(info.key as usize)
+            .and_then(Option::as_ref)
+            .ok_or_else(|| unknown("a pack key that this keyring lacks".to_owned()))?;
         if stored.len() != info.stored as usize || !cipher.open(info.ordinal, info.codec, stored) {
             return Err(damaged());
         }
@@ -225,7 +232,14 @@ impl OpenPack {
     }
 
     /// Reads frame `number` from the store and decodes it into `plain`.
-    pub fn frame(&self, store: &dyn Store, number: u32, stored: &mut Vec<u8>, decoder: &mut FrameDecoder, plain: &mut Vec<u8>) -> Result<()> {
+    pub fn frame(
+        &self,
+        store: &dyn Store,
+        number: u32,
+        stored: &mut Vec<u8>,
+        decoder: &mut FrameDecoder,
+        plain: &mut Vec<u8>,
+    ) -> Result<()> {
         let span = self.table.frames.get(number as usize).ok_or_else(|| Error::damaged(&self.name, Damage::Frame { frame: number }))?;
         store.get_range(&self.name, span.offset..span.offset + u64::from(span.info.stored), stored)?;
         self.decode(number, stored, decoder, plain)

@@ -165,4 +165,3 @@ impl PackWriter {
         Ok(PackUpload { upload: self.upload, pack })
     }
 }
-

@@ -67,8 +67,14 @@ impl Repository {
         let (slot_name, slot, opened) = new_slot(&repository, secret, init.kdf, &init.label, now)?;
         keys.members.push(opened.member());
         let (keyring_name, keyring) = new_keyring(&repository, &keys)?;
-        let descriptor =
-            Descriptor { repository, family: keys.family, chunker: CHUNKER_GEAR, profiles: Profile::default_sizes(), created: now, extra: Vec::new() };
+        let descriptor = Descriptor {
+            repository,
+            family: keys.family,
+            chunker: CHUNKER_GEAR,
+            profiles: Profile::default_sizes(),
+            created: now,
+            extra: Vec::new(),
+        };
         let gear = keys.require(&descriptor_name, Purpose::Gear, 0)?;
         let object = encode_descriptor(&descriptor, gear);
         store.put(&slot_name, &slot)?;
@@ -98,14 +104,25 @@ impl Repository {
         let name = ObjectName::descriptor();
         let gear = *keys.require(&name, Purpose::Gear, 0)?.as_bytes();
         let chunker = Chunker::new(&gear, &descriptor.profiles).ok_or(Error::damaged(&name, Damage::Malformed("profiles")))?;
-        let ids = keys.chunk_ids().ok_or_else(|| Error::UnknownFeature { object: name.clone(), feature: "a keyring without id keys".to_owned() })?;
+        let ids = keys
+            .chunk_ids()
+            .ok_or_else(|| Error::UnknownFeature { object: name.clone(), feature: "a keyring without id keys".to_owned() })?;
         let cache = match &options.cache {
             Some(base) => Cache::open(base, &descriptor.repository)?,
             None => Cache::none()?,
         };
         let catalog = Mutex::new(Catalog::open(cache.directory(), &descriptor.repository)?);
-        let repository =
-            Repository { store, descriptor, keys: Arc::new(keys), ids, chunker, cutter: TreeCutter::new(&gear), cache, catalog, index: Mutex::new(None) };
+        let repository = Repository {
+            store,
+            descriptor,
+            keys: Arc::new(keys),
+            ids,
+            chunker,
+            cutter: TreeCutter::new(&gear),
+            cache,
+            catalog,
+            index: Mutex::new(None),
+        };
         repository.require_features(Access::Read)?;
         Ok(repository)
     }

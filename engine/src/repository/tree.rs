@@ -136,7 +136,11 @@ impl ContentCursor {
     pub fn new(content: &Content) -> Self {
         match content {
             Content::Inline(items) => ContentCursor { items: items.iter().copied().collect(), pending: Vec::new(), seen: Vec::new() },
-            Content::Tree(root) => ContentCursor { items: VecDeque::new(), pending: vec![Pending { level: root.level.min(TREE_LEVELS_MAX), id: root.id }], seen: Vec::new() },
+            Content::Tree(root) => ContentCursor {
+                items: VecDeque::new(),
+                pending: vec![Pending { level: root.level.min(TREE_LEVELS_MAX), id: root.id }],
+                seen: Vec::new(),
+            },
         }
     }
 
