@@ -3,6 +3,7 @@ pub mod backup;
 pub mod catalog;
 pub mod chunk;
 pub mod clock;
+pub mod dump;
 pub mod error;
 pub mod format;
 pub mod id;

@@ -135,8 +135,8 @@ impl<'r> ParentJoin<'r> {
         let mut cursor = ContentCursor::new(content);
         loop {
             match cursor.next_items(self.reader, &mut self.buffers) {
-                Ok(Some(items)) => {
-                    if items.iter().any(|item| matches!(item, Item::Chunk(id) if !index.has(Class::Data, id))) {
+                Ok(Some(found)) => {
+                    if found.items.iter().any(|item| matches!(item, Item::Chunk(id) if !index.has(Class::Data, id))) {
                         return false;
                     }
                 }
