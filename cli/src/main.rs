@@ -24,7 +24,8 @@ fn main() {
                 let sel = seabed_engine::repository::selector::Selected { path: args[3].clone().into_bytes(), ..sel };
                 seabed_engine::dump::dump(&r, &sel, &mut std::io::stdout(), &Silent).unwrap();
             } else {
-                let o = seabed_engine::restore::RestoreOptions { target: args[3].clone().into(), verify: args.len() > 4, ..Default::default() };
+                let o =
+                    seabed_engine::restore::RestoreOptions { target: args[3].clone().into(), verify: args.len() > 4, ..Default::default() };
                 eprintln!("{:?} {:?}", seabed_engine::restore::restore(&r, &sel, &o, &Silent).unwrap(), t.elapsed());
             }
         }
