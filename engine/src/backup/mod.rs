@@ -46,7 +46,7 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let series = options.series_name();
     let parent = choose_parent(repository, &options, &series)?;
     let reader = repository.reader_over(base.clone());
-    let session = SnapshotId::new(random().map_err(Error::from)?);
+    let session = SnapshotId::new(random()?);
 
     let trouble = Trouble::default();
     let put_segment = |segment: &_| repository.put_segment(segment);

@@ -4,7 +4,7 @@
 use crate::backup::as_path::{AsPath, Moved};
 use crate::backup::flow::{Done, DoneContent, DoneItem, Flow, Numbered, Step, Todo, TodoItem};
 use crate::backup::options::{BackupOptions, Failure, StreamSource};
-use crate::backup::parent::{ParentJoin, action, inherit};
+use crate::backup::parent::{ParentJoin, Prior, action, inherit};
 use crate::backup::work::{File, open_file};
 use crate::chunk::Profile;
 use crate::error::{Error, SourceError};
@@ -227,19 +227,18 @@ impl Reads<'_> {
             };
         }
         let profile = prior.as_ref().map(|p| p.entry.profile);
-        if let Some(prior) = prior {
-            if let (true, Some(content)) = (unchanged, prior.content) {
-                // Its chunks may be gone: lost, or condemned by a collection. Then it is read again, which heals.
-                if self.join.is_stored(&content) {
-                    if self.join.ignores_ctime() {
-                        walk.entry.profile = prior.entry.profile;
-                        return self.push(Step::Todo(TodoItem { walk, content: Some(content), action: act }), 0);
-                    }
-                    inherit(&mut walk.entry, prior.entry);
-                    let content = DoneContent::Known(content);
-                    return self.push(Step::Done(DoneItem { dir: walk.dir, entry: walk.entry, content, action: act }), 0);
-                }
+        // Its chunks may be gone: lost, or condemned by a collection. Then it is read again, which heals.
+        if let Some(Prior { entry, content: Some(content) }) = prior
+            && unchanged
+            && self.join.is_stored(&content)
+        {
+            if self.join.ignores_ctime() {
+                walk.entry.profile = entry.profile;
+                return self.push(Step::Todo(TodoItem { walk, content: Some(content), action: act }), 0);
             }
+            inherit(&mut walk.entry, entry);
+            let content = DoneContent::Known(content);
+            return self.push(Step::Done(DoneItem { dir: walk.dir, entry: walk.entry, content, action: act }), 0);
         }
         let act = if act == Action::New { Action::New } else { Action::Changed };
         let size = walk.entry.size;

@@ -176,7 +176,7 @@ impl Store for LocalStore {
     }
 
     fn now(&self) -> Result<i64> {
-        // The only clock that a directory has; this is the one place of the engine that asks the system.
+        #[allow(clippy::disallowed_methods, reason = "the only clock that a directory has")]
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok().and_then(|d| i64::try_from(d.as_nanos()).ok());
         since.ok_or_else(|| store_error(StoreOp::Get, "the clock", io::Error::new(ErrorKind::InvalidData, "it is outside 1970 to 2262")))
     }
