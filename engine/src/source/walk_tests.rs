@@ -323,7 +323,11 @@ fn what_cannot_be_read_never_takes_its_siblings() {
     let modes = if root { [0o700, 0o711] } else { [0o000, 0o111] };
     fs::set_permissions(t.join("closed"), fs::Permissions::from_mode(modes[0])).unwrap();
     fs::set_permissions(t.join("search"), fs::Permissions::from_mode(modes[1])).unwrap();
-    if root { as_nobody("what_cannot_be_read_never_takes_its_siblings", t) } else { unreadable(t) }
+    if root {
+        as_nobody("what_cannot_be_read_never_takes_its_siblings", t)
+    } else {
+        unreadable(t)
+    }
     for dir in ["closed", "search"] {
         fs::set_permissions(t.join(dir), fs::Permissions::from_mode(0o755)).unwrap();
     }
