@@ -1,6 +1,7 @@
 //! Seabed's engine (draft facade; grows with the floors).
 pub mod backup;
 pub mod catalog;
+pub mod check;
 pub mod chunk;
 pub mod clock;
 pub mod error;
@@ -11,6 +12,7 @@ pub mod limits;
 pub mod list;
 pub mod observe;
 pub mod pack;
+pub mod rebuild;
 pub mod repository;
 pub mod restore;
 pub mod seal;
