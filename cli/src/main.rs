@@ -15,6 +15,20 @@ fn main() {
             Repository::init(Arc::new(LocalStore::create(std::path::Path::new(&repo)).unwrap()), &secret, &InitOptions::default(), &open)
                 .unwrap();
         }
+        "restore" | "dump" => {
+            let t = std::time::Instant::now();
+            let r = Repository::open(Arc::new(LocalStore::open(std::path::Path::new(&repo)).unwrap()), &secret, &open).unwrap();
+            r.refresh().unwrap();
+            let sel = r.select(&args[2], &Default::default()).unwrap();
+            if args[1] == "dump" {
+                let sel = seabed_engine::repository::selector::Selected { path: args[3].clone().into_bytes(), ..sel };
+                seabed_engine::dump::dump(&r, &sel, &mut std::io::stdout(), &Silent).unwrap();
+            } else {
+                let o =
+                    seabed_engine::restore::RestoreOptions { target: args[3].clone().into(), verify: args.len() > 4, ..Default::default() };
+                eprintln!("{:?} {:?}", seabed_engine::restore::restore(&r, &sel, &o, &Silent).unwrap(), t.elapsed());
+            }
+        }
         _ => {
             let t = std::time::Instant::now();
             let r = Repository::open(Arc::new(LocalStore::open(std::path::Path::new(&repo)).unwrap()), &secret, &open).unwrap();

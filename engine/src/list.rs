@@ -4,24 +4,11 @@
 use crate::catalog::Snapshot;
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, EntryKind, compare_dirs, join, split};
-use crate::format::manifest::{NamesRoot, ROOT_STREAM};
-use crate::pack::reader::ChunkReader;
+use crate::format::manifest::ROOT_STREAM;
 use crate::repository::Repository;
+use crate::repository::entries::{is_below, stream_entry};
 use crate::repository::tree::TreeCursor;
 use std::cmp::Ordering;
-
-/// The entry that a stream is restored as.
-pub fn stream_entry(root: &NamesRoot, bytes: u64) -> Option<(Vec<u8>, Entry)> {
-    let stream = root.stream.as_ref()?;
-    let (dir, name) = split(&root.name.0);
-    let mut entry = Entry::new(name, EntryKind::File);
-    entry.mode = stream.mode;
-    entry.uid = stream.uid;
-    entry.gid = stream.gid;
-    entry.mtime = stream.mtime;
-    entry.size = bytes;
-    Some((dir.to_vec(), entry))
-}
 
 /// Calls `each` with directory and entry for everything at or below `path` (all of the snapshot where it is empty): first
 /// streams, then trees in the order of the format. `recursive` goes below the first level. `each` returns `false` to stop.
@@ -57,7 +44,7 @@ pub fn list(
                     if compare_dirs(&group.dir, dir) == Ordering::Greater {
                         break 'own;
                     }
-                    for (entry, _) in group.entries.iter().filter(|(e, _)| group.dir == dir && e.name.0 == name) {
+                    if let Some((entry, _)) = group.entries.iter().find(|(e, _)| group.dir == dir && e.name.0 == name) {
                         found = true;
                         is_dir = entry.kind == EntryKind::Directory;
                         if !each(&group.dir, entry)? {
@@ -98,46 +85,6 @@ pub fn list(
     if found { Ok(()) } else { Err(Error::NoSuchPath { snapshot: snapshot.id, path: String::from_utf8_lossy(path).into_owned() }) }
 }
 
-/// Whether `dir` is `path` or lies below it.
-pub fn is_below(path: &[u8], dir: &[u8]) -> bool {
-    path.is_empty() || dir.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-}
-
 fn wanted(path: &[u8], dir: &[u8], entry: &Entry, recursive: bool) -> bool {
     join(dir, &entry.name.0) == path || is_below(path, dir) && (recursive || dir == path)
-}
-
-/// Finds one entry with its content: a stream or a file of a tree.
-pub fn find_content(
-    reader: &ChunkReader,
-    snapshot: &Snapshot,
-    path: &[u8],
-) -> Result<Option<(Entry, Option<crate::format::lists::Content>)>> {
-    for (index, names) in snapshot.index.roots.iter().zip(&snapshot.names.roots) {
-        if names.kind == ROOT_STREAM && names.name.0 == path {
-            return Ok(stream_entry(names, index.bytes).map(|(_, entry)| (entry, index.content.clone())));
-        }
-    }
-    let (dir, name) = split(path);
-    for root in snapshot.index.roots.iter().filter_map(|r| r.as_tree()) {
-        let mut cursor = TreeCursor::new(reader, &root);
-        cursor.seek(dir, name)?;
-        while let Some(groups) = cursor.next_leaf()? {
-            for group in groups {
-                match compare_dirs(&group.dir, dir) {
-                    Ordering::Less => continue,
-                    Ordering::Greater => return Ok(None),
-                    Ordering::Equal => {}
-                }
-                for (entry, content) in group.entries {
-                    match entry.name.0.as_slice().cmp(name) {
-                        Ordering::Less => {}
-                        Ordering::Equal => return Ok(Some((entry, content))),
-                        Ordering::Greater => return Ok(None),
-                    }
-                }
-            }
-        }
-    }
-    Ok(None)
 }

@@ -2,6 +2,7 @@
 //! Opening reads the descriptor, a slot and a keyring; index and catalog are read when first asked for.
 
 mod cache;
+pub mod entries;
 mod manifests;
 mod open;
 pub mod selector;

@@ -5,7 +5,7 @@ use crate::error::{Damage, Error, Result};
 use crate::format::entry::compare;
 use crate::format::lists::{Content, Item, ListNode, ListsChild, get_lists_node};
 use crate::format::tree::{Group, NamesChild, TreeRoot, get_leaf, get_names_leaf, get_names_node};
-use crate::format::wire::{Decoded, from_bytes};
+use crate::format::wire::{Decoded, Malformed, from_bytes};
 use crate::id::{ChunkId, Class, ObjectName};
 use crate::limits::TREE_LEVELS_MAX;
 use crate::pack::reader::{ChunkReader, ReadBuffers};
@@ -133,11 +133,20 @@ impl<'r> TreeCursor<'r> {
 struct Pending {
     level: u8,
     id: ChunkId,
+    bytes: u64,
+}
+
+/// Some items of a file, and how much content they are, where the tree above them says so.
+pub struct Items {
+    /// The items.
+    pub items: Vec<Item>,
+    /// Their length; `None` for an inline list.
+    pub bytes: Option<u64>,
 }
 
 /// Walks the items of one file in order, a node at a time.
 pub struct ContentCursor {
-    items: VecDeque<Item>,
+    inline: Option<Vec<Item>>,
     pending: Vec<Pending>,
     seen: Vec<ChunkId>,
 }
@@ -146,29 +155,34 @@ impl ContentCursor {
     /// At the first item.
     pub fn new(content: &Content) -> Self {
         match content {
-            Content::Inline(items) => ContentCursor { items: items.iter().copied().collect(), pending: Vec::new(), seen: Vec::new() },
-            Content::Tree(root) => ContentCursor {
-                items: VecDeque::new(),
-                pending: vec![Pending { level: root.level.min(TREE_LEVELS_MAX), id: root.id }],
-                seen: Vec::new(),
-            },
+            Content::Inline(items) => ContentCursor { inline: Some(items.clone()), pending: Vec::new(), seen: Vec::new() },
+            Content::Tree(root) => {
+                let top = Pending { level: root.level.min(TREE_LEVELS_MAX), id: root.id, bytes: root.bytes };
+                ContentCursor { inline: None, pending: vec![top], seen: Vec::new() }
+            }
         }
     }
 
     /// The next items: all of a node, or all of an inline list. `None` at the end.
-    pub fn next_items(&mut self, reader: &ChunkReader, buffers: &mut ReadBuffers) -> Result<Option<Vec<Item>>> {
-        if !self.items.is_empty() {
-            return Ok(Some(self.items.drain(..).collect()));
+    pub fn next_items(&mut self, reader: &ChunkReader, buffers: &mut ReadBuffers) -> Result<Option<Items>> {
+        if let Some(items) = self.inline.take() {
+            return Ok(Some(Items { items, bytes: None }));
         }
         while let Some(at) = self.pending.pop() {
+            let wrong = || decoded(Class::Lists, &at.id, Err(Malformed::Field("list node")));
             let plain = reader.chunk(Class::Lists, &at.id, buffers)?;
             self.seen.push(at.id);
             match decoded(Class::Lists, &at.id, from_bytes::<ListNode>(&plain, "list node"))? {
-                ListNode::Items(items) if at.level == 0 => return Ok(Some(items)),
+                ListNode::Items(items) if at.level == 0 => return Ok(Some(Items { items, bytes: Some(at.bytes) })),
                 ListNode::Children { level, children } if level == at.level && level > 0 => {
-                    self.pending.extend(children.iter().rev().map(|(id, _)| Pending { level: level - 1, id: *id }));
+                    // A node that claims other bytes than its children have would shift everything behind it.
+                    let sum = children.iter().try_fold(0u64, |sum, (_, bytes)| sum.checked_add(*bytes));
+                    if sum != Some(at.bytes) {
+                        return wrong();
+                    }
+                    self.pending.extend(children.iter().rev().map(|(id, bytes)| Pending { level: level - 1, id: *id, bytes: *bytes }));
                 }
-                _ => return decoded(Class::Lists, &at.id, Err(crate::format::wire::Malformed::Field("list level"))),
+                _ => return wrong(),
             }
         }
         Ok(None)

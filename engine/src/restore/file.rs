@@ -57,6 +57,11 @@ pub struct TempFile {
 }
 
 impl TempFile {
+    /// A second handle, for writing from another thread.
+    pub fn share(&self) -> std::io::Result<std::fs::File> {
+        self.file.try_clone()
+    }
+
     /// Writes verified bytes. What is never written stays a hole.
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> std::io::Result<()> {
         self.file.write_all_at(bytes, offset)

@@ -1,7 +1,70 @@
-//! The restore side of the engine: what creates files, and later what plans and fetches for them.
-//! Nothing here may leave the target directory or give a name to bytes that were not verified.
-//! It obeys spec chapter 6 (names and attributes) and the restore rules of the threat model.
+//! Restore: a snapshot, or a part of it, into a directory (spec chapter 6). One thread walks the tree and hands out batches;
+//! workers fetch, verify and write. A name appears only when its content was verified whole; directories are finished last.
+//! One entry that fails costs that entry; damage of the repository ends the run unless the caller wants all that is left.
 
 pub mod attrs;
 pub mod file;
+mod options;
+mod plan;
 pub mod target;
+mod work;
+
+pub use options::{Pattern, RestoreOptions, RestoreReport};
+
+use crate::error::{Error, Kind, Result};
+use crate::observe::Observer;
+use crate::repository::Repository;
+use crate::repository::selector::Selected;
+use crate::restore::options::Selection;
+use crate::restore::plan::Plan;
+use crate::restore::target::Target;
+use crate::restore::work::{Pass, Shared};
+use crossbeam_channel::bounded;
+
+/// Restores what `selected` names.
+pub fn restore(repository: &Repository, selected: &Selected, options: &RestoreOptions, observer: &dyn Observer) -> Result<RestoreReport> {
+    let selection = Selection::new(options)?;
+    let reader = repository.reader()?;
+    let target = Target::open(&options.target, options.options.clone())?;
+    let shared = Shared::new(&reader, &target, observer, options.keep_going);
+    let mut passes = vec![Pass::Write];
+    if options.verify && !options.options.dry_run {
+        passes.push(Pass::Verify);
+    }
+    for pass in passes {
+        run(&shared, selected, &selection, pass, options.threads())?;
+    }
+    let shortfalls = target.finish();
+    Ok(shared.report(shortfalls))
+}
+
+fn run(shared: &Shared<'_>, selected: &Selected, selection: &Selection, pass: Pass, threads: usize) -> Result<()> {
+    let (jobs_in, jobs_out) = bounded(threads * 2);
+    let mut plan = Plan::new(shared, selected, selection, pass, jobs_in);
+    let planned = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                let jobs = jobs_out.clone();
+                scope.spawn(move || work::run(shared, pass, &jobs))
+            })
+            .collect();
+        drop(jobs_out);
+        let planned = plan.all();
+        plan.close();
+        let panicked = workers.into_iter().any(|w| w.join().is_err());
+        // A thread that panics is a bug, and it must not pass for a finished restore.
+        if panicked { Err(Error::SelfCheck { what: "a restoring thread" }) } else { planned }
+    });
+    if let Some(error) = shared.take_stop() {
+        return Err(error);
+    }
+    planned?;
+    // After all files: hard links need the file that they link to, directories need their last child.
+    plan.links()?;
+    plan.directories()
+}
+
+/// Whether an error is the repository's, so that a restore without `keep_going` ends with it.
+fn ends_restore(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Damage | Kind::Unreachable | Kind::Interrupted)
+}

@@ -289,13 +289,13 @@ impl Target {
         }
     }
 
-    /// Removes from a directory all that is not in `keep` (ascending). Symlinks are removed, not followed; other file systems are not entered.
+    /// Removes from a directory all that is not in `keep` (ascending) and that `may_go` by its name. Symlinks are removed, not followed; other file systems are not entered.
     /// In a dry run it counts what it would take at this level.
-    pub fn remove_extra<N: AsRef<[u8]>>(&self, dir: &Dir, keep: &[N]) -> Result<Removed> {
+    pub fn remove_extra<N: AsRef<[u8]>>(&self, dir: &Dir, keep: &[N], may_go: &dyn Fn(&[u8]) -> bool) -> Result<Removed> {
         let mut names = Vec::new();
         list(&dir.fd, &mut names).map_err(|e| self.error("list", dir, b"", e))?;
         let mut removed = Removed::default();
-        for name in names.iter().filter(|n| keep.binary_search_by(|k| k.as_ref().cmp(n)).is_err()) {
+        for name in names.iter().filter(|n| keep.binary_search_by(|k| k.as_ref().cmp(n)).is_err() && may_go(n)) {
             if self.options.dry_run {
                 match rustix::fs::statat(&dir.fd, &name[..], AtFlags::SYMLINK_NOFOLLOW) {
                     Ok(st) if FileType::from_raw_mode(st.st_mode) == FileType::Directory => removed.directories += 1,
@@ -404,11 +404,16 @@ impl Target {
         Error::Target { op, path: self.path_of(dir, name), source }
     }
 
-    fn path_error(&self, op: &'static str, path: &[u8], e: Errno) -> Error {
+    /// Where a path below the target is, for messages.
+    pub fn path_of_stored(&self, path: &[u8]) -> PathBuf {
         let mut full = self.place.clone().into_os_string();
         full.push("/");
         full.push(OsStr::from_bytes(path));
-        Error::Target { op, path: full.into(), source: e.into() }
+        full.into()
+    }
+
+    fn path_error(&self, op: &'static str, path: &[u8], e: Errno) -> Error {
+        Error::Target { op, path: self.path_of_stored(path), source: e.into() }
     }
 }
 

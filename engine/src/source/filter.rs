@@ -194,6 +194,11 @@ impl Excludes {
         &self.tags
     }
 
+    /// Whether there are no patterns at all.
+    pub fn is_empty(&self) -> bool {
+        !self.has_patterns()
+    }
+
     pub(super) fn has_patterns(&self) -> bool {
         !self.exact.list.is_empty() || !self.folded.list.is_empty()
     }

@@ -1,0 +1,157 @@
+//! Writes one file or stream of a snapshot to an output, in order, with several threads fetching ahead.
+//! Every chunk is checked before a byte of it is written; what was written before an error is right, and the error is returned.
+
+use crate::error::{Error, Result};
+use crate::format::entry::EntryKind;
+use crate::format::lists::Item;
+use crate::id::Class;
+use crate::observe::{Observer, Progress};
+use crate::pack::reader::{ChunkReader, ReadBuffers};
+use crate::repository::Repository;
+use crate::repository::entries::find_content;
+use crate::repository::selector::Selected;
+use crate::repository::tree::ContentCursor;
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use std::collections::BTreeMap;
+use std::io::Write;
+
+/// Items that one worker fetches at a time: about half a megabyte.
+const ITEMS_PER_PART: usize = 64;
+/// Zeros that are written at a time for a hole.
+const HOLE_STEP: usize = 64 << 10;
+
+enum Part {
+    Bytes(Vec<u8>),
+    Hole(u64),
+}
+
+type Numbered<T> = (u64, T);
+
+/// Writes what `selected` names, whose path is that of a file or stream. Returns its length.
+pub fn dump(repository: &Repository, selected: &Selected, out: &mut (dyn Write + Send), observer: &dyn Observer) -> Result<u64> {
+    let reader = repository.reader()?;
+    let (snapshot, path) = (&selected.snapshot, || String::from_utf8_lossy(&selected.path).into_owned());
+    let missing = || Error::NoSuchPath { snapshot: snapshot.id, path: path() };
+    let (entry, content) = find_content(&reader, snapshot, &selected.path)?.ok_or_else(missing)?;
+    let Some(content) = content else {
+        let what = if entry.kind == EntryKind::File {
+            "file whose content could not be read when the snapshot was made"
+        } else {
+            entry.kind.word()
+        };
+        return Err(Error::NotAFile { path: path(), what });
+    };
+    let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
+    let (jobs_in, jobs_out) = unbounded::<Numbered<Vec<Item>>>();
+    let (parts_in, parts_out) = unbounded::<Result<Numbered<Part>>>();
+    // One token per part that is under way: memory is bounded however slow the output is.
+    let (tokens_in, tokens_out) = bounded::<()>(threads * 4);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (jobs, parts, reader) = (jobs_out.clone(), parts_in.clone(), &reader);
+            scope.spawn(move || fetch(reader, &jobs, &parts));
+        }
+        let planner = &reader;
+        scope.spawn(move || {
+            let mut cursor = ContentCursor::new(&content);
+            let result = plan(planner, &mut cursor, &jobs_in, &parts_in, &tokens_in);
+            if let Err(error) = result {
+                parts_in.send(Err(error)).unwrap_or(());
+            }
+        });
+        drop(jobs_out);
+        let written = write(&parts_out, &tokens_out, out, observer);
+        // Closed here, so that nobody waits for room that will never come.
+        drop((parts_out, tokens_out));
+        let written = written?;
+        if written == entry.size { Ok(written) } else { Err(missing()) }
+    })
+}
+
+fn plan(
+    reader: &ChunkReader,
+    cursor: &mut ContentCursor,
+    jobs: &Sender<Numbered<Vec<Item>>>,
+    parts: &Sender<Result<Numbered<Part>>>,
+    tokens: &Sender<()>,
+) -> Result<()> {
+    let mut buffers = ReadBuffers::default();
+    let mut number = 0;
+    while let Some(found) = cursor.next_items(reader, &mut buffers)? {
+        for run in found.items.chunk_by(|a, b| matches!((a, b), (Item::Chunk(_), Item::Chunk(_)))) {
+            for some in run.chunks(ITEMS_PER_PART) {
+                // A closed channel means that the writer has given up and says why.
+                if tokens.send(()).is_err() {
+                    return Ok(());
+                }
+                let sent = match some {
+                    [Item::Hole(bytes)] => parts.send(Ok((number, Part::Hole(*bytes)))).is_ok(),
+                    chunks => jobs.send((number, chunks.to_vec())).is_ok(),
+                };
+                if !sent {
+                    return Ok(());
+                }
+                number += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn fetch(reader: &ChunkReader, jobs: &Receiver<Numbered<Vec<Item>>>, parts: &Sender<Result<Numbered<Part>>>) {
+    let mut buffers = ReadBuffers::default();
+    for (number, items) in jobs {
+        let mut bytes = Vec::new();
+        let read = items.iter().try_for_each(|item| match item {
+            Item::Chunk(id) => reader.read(Class::Data, id, &mut buffers, &mut bytes),
+            Item::Hole(_) => Ok(()),
+        });
+        if parts.send(read.map(|()| (number, Part::Bytes(bytes)))).is_err() {
+            return;
+        }
+    }
+}
+
+fn write(
+    parts: &Receiver<Result<Numbered<Part>>>,
+    tokens: &Receiver<()>,
+    out: &mut (dyn Write + Send),
+    observer: &dyn Observer,
+) -> Result<u64> {
+    let mut waiting = BTreeMap::new();
+    let (mut next, mut written) = (0, 0);
+    for part in parts {
+        let (number, part) = part?;
+        waiting.insert(number, part);
+        while let Some(part) = waiting.remove(&next) {
+            next += 1;
+            if observer.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            let failed = |source| Error::Output { source };
+            match part {
+                Part::Bytes(bytes) => {
+                    out.write_all(&bytes).map_err(failed)?;
+                    written += bytes.len() as u64;
+                }
+                Part::Hole(bytes) => {
+                    let mut left = bytes;
+                    while left > 0 {
+                        let step = HOLE_STEP.min(left as usize);
+                        out.write_all(&[0; HOLE_STEP][..step]).map_err(failed)?;
+                        left -= step as u64;
+                    }
+                    written += bytes;
+                }
+            }
+            tokens.try_recv().unwrap_or(());
+            observer.progress(&Progress { bytes_done: written, ..Progress::default() });
+        }
+    }
+    // Parts that wait for one that never came: a fetching thread died.
+    if !waiting.is_empty() {
+        return Err(Error::SelfCheck { what: "a fetching thread" });
+    }
+    out.flush().map_err(|source| Error::Output { source })?;
+    Ok(written)
+}

@@ -1,0 +1,110 @@
+//! What a caller asks of a restore and what it is told: plain data, and which paths it means.
+
+use crate::error::{Error, Result};
+use crate::restore::target::TargetOptions;
+use crate::source::Excludes;
+use std::path::PathBuf;
+
+/// A pattern in restic's form, as in excludes.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    /// The text.
+    pub text: Vec<u8>,
+    /// Letters of either case match.
+    pub fold_case: bool,
+}
+
+/// How to restore.
+#[derive(Clone, Debug, Default)]
+pub struct RestoreOptions {
+    /// Where to.
+    pub target: PathBuf,
+    /// What may happen there.
+    pub options: TargetOptions,
+    /// Only what matches one of these, if there are any.
+    pub include: Vec<Pattern>,
+    /// Nothing that matches one of these.
+    pub exclude: Vec<Pattern>,
+    /// Read everything back afterwards and compare.
+    pub verify: bool,
+    /// Go on after damage and restore all that is left.
+    pub keep_going: bool,
+    /// Worker threads; 0 for one per core.
+    pub threads: usize,
+}
+
+impl RestoreOptions {
+    /// How many workers to start.
+    pub fn threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 64),
+            n => n.min(256),
+        }
+    }
+}
+
+/// What a restore did.
+#[derive(Debug, Default)]
+pub struct RestoreReport {
+    /// Files that were asked for, links and nodes included.
+    pub files_total: u64,
+    /// Files that were created.
+    pub files_restored: u64,
+    /// Files that took the place of others.
+    pub files_updated: u64,
+    /// Files that were there as in the snapshot.
+    pub files_unchanged: u64,
+    /// Files that the policy kept, or that failed.
+    pub files_skipped: u64,
+    /// Files and directories removed because the snapshot does not have them.
+    pub files_deleted: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Content that was asked for.
+    pub bytes_total: u64,
+    /// Content written.
+    pub bytes_restored: u64,
+    /// Content not written because it was there.
+    pub bytes_skipped: u64,
+    /// Files read back and found equal.
+    pub files_verified: u64,
+    /// Files that the snapshot itself does not hold: they could not be read when it was made.
+    pub files_not_stored: u64,
+    /// The first errors.
+    pub errors: Vec<Error>,
+    /// How many there were.
+    pub error_count: u64,
+    /// What the user or the platform may not restore: kind, how often, first path.
+    pub shortfalls: Vec<(String, u64, PathBuf)>,
+}
+
+/// Which paths are meant.
+pub struct Selection {
+    include: Option<Excludes>,
+    exclude: Excludes,
+}
+
+impl Selection {
+    /// From the options; an error names a pattern that makes no sense.
+    pub fn new(options: &RestoreOptions) -> Result<Self> {
+        let compile = |patterns: &[Pattern]| {
+            let mut set = Excludes::new();
+            for pattern in patterns {
+                set.pattern(&pattern.text, pattern.fold_case)?;
+            }
+            Ok::<_, Error>(set)
+        };
+        let include = if options.include.is_empty() { None } else { Some(compile(&options.include)?) };
+        Ok(Selection { include, exclude: compile(&options.exclude)? })
+    }
+
+    /// Whether a stored path is meant, by itself or by what it lies in.
+    pub fn wants(&self, path: &[u8]) -> bool {
+        self.include.as_ref().is_none_or(|include| include.rejects(path, false)) && !self.exclude.rejects(path, false)
+    }
+
+    /// Whether everything is meant.
+    pub fn is_all(&self) -> bool {
+        self.include.is_none() && self.exclude.is_empty()
+    }
+}

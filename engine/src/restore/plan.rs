@@ -1,0 +1,330 @@
+//! The walking thread of a restore: which entries, where to, in which batches; and what comes after all files: hard links,
+//! surplus names, directories from the deepest up. Holds no content, and of each directory only its encoded entry.
+
+use crate::error::{Error, Result};
+use crate::format::entry::{Entry, EntryKind, compare_dirs, join, split};
+use crate::format::lists::Content;
+use crate::format::manifest::ROOT_STREAM;
+use crate::format::wire::{from_bytes, to_bytes};
+use crate::pack::reader::ReadBuffers;
+use crate::repository::entries::{is_below, stream_entry};
+use crate::repository::selector::Selected;
+use crate::repository::tree::{ContentCursor, Items, TreeCursor};
+use crate::restore::ends_restore;
+use crate::restore::options::Selection;
+use crate::restore::work::{FileJob, Job, LongFile, Pass, Shared};
+use crossbeam_channel::Sender;
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Content in one batch of files.
+const BATCH_BYTES: u64 = 1 << 20;
+/// Files in one batch.
+const BATCH_FILES: usize = 256;
+/// Files from this size on are written piece by piece, by several workers where they have a list tree.
+const LONG_FILE_BYTES: u64 = 2 << 20;
+
+/// A later member of a hard-linked file.
+struct Link {
+    dir: Arc<[u8]>,
+    entry: Box<[u8]>,
+    content: Option<Content>,
+}
+
+/// See the module's text.
+pub struct Plan<'a> {
+    shared: &'a Shared<'a>,
+    selected: &'a Selected,
+    selection: &'a Selection,
+    pass: Pass,
+    jobs: Option<Sender<Job>>,
+    batch: Vec<FileJob>,
+    batch_bytes: u64,
+    /// Directories in the order of the tree: target path, encoded entry.
+    directories: Vec<(Box<[u8]>, Box<[u8]>)>,
+    links: Vec<Link>,
+    linked: HashSet<(u64, u64)>,
+    /// With `delete`: the directory whose names are being collected, and the names.
+    names: Option<(Vec<u8>, Vec<Vec<u8>>)>,
+    filled: HashSet<Vec<u8>>,
+    buffers: ReadBuffers,
+    found: bool,
+}
+
+impl<'a> Plan<'a> {
+    /// A plan that hands its work to `jobs`.
+    pub fn new(shared: &'a Shared<'a>, selected: &'a Selected, selection: &'a Selection, pass: Pass, jobs: Sender<Job>) -> Self {
+        Plan {
+            shared,
+            selected,
+            selection,
+            pass,
+            jobs: Some(jobs),
+            batch: Vec::new(),
+            batch_bytes: 0,
+            directories: Vec::new(),
+            links: Vec::new(),
+            linked: HashSet::new(),
+            names: None,
+            filled: HashSet::new(),
+            buffers: ReadBuffers::default(),
+            found: selected.path.is_empty(),
+        }
+    }
+
+    /// Lets the workers end.
+    pub fn close(&mut self) {
+        self.jobs = None;
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.shared.stopped() || self.shared.observer.interrupted() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    fn send(&self, job: Job) -> Result<()> {
+        self.check()?;
+        self.jobs.as_ref().ok_or(Error::Interrupted)?.send(job).map_err(|_| Error::Interrupted)
+    }
+
+    /// Walks everything that is selected.
+    pub fn all(&mut self) -> Result<()> {
+        let snapshot = &self.selected.snapshot;
+        for (index, names) in snapshot.index.roots.iter().zip(&snapshot.names.roots) {
+            if names.kind == ROOT_STREAM
+                && let Some((dir, entry)) = stream_entry(names, index.bytes)
+            {
+                self.entry(&dir.into(), entry, index.content.clone())?;
+            }
+        }
+        for root in snapshot.index.roots.iter().filter_map(|r| r.as_tree()) {
+            let mut cursor = TreeCursor::new(self.shared.reader, &root);
+            let (dir, name) = split(&self.selected.path);
+            match cursor.seek(dir, name) {
+                Err(error) => self.shared.error(error)?,
+                Ok(()) => self.tree(&mut cursor)?,
+            }
+        }
+        self.end_names()?;
+        self.flush()?;
+        if self.found {
+            return Ok(());
+        }
+        let path = String::from_utf8_lossy(&self.selected.path).into_owned();
+        Err(Error::NoSuchPath { snapshot: snapshot.id, path })
+    }
+
+    fn tree(&mut self, cursor: &mut TreeCursor<'_>) -> Result<()> {
+        let sub = self.selected.path.clone();
+        loop {
+            let groups = match cursor.next_leaf() {
+                Ok(Some(groups)) => groups,
+                Ok(None) => return Ok(()),
+                // What cannot be read of the tree is lost; the leaves behind it are not.
+                Err(error) => {
+                    self.shared.error(error)?;
+                    continue;
+                }
+            };
+            for group in groups {
+                let dir: Arc<[u8]> = group.dir.into();
+                if !is_below(&sub, &dir) {
+                    // Behind everything below the path: done.
+                    if compare_dirs(&dir, &sub) == Ordering::Greater {
+                        return Ok(());
+                    }
+                    if *dir != *split(&sub).0 {
+                        continue;
+                    }
+                }
+                for (entry, content) in group.entries {
+                    self.entry(&dir, entry, content)?;
+                }
+            }
+        }
+    }
+
+    /// Where a stored path goes below the target; `None` where it is not asked for.
+    fn place(&self, path: &[u8], is_dir: bool) -> Option<Vec<u8>> {
+        let sub = &self.selected.path;
+        if sub.is_empty() {
+            return Some(path.to_vec());
+        }
+        if path == sub.as_slice() {
+            // The directory itself becomes the target, a single file goes into it.
+            return Some(if is_dir { Vec::new() } else { split(path).1.to_vec() });
+        }
+        is_below(sub, path).then(|| path[sub.len() + 1..].to_vec())
+    }
+
+    fn entry(&mut self, dir: &Arc<[u8]>, entry: Entry, content: Option<Content>) -> Result<()> {
+        let path = join(dir, &entry.name.0);
+        let is_dir = entry.kind == EntryKind::Directory;
+        let Some(place) = self.place(&path, is_dir) else { return Ok(()) };
+        self.found = true;
+        if self.shared.target.options().delete && self.pass == Pass::Write && !place.is_empty() {
+            self.keep_name(split(&place).0, &entry.name.0)?;
+        }
+        if !self.selection.wants(&path) {
+            return Ok(());
+        }
+        let (target_dir, _) = split(&place);
+        if is_dir {
+            if self.pass == Pass::Write {
+                self.directory(place, entry)?;
+            }
+            return Ok(());
+        }
+        self.shared.count(&entry);
+        if entry.kind == EntryKind::File && content.is_none() {
+            return self.shared.not_stored(&path);
+        }
+        let dir: Arc<[u8]> = target_dir.into();
+        if entry.links > 1 && self.pass == Pass::Write && !self.linked.insert((entry.device, entry.inode)) {
+            self.links.push(Link { dir, entry: to_bytes(&entry).into(), content });
+            return Ok(());
+        }
+        match content {
+            Some(content) if entry.size >= LONG_FILE_BYTES && self.pass == Pass::Write => self.long_file(dir, entry, &content),
+            content => {
+                self.batch_bytes += entry.size;
+                self.batch.push(FileJob { dir, entry, content });
+                if self.batch.len() >= BATCH_FILES || self.batch_bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.batch_bytes = 0;
+        let batch = std::mem::take(&mut self.batch);
+        if batch.is_empty() { Ok(()) } else { self.send(Job::Files(batch)) }
+    }
+
+    fn directory(&mut self, place: Vec<u8>, entry: Entry) -> Result<()> {
+        self.shared.count_directory();
+        if !self.shared.target.options().dry_run {
+            // Made now, so that an empty one is there too; its attributes wait for its children.
+            if let Err(error) = self.shared.target.directory(&place) {
+                return self.shared.error(error);
+            }
+        }
+        self.directories.push((place.into(), to_bytes(&entry).into()));
+        Ok(())
+    }
+
+    fn long_file(&mut self, dir: Arc<[u8]>, entry: Entry, content: &Content) -> Result<()> {
+        self.flush()?;
+        let size = entry.size;
+        let Some(file) = LongFile::begin(self.shared, dir, entry)? else { return Ok(()) };
+        let file = Arc::new(file);
+        let mut cursor = ContentCursor::new(content);
+        let mut offset = 0;
+        loop {
+            match cursor.next_items(self.shared.reader, &mut self.buffers) {
+                Ok(Some(Items { items, bytes })) => {
+                    // An inline list says nothing of its length; being all of the content, it has that of the file.
+                    let bytes = bytes.unwrap_or(size);
+                    file.expect_segment();
+                    self.send(Job::Segment { file: file.clone(), offset, items, bytes })?;
+                    offset += bytes;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    file.spoil();
+                    self.shared.error(error)?;
+                    break;
+                }
+            }
+        }
+        if offset != size {
+            file.spoil();
+        }
+        // The plan holds one share of the file, so that it is not finished before its last segment was sent.
+        file.segment_done(self.shared)
+    }
+
+    /// Collects the names of a directory for `delete`; those of the one before are complete then.
+    fn keep_name(&mut self, dir: &[u8], name: &[u8]) -> Result<()> {
+        if self.names.as_ref().is_none_or(|(current, _)| current != dir) {
+            self.end_names()?;
+            self.names = Some((dir.to_vec(), Vec::new()));
+        }
+        if let Some((_, names)) = &mut self.names {
+            names.push(name.to_vec());
+        }
+        Ok(())
+    }
+
+    fn end_names(&mut self) -> Result<()> {
+        let Some((dir, mut names)) = self.names.take() else { return Ok(()) };
+        // Streams come before the tree, so a directory can be met twice: what one pass kept the other must not remove.
+        if !self.selected.snapshot.names.roots.iter().all(|r| r.kind != ROOT_STREAM) {
+            names.extend(self.stream_names(&dir));
+        }
+        names.sort();
+        self.remove_extra(&dir, &names)?;
+        self.filled.insert(dir);
+        Ok(())
+    }
+
+    /// Names in `dir` that streams need: their own, or those of the directories that lead to them.
+    fn stream_names(&self, dir: &[u8]) -> Vec<Vec<u8>> {
+        let roots = &self.selected.snapshot.names.roots;
+        let places = roots.iter().filter(|r| r.kind == ROOT_STREAM).filter_map(|r| self.place(&r.name.0, false));
+        let below = |place: Vec<u8>| {
+            let rest = if dir.is_empty() { Some(&place[..]) } else { place.strip_prefix(dir).and_then(|r| r.strip_prefix(b"/")) };
+            rest.and_then(|rest| rest.split(|b| *b == b'/').next()).map(<[u8]>::to_vec)
+        };
+        places.filter_map(below).collect()
+    }
+
+    fn remove_extra(&self, dir: &[u8], keep: &[Vec<u8>]) -> Result<()> {
+        if self.filled.contains(dir) {
+            return Ok(());
+        }
+        let found = match self.shared.target.existing(dir) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(()),
+            Err(error) => return self.shared.error(error),
+        };
+        let sub = &self.selected.path;
+        let stored = if dir.is_empty() { sub.clone() } else { join(sub, dir) };
+        let may_go = |name: &[u8]| self.selection.wants(&join(&stored, name));
+        match self.shared.target.remove_extra(&found, keep, &may_go) {
+            Ok(removed) => self.shared.removed(removed),
+            Err(error) => self.shared.error(error),
+        }
+    }
+
+    /// Links the later members of hard-linked files to the first, or restores them from their own content where there is none.
+    pub fn links(&mut self) -> Result<()> {
+        for link in std::mem::take(&mut self.links) {
+            self.check()?;
+            let Ok(entry) = from_bytes::<Entry>(&link.entry, "entry") else { continue };
+            self.shared.link(FileJob { dir: link.dir, entry, content: link.content })?;
+        }
+        Ok(())
+    }
+
+    /// Gives directories their attributes, the deepest first: a child made later would change its parent's time.
+    pub fn directories(&mut self) -> Result<()> {
+        let directories = std::mem::take(&mut self.directories);
+        if self.shared.target.options().dry_run || self.pass == Pass::Verify {
+            return Ok(());
+        }
+        for (place, encoded) in directories.iter().rev() {
+            self.check()?;
+            if self.shared.target.options().delete {
+                // An empty directory has no names that could have been collected.
+                self.remove_extra(place, &self.stream_names(place))?;
+            }
+            let Ok(entry) = from_bytes::<Entry>(encoded, "entry") else { continue };
+            match self.shared.target.finish_directory(place, &entry) {
+                Ok(problems) => problems.into_iter().try_for_each(|problem| self.shared.error(problem))?,
+                Err(error) if ends_restore(&error) => return Err(error),
+                Err(error) => self.shared.error(error)?,
+            }
+        }
+        Ok(())
+    }
+}
