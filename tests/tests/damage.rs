@@ -322,7 +322,7 @@ fn a_damage_names_the_snapshots_and_paths_that_it_hurts() {
     let mut hurt = Vec::new();
     for pack in &first_packs {
         let store = fork(&fixture.objects());
-        assert!(store.corrupt(pack, |o| o[100] ^= 1));
+        assert!(store.corrupt(pack, |o| o[30] ^= 1));
         let report = check_all(&open(&store).unwrap());
         let quick = check(&open(&store).unwrap(), &CheckOptions::default(), &Silent).unwrap();
         assert!(quick.is_clean(), "a frame of content is only read when that is asked for");
@@ -336,7 +336,7 @@ fn a_damage_names_the_snapshots_and_paths_that_it_hurts() {
     assert!(fixture.snapshots.iter().all(|s| hurt.contains(s)), "{hurt:?}");
     // A names pack is read without being asked to.
     let store = fork(&fixture.objects());
-    assert!(store.corrupt(&fixture.one("names"), |o| o[60] ^= 1));
+    assert!(store.corrupt(&fixture.one("names"), |o| o[30] ^= 1));
     let quick = check(&open(&store).unwrap(), &CheckOptions::default(), &Silent).unwrap();
     assert!(quick.is_damaged() && quick.findings.iter().any(|f| !f.snapshots.is_empty()), "{quick:?}");
     drop(repository);
