@@ -34,7 +34,11 @@ pub fn dump(repository: &Repository, selected: &Selected, out: &mut (dyn Write +
     let missing = || Error::NoSuchPath { snapshot: snapshot.id, path: path() };
     let (entry, content) = find_content(&reader, snapshot, &selected.path)?.ok_or_else(missing)?;
     let Some(content) = content else {
-        let what = if entry.kind == EntryKind::File { "file whose content could not be read when the snapshot was made" } else { entry.kind.word() };
+        let what = if entry.kind == EntryKind::File {
+            "file whose content could not be read when the snapshot was made"
+        } else {
+            entry.kind.word()
+        };
         return Err(Error::NotAFile { path: path(), what });
     };
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
@@ -108,7 +112,12 @@ fn fetch(reader: &ChunkReader, jobs: &Receiver<Numbered<Vec<Item>>>, parts: &Sen
     }
 }
 
-fn write(parts: &Receiver<Result<Numbered<Part>>>, tokens: &Receiver<()>, out: &mut (dyn Write + Send), observer: &dyn Observer) -> Result<u64> {
+fn write(
+    parts: &Receiver<Result<Numbered<Part>>>,
+    tokens: &Receiver<()>,
+    out: &mut (dyn Write + Send),
+    observer: &dyn Observer,
+) -> Result<u64> {
     let mut waiting = BTreeMap::new();
     let (mut next, mut written) = (0, 0);
     for part in parts {

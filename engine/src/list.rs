@@ -44,7 +44,7 @@ pub fn list(
                     if compare_dirs(&group.dir, dir) == Ordering::Greater {
                         break 'own;
                     }
-                    for (entry, _) in group.entries.iter().filter(|(e, _)| group.dir == dir && e.name.0 == name) {
+                    if let Some((entry, _)) = group.entries.iter().find(|(e, _)| group.dir == dir && e.name.0 == name) {
                         found = true;
                         is_dir = entry.kind == EntryKind::Directory;
                         if !each(&group.dir, entry)? {

@@ -42,7 +42,7 @@ IDS = {'data': 0, 'names': 1, 'lists': 2}
 GEAR = 3
 CLASSES = ['data', 'names', 'lists']
 WRAPS = {'data': DATA, 'names': NAMES, 'lists': LISTS}
-ONE_PART = {'segment': LISTS, 'note': NAMES, 'feature': ADMIN, 'tombstone': ADMIN, 'hold': ADMIN, 'release': ADMIN, 'record': ADMIN}
+ONE_PART = {'segment': LISTS, 'note': NAMES, 'feature': LISTS, 'tombstone': ADMIN, 'hold': ADMIN, 'release': ADMIN, 'record': LISTS}
 
 def header(kind):
     return b'SEABED' + bytes([TYPES[kind], 1])

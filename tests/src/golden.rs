@@ -545,7 +545,7 @@ pub fn build(zstd: &mut dyn FnMut(&[u8]) -> Vec<u8>) -> Vectors {
     put(name.clone(), object(&name, ObjectType::Segment, Purpose::Lists, &segment));
     let name = ObjectName::feature("vector-example").expect("a legal name");
     let feature = Feature { name: "vector-example".into(), read: false, write: false, gc: true, extra: vec![(1, vec![0xf5])] };
-    put(name.clone(), object(&name, ObjectType::Feature, admin, &feature));
+    put(name.clone(), object(&name, ObjectType::Feature, Purpose::Lists, &feature));
     let name = ObjectName::tombstone(&FORGOTTEN, &id);
     let tombstone = Tombstone {
         snapshot: FORGOTTEN,
@@ -567,7 +567,7 @@ pub fn build(zstd: &mut dyn FnMut(&[u8]) -> Vec<u8>) -> Vectors {
     let condemned = Condemned { class: Class::Data, id: PackId::new([0xee; 32]), extra: vec![] };
     let record =
         Record { sequence: 2, packs: vec![condemned], seen: vec![oid("record 1")], folds: vec![oid("record 1")], time, extra: vec![] };
-    put(name.clone(), object(&name, ObjectType::Record, admin, &record));
+    put(name.clone(), object(&name, ObjectType::Record, Purpose::Lists, &record));
     let name = ObjectName::note(SNAPSHOT.as_bytes(), &id);
     let about = Bytes(SNAPSHOT.as_bytes().to_vec());
     let note = Note { kind: "description".into(), about, time, body: Bytes(b"edited later".to_vec()), extra: vec![] };

@@ -133,25 +133,13 @@ fn create_is_for_the_owner_only_and_takes_no_strangers_directory() {
     }
 }
 
-/// What a killed process leaves, made by a real one: this binary, started again by the test below.
-#[test]
-#[ignore = "the child of debris_of_the_dead_goes_and_the_living_stay"]
-fn crash_child() {
-    let Some(repo) = std::env::var_os("SEABED_TEST_CRASH") else { return };
-    let store = LocalStore::open(repo).unwrap();
-    let mut upload = store.begin().unwrap();
-    upload.write(b"half an obj").unwrap();
-    // Runs no destructor.
-    std::process::exit(0);
-}
-
 #[test]
 fn debris_of_the_dead_goes_and_the_living_stay() {
     let (dir, store) = local();
     let repo = dir.path().join("repo");
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "store_contract::crash_child", "--ignored"]).env("SEABED_TEST_CRASH", &repo);
-    assert!(child.output().unwrap().status.success());
+    // What a killed process leaves, made by a real one.
+    let child = Command::new(env!("CARGO_BIN_EXE_store-crash-child")).arg(&repo).output().unwrap();
+    assert!(child.status.success(), "{child:?}");
     assert_eq!(temps(&repo), 1, "the child left its temp file");
     // Finished and not yet named: read-only already.
     let sealed = repo.join("tmp").join("0123456789abcdef0123456789abcdef");

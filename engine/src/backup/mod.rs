@@ -2,6 +2,7 @@
 //! One thread walks and reads long files, workers read small files, hash and compress, this thread deduplicates in order and
 //! builds the trees, one thread packs and one waits for the disk. A failing source costs its entry; a failing repository ends the run.
 
+mod as_path;
 mod assemble;
 mod commit;
 mod flow;
@@ -45,7 +46,7 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let series = options.series_name();
     let parent = choose_parent(repository, &options, &series)?;
     let reader = repository.reader_over(base.clone());
-    let session = SnapshotId::new(random().map_err(Error::from)?);
+    let session = SnapshotId::new(random()?);
 
     let trouble = Trouble::default();
     let put_segment = |segment: &_| repository.put_segment(segment);

@@ -20,12 +20,15 @@ const TICK_NANOS: i64 = 20_000_000;
 /// The same for file systems that keep whole seconds (two for FAT).
 const COARSE_TICK_NANOS: i64 = 2_000_000_000;
 
+/// Entries of one directory that are not yet passed.
+type Rest = IntoIter<(Entry, Option<Content>)>;
+
 /// Walks the parent beside the source.
 pub struct ParentJoin<'r> {
     reader: &'r ChunkReader,
     cursor: Option<TreeCursor<'r>>,
     groups: IntoIter<crate::format::tree::Group>,
-    group: Option<(Arc<[u8]>, IntoIter<(Entry, Option<Content>)>)>,
+    group: Option<(Arc<[u8]>, Rest)>,
     ahead: Option<(Arc<[u8]>, Entry, Option<Content>)>,
     buffers: ReadBuffers,
     scanned: Option<Time>,

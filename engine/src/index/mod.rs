@@ -6,8 +6,19 @@ pub mod session;
 use crate::format::segment::{ENTRY_BYTES, PREFIX_BYTES, Prefix, Segment, SegmentPack, entry, position, prefix};
 use crate::format::wire::Bytes;
 use crate::id::{ChunkId, Class, PackId};
-use crate::pack::writer::NewPack;
 use std::collections::HashMap;
+
+/// A pack that was written: what a segment says of it.
+pub struct NewPack {
+    /// Its class.
+    pub class: Class,
+    /// Its id.
+    pub id: PackId,
+    /// Its length.
+    pub bytes: u64,
+    /// Its chunks, in order.
+    pub ids: Vec<u8>,
+}
 
 /// A pack that the index speaks of.
 #[derive(Clone, Debug)]

@@ -18,8 +18,12 @@ struct Lru<K, V> {
     state: Mutex<LruState<K, V>>,
 }
 
+/// A value under a lock of its own, which is held while the value is made.
+type Cell<V> = Arc<Mutex<Option<Arc<V>>>>;
+
 struct LruState<K, V> {
-    slots: HashMap<K, (Arc<Mutex<Option<Arc<V>>>>, u64, usize)>,
+    /// Value, time of the last use, weight (0 until it is made).
+    slots: HashMap<K, (Cell<V>, u64, usize)>,
     clock: u64,
     weight: usize,
 }
@@ -88,12 +92,15 @@ pub struct ChunkReader {
     frames: Lru<(u32, u32), Vec<u8>>,
 }
 
+/// Pack and frame by their numbers in the index.
+type FrameAt = (u32, u32);
+
 /// What one thread reuses from chunk to chunk.
 #[derive(Default)]
 pub struct ReadBuffers {
     stored: Vec<u8>,
     decoder: FrameDecoder,
-    last: Option<((u32, u32), Arc<OpenPack>, Arc<Vec<u8>>)>,
+    last: Option<(FrameAt, Arc<OpenPack>, Arc<Vec<u8>>)>,
 }
 
 impl ChunkReader {

@@ -82,8 +82,11 @@ pub fn job_channel() -> (Sender<FrameJob>, Receiver<FrameJob>) {
     bounded(FRAMES_QUEUED)
 }
 
+/// A frame and the class of pack that it goes into.
+pub type ClassFrame = (Class, EncodedFrame);
+
 /// The channel from the encoders to the packer.
-pub fn frame_channel() -> (Sender<(Class, EncodedFrame)>, Receiver<(Class, EncodedFrame)>) {
+pub fn frame_channel() -> (Sender<ClassFrame>, Receiver<ClassFrame>) {
     bounded(FRAMES_QUEUED)
 }
 

@@ -11,6 +11,8 @@ use crate::seal::key::Keys;
 use crate::seal::{Binding, FrameSealer, Key, random, seal_part, wrap_pack_key};
 use crate::store::{Store, Upload};
 
+pub use crate::index::NewPack;
+
 /// A frame that was compressed and verified, not yet sealed.
 pub struct EncodedFrame {
     /// Codec of `bytes`.
@@ -28,18 +30,6 @@ pub struct PackUpload {
     upload: Box<dyn Upload>,
     /// What it will be.
     pub pack: NewPack,
-}
-
-/// A pack that was written.
-pub struct NewPack {
-    /// Its class.
-    pub class: Class,
-    /// Its id.
-    pub id: PackId,
-    /// Its length.
-    pub bytes: u64,
-    /// Its chunks, in order.
-    pub ids: Vec<u8>,
 }
 
 impl PackUpload {

@@ -29,11 +29,7 @@ pub fn is_below(path: &[u8], dir: &[u8]) -> bool {
 }
 
 /// Finds one entry with its content: a stream or a file of a tree.
-pub fn find_content(
-    reader: &ChunkReader,
-    snapshot: &Snapshot,
-    path: &[u8],
-) -> Result<Option<(Entry, Option<Content>)>> {
+pub fn find_content(reader: &ChunkReader, snapshot: &Snapshot, path: &[u8]) -> Result<Option<(Entry, Option<Content>)>> {
     for (index, names) in snapshot.index.roots.iter().zip(&snapshot.names.roots) {
         if names.kind == ROOT_STREAM && names.name.0 == path {
             return Ok(stream_entry(names, index.bytes).map(|(_, entry)| (entry, index.content.clone())));

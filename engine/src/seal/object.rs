@@ -15,9 +15,11 @@ use subtle::ConstantTimeEq;
 /// The purpose that the one part of such an object is sealed under; `None` for types that are not laid out so.
 pub const fn purpose_of(kind: ObjectType) -> Option<Purpose> {
     match kind {
-        ObjectType::Segment => Some(Purpose::Lists),
+        // Every role must be able to read records and features: a host that may only write has to run CHECK and to know what it
+        // may not do. A forged record deletes nothing live: a collector marks again before it acts on one.
+        ObjectType::Segment | ObjectType::Feature | ObjectType::Record => Some(Purpose::Lists),
         ObjectType::Note => Some(Purpose::Names),
-        ObjectType::Feature | ObjectType::Tombstone | ObjectType::Hold | ObjectType::Release | ObjectType::Record => Some(Purpose::Admin),
+        ObjectType::Tombstone | ObjectType::Hold | ObjectType::Release => Some(Purpose::Admin),
         _ => None,
     }
 }

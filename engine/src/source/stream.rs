@@ -157,6 +157,7 @@ impl Stream for CommandStream {
                 if thread.is_finished() {
                     break;
                 }
+                #[allow(clippy::disallowed_methods, reason = "there is no join with a timeout")]
                 std::thread::sleep(std::time::Duration::from_millis(10));
             }
         }
