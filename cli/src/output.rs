@@ -127,6 +127,11 @@ impl Output {
         }
     }
 
+    /// More about what was said last on standard error; text only.
+    pub fn detail(&self, text: &str) {
+        self.err(&format!("        {}", clean(text)));
+    }
+
     /// The last words of a command that failed.
     pub fn failed(&self, fail: &Fail) {
         self.show(None);

@@ -111,6 +111,9 @@ pub struct Args {
     /// The time it stands for: now, `2026-01-31 23:59:59` or RFC 3339
     #[arg(long, value_name = "TIME", default_value = "now", help_heading = "The snapshot")]
     pub time: String,
+    /// Store the one PATH under this path instead: for volumes that are mounted anywhere
+    #[arg(long, value_name = "NEW", help_heading = "The snapshot")]
+    pub as_path: Option<PathBuf>,
     /// A line for people
     #[arg(long, value_name = "TEXT", help_heading = "The snapshot")]
     pub description: Option<String>,
@@ -163,7 +166,8 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
             Fail::config("nothing to back up is named").hint("name paths, or use --stdin or --exec; `seabed backup --help` has examples")
         );
     }
-    sources::no_collisions(&paths, &streams)?;
+    let as_path = sources::as_path(args, &paths)?;
+    sources::no_collisions(as_path.as_ref().map_or(&paths[..], std::slice::from_ref), &streams)?;
     let time = time::parse(&args.time).map_err(Fail::config)?;
     let host = match args.host.clone().or_else(|| std::env::var("SEABED_HOST").ok()).filter(|h| !h.is_empty()) {
         Some(host) => host,
@@ -187,8 +191,9 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let options = BackupOptions {
         // A trailing `/` says how to read a path, not which series it is.
-        series: args.series.clone().or_else(|| paths.first().map(|p| trimmed(&p.to_string_lossy()))),
+        series: args.series.clone().or_else(|| as_path.as_ref().or(paths.first()).map(|p| trimmed(&p.to_string_lossy()))),
         paths,
+        as_path,
         walk: WalkOptions { one_file_system: args.one_file_system, with_atime: args.with_atime, excludes },
         streams,
         host,

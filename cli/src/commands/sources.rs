@@ -127,6 +127,17 @@ pub fn paths(args: &Args) -> Result<Vec<PathBuf>, Fail> {
     Ok(out)
 }
 
+/// The path under which the only path is stored, absolute like it.
+pub fn as_path(args: &Args, paths: &[PathBuf]) -> Result<Option<PathBuf>, Fail> {
+    let Some(new) = &args.as_path else { return Ok(None) };
+    if paths.len() != 1 {
+        return Err(Fail::config(format!("--as-path needs exactly one path, and {} are given", paths.len())));
+    }
+    let root = Root::new(new, Path::new("/")).filter(|_| new.is_absolute());
+    root.map(|root| Some(display(&root.path)))
+        .ok_or_else(|| Fail::config(format!("`{}` is no absolute path", new.display())).hint("write --as-path /where/it/belongs"))
+}
+
 fn read_list(path: &Path) -> Result<Vec<u8>, Fail> {
     let text = if path == Path::new("-") {
         let mut text = Vec::new();
