@@ -173,6 +173,11 @@ fn suffix_guess(class: Class) -> u64 {
 impl OpenPack {
     /// Reads the footer of a pack.
     pub fn open(store: &dyn Store, keys: &Keys, class: Class, id: &PackId) -> Result<Self> {
+        Self::open_keeping_suffix(store, keys, class, id).map(|(pack, _)| pack)
+    }
+
+    /// As [`OpenPack::open`], with the last bytes of the pack that were read for it: who reads on needs not read them again.
+    pub fn open_keeping_suffix(store: &dyn Store, keys: &Keys, class: Class, id: &PackId) -> Result<(Self, Vec<u8>)> {
         let name = ObjectName::pack(class, id);
         let (mut suffix, bytes) = store.get_suffix(&name, suffix_guess(class))?;
         let (_, footer_bytes) = open_trailer(&name, class, &suffix, bytes)?;
@@ -180,7 +185,8 @@ impl OpenPack {
         if suffix.len() < need {
             store.get_range(&name, bytes - need as u64..bytes, &mut suffix)?;
         }
-        Self::from_suffix(keys, name, class, &suffix, bytes)
+        let pack = Self::from_suffix(keys, name, class, &suffix, bytes)?;
+        Ok((pack, suffix))
     }
 
     /// From the last bytes of a pack, footer included.

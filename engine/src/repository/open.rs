@@ -10,7 +10,7 @@ use crate::format::tree::TreeCutter;
 use crate::format::wire::Time;
 use crate::id::{ObjectName, RepositoryId};
 use crate::limits::SMALL_OBJECT_BYTES_MAX;
-use crate::repository::{Cache, Repository};
+use crate::repository::{Cache, Repository, listed};
 use crate::seal::key::{KDF_DEFAULT, Keys, Secret, decode_keyring, decode_slot, new_keyring, new_slot, open_keyring, open_slot};
 use crate::seal::object::{decode_descriptor, encode_descriptor, open_object};
 use crate::seal::random;
@@ -141,7 +141,7 @@ impl Repository {
 
     /// Refuses what a feature that this program does not know forbids.
     pub fn require_features(&self, access: Access) -> Result<()> {
-        for listed in self.store.list("features")? {
+        for listed in self.listed(ObjectType::Feature, "features")? {
             if KNOWN_FEATURES.iter().any(|known| listed.name.last() == *known) {
                 continue;
             }
@@ -165,7 +165,7 @@ fn unlock(store: &dyn Store, descriptor: &Descriptor, secret: &Secret) -> Result
     let repository = &descriptor.repository;
     let mut opened = None;
     let mut damage = None;
-    for listed in store.list("slots")? {
+    for listed in listed(store, ObjectType::Slot, "slots")? {
         // One damaged slot must not lock out the holders of the others.
         let tried = store.get(&listed.name, SMALL_OBJECT_BYTES_MAX).and_then(|bytes| {
             let slot = decode_slot(&listed.name, &bytes)?;
@@ -181,7 +181,7 @@ fn unlock(store: &dyn Store, descriptor: &Descriptor, secret: &Secret) -> Result
         }
     }
     let Some(slot) = opened else { return Err(damage.unwrap_or(Error::WrongKey)) };
-    let mut keyrings = store.list("keyring")?;
+    let mut keyrings = listed(store, ObjectType::Keyring, "keyring")?;
     // Names sort by epoch: the last one that holds a copy for this slot is the newest.
     keyrings.reverse();
     let mut damage = None;
