@@ -25,11 +25,13 @@ pub struct InitOptions {
     pub kdf: (u32, u32, u32),
     /// What the user calls the first slot.
     pub label: String,
+    /// Its id, where the caller had to know it beforehand (to name a key file after it); else a fresh one.
+    pub id: Option<RepositoryId>,
 }
 
 impl Default for InitOptions {
     fn default() -> Self {
-        InitOptions { kdf: KDF_DEFAULT, label: String::new() }
+        InitOptions { kdf: KDF_DEFAULT, label: String::new(), id: None }
     }
 }
 
@@ -62,7 +64,10 @@ impl Repository {
             return Err(Error::RepositoryExists { place: store.place() });
         }
         let now = Time::from_nanos(store.now()?);
-        let repository = RepositoryId::new(random()?);
+        let repository = match init.id {
+            Some(id) => id,
+            None => RepositoryId::new(random()?),
+        };
         let mut keys = Keys::generate()?;
         let (slot_name, slot, opened) = new_slot(&repository, secret, init.kdf, &init.label, now)?;
         keys.members.push(opened.member());
