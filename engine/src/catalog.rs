@@ -200,6 +200,21 @@ impl Catalog {
         Ok(rows.into_iter().next())
     }
 
+    /// Takes note of the newest key epoch and returns the newest ever seen: a store that shows an older one was rolled back.
+    pub fn note_epoch(&self, epoch: u32) -> Result<u32> {
+        let run = || {
+            let old: Option<i64> =
+                self.db.query_row("SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'epoch'", [], |r| r.get(0)).optional()?;
+            let newest = old.and_then(|n| u32::try_from(n).ok()).unwrap_or(0).max(epoch);
+            if old != Some(i64::from(newest)) {
+                let digits = newest.to_string();
+                self.db.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?1)", [digits.as_bytes()])?;
+            }
+            Ok(newest)
+        };
+        run().map_err(|e| self.failed(e))
+    }
+
     /// Highest sequence number ever seen of each writer.
     pub fn heads(&self) -> Result<Vec<Head>> {
         let read = || {

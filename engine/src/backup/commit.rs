@@ -62,7 +62,7 @@ pub fn commit(repository: &Repository, options: &BackupOptions, made: Made, obse
     summary.bytes_stored = written.bytes;
     let (index_roots, names_roots) = roots(tree.as_ref().filter(|_| ends.entries > 0), streams, ends.streams);
     let parent_id = parent.as_ref().map(|p| p.id);
-    let unchanged = parent.as_ref().is_some_and(|p| same_content(&p.index.roots, &index_roots));
+    let unchanged = parent.as_ref().is_some_and(|p| p.index.roots == index_roots);
     let report = |snapshot, summary, finished, errors| BackupReport {
         snapshot,
         parent: parent_id,
@@ -172,12 +172,9 @@ fn roots(
     (index, names)
 }
 
-fn same_content(a: &[IndexRoot], b: &[IndexRoot]) -> bool {
-    a == b
-}
-
 fn asked_for(options: &BackupOptions) -> Vec<Bytes> {
-    let paths = options.paths.iter().map(|p| Bytes(p.as_os_str().as_bytes().to_vec()));
+    let paths = options.as_path.iter().chain(options.paths.iter().filter(|_| options.as_path.is_none()));
+    let paths = paths.map(|p| Bytes(p.as_os_str().as_bytes().to_vec()));
     let streams = options.streams.iter().map(|s| Bytes([b"/", &s.name[..]].concat()));
     paths.chain(streams).collect()
 }

@@ -2,6 +2,7 @@
 //! One thread walks and reads long files, workers read small files, hash and compress, this thread deduplicates in order and
 //! builds the trees, one thread packs and one waits for the disk. A failing source costs its entry; a failing repository ends the run.
 
+mod as_path;
 mod assemble;
 mod commit;
 mod flow;

@@ -40,6 +40,8 @@ pub struct StreamSource {
 pub struct BackupOptions {
     /// Files and directories, absolute.
     pub paths: Vec<PathBuf>,
+    /// Where the one path is stored instead of under its own: for snapshots of volumes that are mounted anywhere.
+    pub as_path: Option<PathBuf>,
     /// How to walk them.
     pub walk: WalkOptions,
     /// Streams.
@@ -84,6 +86,7 @@ impl Default for BackupOptions {
     fn default() -> Self {
         BackupOptions {
             paths: Vec::new(),
+            as_path: None,
             walk: WalkOptions::default(),
             streams: Vec::new(),
             series: None,
@@ -110,7 +113,7 @@ impl Default for BackupOptions {
 impl BackupOptions {
     /// The series this run belongs to.
     pub fn series_name(&self) -> String {
-        let first = || self.paths.first().map(|p| p.to_string_lossy().into_owned());
+        let first = || self.as_path.as_ref().or(self.paths.first()).map(|p| p.to_string_lossy().into_owned());
         let stream = || self.streams.first().map(|s| String::from_utf8_lossy(&s.name).into_owned());
         self.series.clone().or_else(first).or_else(stream).unwrap_or_default()
     }

@@ -1,13 +1,14 @@
 //! The reading thread: streams first, then the walk, joined with the parent. Small files are left to the workers; long ones
 //! and streams are read and cut here, front to back, because where a chunk ends depends on where the one before it ended.
 
+use crate::backup::as_path::{AsPath, Moved};
 use crate::backup::flow::{Done, DoneContent, DoneItem, Flow, Numbered, Step, Todo, TodoItem};
 use crate::backup::options::{BackupOptions, Failure, StreamSource};
 use crate::backup::parent::{ParentJoin, Prior, action, inherit};
 use crate::backup::work::{File, open_file};
 use crate::chunk::Profile;
 use crate::error::{Error, SourceError};
-use crate::format::entry::{EntryKind, STATUS_CHANGED, STATUS_UNREADABLE};
+use crate::format::entry::{Entry, EntryKind, STATUS_CHANGED, STATUS_UNREADABLE};
 use crate::format::manifest::Stream;
 use crate::format::wire::Bytes;
 use crate::observe::{Action, Observer};
@@ -114,13 +115,23 @@ struct Reads<'a> {
 impl Reads<'_> {
     fn all(&mut self, options: &BackupOptions) -> Result<(), Failure> {
         for source in &options.streams {
-            let end = self.stream(source)?;
+            let end = self.stream(source, options.uid_gid)?;
             self.ends.streams.push(end);
         }
+        let mut as_path = options.as_path.as_ref().map(|to| AsPath::new(&options.paths, to)).transpose()?;
         let mut walker = Walker::new(&options.paths, options.walk.clone());
         while let Some(item) = walker.next() {
             match item {
-                WalkItem::Entry(walk) => self.entry(walk)?,
+                WalkItem::Entry(mut walk) => match as_path.as_mut().map(|moving| moving.apply(&mut walk)) {
+                    Some(Moved::Dropped) => {}
+                    Some(Moved::Placed(before)) => {
+                        for (dir, entry) in before {
+                            self.made_up(dir, entry)?;
+                        }
+                        self.entry(walk)?;
+                    }
+                    None => self.entry(walk)?,
+                },
                 WalkItem::Error(error) => self.error(error),
             }
         }
@@ -191,6 +202,12 @@ impl Reads<'_> {
         } else {
             Ok(())
         }
+    }
+
+    fn made_up(&mut self, dir: Arc<[u8]>, entry: Entry) -> Result<(), Error> {
+        let prior = self.join.find(&dir, &entry.name.0);
+        let action = action(prior.as_ref().map(|p| &p.entry), prior.as_ref().is_some_and(|p| p.entry == entry));
+        self.push(Step::Done(DoneItem { dir, entry, content: DoneContent::None, action }), 0)
     }
 
     fn entry(&mut self, mut walk: WalkEntry) -> Result<(), Error> {
@@ -271,7 +288,7 @@ impl Reads<'_> {
 
     fn end_file(&mut self, mut walk: WalkEntry, file: Option<File>, action: Action) -> Result<(), Error> {
         let fd = file.as_ref().map(|f| f.fd.as_fd());
-        for error in self.completer.complete(&walk.dir, walk.dirfd.as_fd(), &mut walk.entry, fd) {
+        for error in walk.complete(&mut self.completer, fd) {
             self.error(error);
         }
         let item = DoneItem { dir: walk.dir, entry: walk.entry, content: DoneContent::Gathered, action };
@@ -371,7 +388,7 @@ impl Reads<'_> {
         }
     }
 
-    fn stream(&mut self, source: &StreamSource) -> Result<StreamEnd, Failure> {
+    fn stream(&mut self, source: &StreamSource, (uid, gid): (u32, u32)) -> Result<StreamEnd, Failure> {
         let name = || String::from_utf8_lossy(&source.name).into_owned();
         let open = source.open.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(open) = open else { return Err(StreamFailure::Empty { name: name() }.into()) };
@@ -403,8 +420,8 @@ impl Reads<'_> {
             format: String::new(),
             hash: *hasher.finalize().as_bytes(),
             mode: 0o600,
-            uid: 0,
-            gid: 0,
+            uid,
+            gid,
             mtime: crate::clock::now(),
             extra: Vec::new(),
         };

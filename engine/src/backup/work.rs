@@ -31,7 +31,7 @@ pub fn open_file(walk: &WalkEntry) -> Result<File, Errno> {
     if !walk.follow {
         flags |= OFlags::NOFOLLOW;
     }
-    let open = |flags| rustix::fs::openat(&walk.dirfd, &walk.entry.name.0[..], flags, Mode::empty());
+    let open = |flags| rustix::fs::openat(&walk.dirfd, walk.name(), flags, Mode::empty());
     let fd = match open(flags | OFlags::NOATIME) {
         Err(Errno::PERM) => open(flags),
         other => other,
@@ -176,7 +176,7 @@ impl Worker<'_> {
             },
             _ => DoneContent::None,
         };
-        let errors = self.completer.complete(&walk.dir, walk.dirfd.as_fd(), &mut walk.entry, file.as_ref().map(|f| f.fd.as_fd()));
+        let errors = walk.complete(&mut self.completer, file.as_ref().map(|f| f.fd.as_fd()));
         self.errors.extend(errors);
         Some(DoneItem { dir: walk.dir, entry: walk.entry, content, action })
     }

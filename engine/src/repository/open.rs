@@ -111,7 +111,14 @@ impl Repository {
             Some(base) => Cache::open(base, &descriptor.repository)?,
             None => Cache::none()?,
         };
-        let catalog = Mutex::new(Catalog::open(cache.directory(), &descriptor.repository)?);
+        let catalog = Catalog::open(cache.directory(), &descriptor.repository)?;
+        // A withheld keyring would make this run write under keys that a rotation took from somebody.
+        let newest = catalog.note_epoch(keys.epoch)?;
+        if newest > keys.epoch {
+            let what = format!("the repository shows key epoch {}, but epoch {newest} was seen before: it was rolled back", keys.epoch);
+            return Err(Error::Refused { what });
+        }
+        let catalog = Mutex::new(catalog);
         let repository = Repository {
             store,
             descriptor,

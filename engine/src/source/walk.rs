@@ -47,6 +47,25 @@ pub struct WalkEntry {
     pub blocks: u64,
     /// The root was a symlink that the user meant to be followed, so opening this name has to follow it too.
     pub follow: bool,
+    /// The name in `dirfd`, where the entry is stored under another.
+    pub real_name: Option<Box<[u8]>>,
+}
+
+impl WalkEntry {
+    /// The name by which the directory knows it.
+    pub fn name(&self) -> &[u8] {
+        self.real_name.as_deref().unwrap_or(&self.entry.name.0)
+    }
+
+    /// Reads the attributes that the walk left out; `opened` is the entry itself, where it is open for reading.
+    pub fn complete(&mut self, completer: &mut super::Completer, opened: Option<std::os::fd::BorrowedFd<'_>>) -> Vec<SourceError> {
+        let stored = self.real_name.as_ref().map(|real| std::mem::replace(&mut self.entry.name.0, real.to_vec()));
+        let errors = completer.complete(&self.dir, self.dirfd.as_fd(), &mut self.entry, opened);
+        if let Some(stored) = stored {
+            self.entry.name.0 = stored;
+        }
+        errors
+    }
 }
 
 /// What a walk yields.
@@ -302,7 +321,7 @@ impl Walker {
             }
         }
         let dir = self.stack.last()?.dir.clone();
-        Some(WalkEntry { dir, entry, dirfd, nlink: st.stx_nlink, blocks: st.stx_blocks, follow })
+        Some(WalkEntry { dir, entry, dirfd, nlink: st.stx_nlink, blocks: st.stx_blocks, follow, real_name: None })
     }
 
     /// One error for each root at and below `node`: the user knows these paths.

@@ -4,9 +4,11 @@
 //! The guarantees that every implementation gives, and that the contract suite checks on all of them:
 //! * **put** is atomic and durable: when it returns `Ok` the whole object survives power loss, before that readers see
 //!   nothing of it. Putting the same bytes under the same name again is legal. An existing object is never replaced by
-//!   other bytes: names never recur, so such a put is a bug or an attack and fails.
+//!   other bytes: names never recur, so such a put is a bug or an attack and fails. (The one exception: an object that is a
+//!   strict prefix of the new bytes is the debris of a power cut on a file system without ordering, and counts as absent.)
 //! * **get** returns exactly the bytes asked for; an object that ends earlier is an error, never a short read.
-//! * **list** is complete or an error. It may include objects put or deleted while it runs.
+//! * **list** is complete or an error, and what it shows outside the pack folders is durable. It may include objects put or
+//!   deleted while it runs.
 //! * read-after-write and list-after-write hold. Nothing else is assumed: no conditional put, no clock.
 
 pub mod local;
