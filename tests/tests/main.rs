@@ -3,4 +3,5 @@
 
 mod floors;
 mod golden;
+mod roundtrip;
 mod store_contract;
