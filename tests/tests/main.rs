@@ -4,4 +4,5 @@
 mod damage;
 mod floors;
 mod golden;
+mod roundtrip;
 mod store_contract;
