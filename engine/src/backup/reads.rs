@@ -212,7 +212,21 @@ impl Reads<'_> {
         self.push(Step::Done(DoneItem { dir, entry, content: DoneContent::None, action }), 0)
     }
 
+    /// Two things under one stored path: a restore could only keep one of them.
+    fn refuse_twice(&self, walk: &WalkEntry) -> Result<(), Error> {
+        let same = |end: &StreamEnd| {
+            end.name.ends_with(&walk.entry.name.0) && end.name == crate::format::entry::join(&walk.dir, &walk.entry.name.0)
+        };
+        match self.ends.streams.iter().find(|end| same(end)) {
+            None => Ok(()),
+            Some(end) => {
+                Err(Error::Option { what: format!("`/{}` is the name of a stream and of a file", String::from_utf8_lossy(&end.name)) })
+            }
+        }
+    }
+
     fn entry(&mut self, mut walk: WalkEntry) -> Result<(), Error> {
+        self.refuse_twice(&walk)?;
         if !walk.entry.implied {
             self.ends.entries += 1;
         }
