@@ -30,6 +30,8 @@ use std::sync::{Arc, Mutex};
 
 type Objects = BTreeMap<ObjectName, Arc<Vec<u8>>>;
 /// Path to bytes, of everything that a snapshot gives back.
+/// A change to a store.
+type Spoil = Box<dyn Fn(&MemoryStore) + Sync + Send>;
 type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 
 const SECRET: [u8; 32] = [7; 32];
@@ -245,7 +247,7 @@ fn every_cut_lengthened_zeroed_lost_or_swapped_object_is_seen_or_harmless() {
     let fixture = Fixture::with_every_type();
     let objects = fixture.objects();
     let want = contents(&open(&fixture.store).unwrap()).unwrap();
-    let mut cases: Vec<(String, Box<dyn Fn(&MemoryStore) + Sync + Send>)> = Vec::new();
+    let mut cases: Vec<(String, Spoil)> = Vec::new();
     for (name, bytes) in &objects {
         let dense = bytes.len() <= 400;
         for length in (0..bytes.len()).filter(|l| dense || l % 7 == 0 || *l < 64 || bytes.len() - l <= 64) {

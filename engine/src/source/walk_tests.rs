@@ -342,5 +342,5 @@ fn unreadable(t: &Path) {
     assert_eq!(errors, [("closed", "open"), ("search", "open"), ("closed/x", "find")]);
     // To pass through needs no right to list.
     let only = walk(&[t.join("search/in")]);
-    assert!(only.errors.is_empty() && only.below(&t) == ["search", "search/in", "search/in/y"]);
+    assert!(only.errors.is_empty() && only.below(t) == ["search", "search/in", "search/in/y"]);
 }
