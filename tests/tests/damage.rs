@@ -480,6 +480,39 @@ fn the_next_backup_heals_lost_and_cut_packs() {
     }
 }
 
+/// A footer that rots keeps its pack's length: a backup goes by the index and believes the pack. A rebuild leaves the pack out, and
+/// the next backup stores anew what was there.
+#[test]
+fn a_broken_footer_is_healed_by_rebuild_and_backup() {
+    for class in Class::ALL {
+        let fixture = Fixture::new();
+        let want = contents(&open(&fixture.store).unwrap()).unwrap();
+        // The pack of the second day, whose source is still there.
+        let newest = |pack: &&ObjectName| {
+            let one = fork(&fixture.objects());
+            assert!(one.remove(pack));
+            let report = check_all(&open(&one).unwrap());
+            report.findings.iter().all(|f| f.snapshots == [fixture.snapshots[1]])
+        };
+        let packs: Vec<ObjectName> = fixture.store.list(class.folder()).unwrap().into_iter().map(|l| l.name).collect();
+        let pack = packs.iter().find(newest).unwrap();
+        assert!(fixture.store.corrupt(pack, |o| {
+            let at = o.len() - 60;
+            o[at] ^= 1;
+        }));
+        let repository = open(&fixture.store).unwrap();
+        let report = check(&repository, &CheckOptions::default(), &Silent).unwrap();
+        assert!(report.is_damaged(), "footers are opened without reading data");
+        assert_eq!(rebuild(&repository, &Silent).unwrap().damaged.len(), 1);
+        run(&open(&fixture.store).unwrap(), fixture.tree.path(), b"-- dump of the second day");
+        let repository = open(&fixture.store).unwrap();
+        let healed = check_all(&repository);
+        assert!(healed.is_clean() && matches!(&healed.warnings[..], [Warning::Unneeded { .. }]), "{healed:?}");
+        let have = contents(&repository).unwrap();
+        assert!(want.iter().all(|(id, contents)| have.get(id) == Some(contents)), "{class:?}");
+    }
+}
+
 #[test]
 fn a_newer_version_is_said_and_is_no_damage() {
     let fixture = Fixture::with_every_type();

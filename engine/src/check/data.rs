@@ -15,14 +15,15 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes that are read and handed to a worker at once: some twenty milliseconds of its work.
-const STEP_BYTES: u64 = 4 << 20;
+/// Bytes that are read and handed to a worker at once: some ten milliseconds of its work. With sixteen workers some twenty-four
+/// steps are under way, and all of them together must stay below what a small machine has.
+const STEP_BYTES: u64 = 2 << 20;
 /// Below this much to do, threads cost more than they give.
 const THREADS_FROM_BYTES: u64 = 1 << 20;
 /// Packs whose footers make threads worth while: on a remote store each costs a round trip.
 const THREADS_FROM_PACKS: usize = 64;
-/// Steps that wait for a worker, per worker.
-const STEPS_QUEUED: usize = 1;
+/// Packs that are read at once, and steps that wait for a worker: one reader hashes faster than eight workers decode.
+const READERS_MAX: usize = 4;
 
 /// A pack to be looked at.
 pub struct Job {
@@ -147,7 +148,8 @@ pub fn run(repository: &Repository, jobs: &[Job], agrees: &Agrees<'_>, observer:
     } else {
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
         std::thread::scope(|scope| {
-            let (steps, todo) = bounded::<Step>(threads * STEPS_QUEUED);
+            let readers = threads.min(READERS_MAX);
+            let (steps, todo) = bounded::<Step>(readers);
             for _ in 0..threads {
                 let (run, todo) = (&run, todo.clone());
                 scope.spawn(move || {
@@ -155,7 +157,7 @@ pub fn run(repository: &Repository, jobs: &[Job], agrees: &Agrees<'_>, observer:
                     todo.iter().for_each(|step| worker.verify(run, step));
                 });
             }
-            for _ in 0..threads {
+            for _ in 0..readers {
                 let (run, steps): (_, Sender<Step>) = (&run, steps.clone());
                 // A send fails only when every worker is gone, and then the scope panics with them.
                 scope.spawn(move || run.read_packs(&mut |step| drop(steps.send(step))));

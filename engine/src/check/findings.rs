@@ -156,10 +156,12 @@ impl Findings {
 
     /// The finding hurts a path.
     pub fn hurts_path(&self, id: FindingId, path: &[u8]) {
-        if let Some(row) = self.lock().rows.get_mut(id.0)
-            && row.paths.len() < PATHS_MAX
-        {
+        if let Some(row) = self.lock().rows.get_mut(id.0) {
             row.paths.insert(path.to_vec());
+            // The first ones in order, whichever thread was first.
+            if row.paths.len() > PATHS_MAX {
+                row.paths.pop_last();
+            }
         }
     }
 
