@@ -58,7 +58,9 @@ impl<'a> Listener<'a> {
             out.show(Some(bar.clone()));
             bar
         });
-        Listener { out, bar, began: Instant::now(), next_ms: AtomicU64::new(0), guess_bytes, last: Mutex::default() }
+        // A run that ends within a second has nothing to report but its end.
+        let first = if out.json { STATUS_MS } else { 0 };
+        Listener { out, bar, began: Instant::now(), next_ms: AtomicU64::new(first), guess_bytes, last: Mutex::default() }
     }
 
     fn elapsed_ms(&self) -> u64 {

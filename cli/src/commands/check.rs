@@ -96,7 +96,8 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         return Ok(Code::Done);
     }
     let code = if report.is_damaged() { Code::Damage } else { Code::Failed };
-    let fail = Fail::new(code, format!("{} found", if found == 1 { "1 problem".to_owned() } else { format!("{} problems", size::count(found)) }));
+    let fail =
+        Fail::new(code, format!("{} found", if found == 1 { "1 problem".to_owned() } else { format!("{} problems", size::count(found)) }));
     Err(if suggest_rebuild(&report) {
         fail.hint("`seabed rebuild`, then a backup of the sources, heals what can be healed")
     } else {

@@ -181,6 +181,8 @@ pub fn snapshot_json(s: &Snapshot) -> Value {
     }
     let mut value = json!({
         "time": time::rfc3339(&s.index.time),
+        // restic's word for the root of the tree: here the names side of it, and nothing for streams alone.
+        "tree": s.index.roots.iter().find_map(|r| r.names.as_ref().map(|id| id.to_string())),
         "paths": paths(s),
         "hostname": names.host,
         "username": names.user,
