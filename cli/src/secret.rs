@@ -171,10 +171,10 @@ pub fn ask_new(out: &Output) -> Result<Option<Secret>, Fail> {
     for _ in 0..TRIES {
         let Some(first) = ask("New passphrase (empty: generate a key file): ")? else { return Ok(None) };
         let again = ask("The same again: ")?;
-        if let (Secret::Passphrase(a), Some(Secret::Passphrase(b))) = (&first, &again) {
-            if a == b {
-                return Ok(Some(first));
-            }
+        if let (Secret::Passphrase(a), Some(Secret::Passphrase(b))) = (&first, &again)
+            && a == b
+        {
+            return Ok(Some(first));
         }
         out.warn("the two differ; once more");
     }
