@@ -2,4 +2,6 @@
 //! It must never reach into the engine past its public surface. It obeys `format-spec/` and the contracts of DESIGN.
 
 pub mod golden;
+pub mod repo;
 pub mod store_contract;
+pub mod trees;

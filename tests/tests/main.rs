@@ -2,6 +2,8 @@
 //! A test here must never skip itself because its machine lacks something: it fails and says what it needs.
 
 mod cli;
+mod damage;
 mod floors;
 mod golden;
+mod roundtrip;
 mod store_contract;

@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::id::{Class, PackId, SnapshotId};
 use crate::index::{Index, build_segment};
 use crate::observe::Observer;
-use crate::pack::sink::{Sink, SinkOptions, Trouble, frame_channel, job_channel};
+use crate::pack::sink::{Buffers, Sink, SinkOptions, Trouble, frame_channel, job_channel};
 use crate::repository::{Access, Repository};
 use crate::seal::random;
 use crossbeam_channel::{bounded, unbounded};
@@ -63,6 +63,7 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let (todo_in, todo_out) = bounded(threads * 2);
     let (done_in, done_out) = unbounded();
     let credits = Credits::new(&trouble);
+    let segments = Buffers::default();
 
     let run: Result<_, Failure> = std::thread::scope(|scope| {
         scope.spawn(|| sink.finish_packs(&uploads_out));
@@ -74,8 +75,8 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
             scope.spawn(move || work::run(repository, sink, &jobs, todo, &frames, done));
         }
         drop((jobs_out, todo_out, frames_in));
-        let mut assembler = Assembler::new(repository, &sink, jobs_in, base.clone(), &options, observer);
-        let flow = Flow { todo: todo_in, done: done_in, credits: &credits, trouble: &trouble };
+        let mut assembler = Assembler::new(repository, (&sink, &segments), jobs_in, base.clone(), &options, observer);
+        let flow = Flow { todo: todo_in, done: done_in, credits: &credits, trouble: &trouble, segments: &segments };
         let join = ParentJoin::new(&reader, parent.as_ref(), &options);
         let options = &options;
         let source = scope.spawn(move || reads::run(repository, options, join, flow, observer));

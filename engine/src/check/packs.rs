@@ -101,7 +101,10 @@ pub fn read(
             }
         }
         for error in outcome.errors {
-            findings.add(error);
+            // Where a frame is known to be damaged, that the hash of the whole differs says nothing more.
+            if outcome.bad.is_empty() || !matches!(error, Error::Damaged { damage: Damage::Name, .. }) {
+                findings.add(error);
+            }
         }
         for (chunks, error) in outcome.bad {
             bad_chunks.push(((job.class, job.id), chunks, findings.add(error)));

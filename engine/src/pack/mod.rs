@@ -95,7 +95,8 @@ impl FrameEncoder {
         Ok(FrameEncoder { compression, full, probe: Probe::new()?, decoder: FrameDecoder::default(), scratch: Vec::new() })
     }
 
-    /// Encodes a frame into `out` (cleared first) and returns the codec. Leaves room for the tag.
+    /// Compresses a frame into `out` (cleared first) where that helps; with [`CODEC_RAW`] the plaintext itself is the frame and
+    /// `out` stays empty. Leaves room for the tag.
     pub fn encode(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<u8> {
         out.clear();
         if self.compression != Compression::Off && self.probe.seems_compressible(plain) {
@@ -113,8 +114,6 @@ impl FrameEncoder {
             }
             out.clear();
         }
-        out.reserve(plain.len() + crate::limits::TAG_BYTES);
-        out.extend_from_slice(plain);
         Ok(CODEC_RAW)
     }
 }

@@ -13,6 +13,9 @@ use std::thread::JoinHandle;
 /// How much of standard error is kept: its end, where the reason stands.
 pub const STDERR_TAIL_BYTES: usize = 4096;
 
+/// Size that is asked for of a command's pipe (the kernel's limit for users).
+const PIPE_BYTES: usize = 1 << 20;
+
 /// How a stream ended well.
 #[derive(Clone, Debug, Default)]
 pub struct StreamEnd {
@@ -118,6 +121,8 @@ impl CommandStream {
         let (Some(output), Some(mut errors)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(failed(io::ErrorKind::BrokenPipe.into()));
         };
+        // A larger pipe lets a dump run on while this side is busy; the default of 64 KiB will do where it is refused.
+        rustix::pipe::fcntl_setpipe_size(&output, PIPE_BYTES).map(|_| ()).unwrap_or(());
         let tail = Arc::new(Mutex::new(VecDeque::new()));
         let keep = tail.clone();
         // Drained all the time: a command that fills this pipe would stand still for ever.
