@@ -138,13 +138,18 @@ fn open_at(global: &Global, out: &Output, place: Place) -> Result<Opened, Fail> 
     let repository = match secret::given(global)? {
         Given::Secret(secret) => attempt(&secret)?,
         Given::KeyFile(path) => attempt(&secret::key_file(&path)?)?,
-        Given::Nothing => unasked(&place, &id, &mut attempt)?,
+        Given::Nothing => unasked(&place, &id, out, &mut attempt)?,
     };
     Ok(Opened { repository, place, cache, created: false, new_key: None })
 }
 
 /// Opens with what this program knows by itself: the key file that it made, else the person at the terminal.
-fn unasked(place: &Place, id: &RepositoryId, attempt: &mut dyn FnMut(&Secret) -> Result<Repository, Error>) -> Result<Repository, Fail> {
+fn unasked(
+    place: &Place,
+    id: &RepositoryId,
+    out: &Output,
+    attempt: &mut dyn FnMut(&Secret) -> Result<Repository, Error>,
+) -> Result<Repository, Fail> {
     let mut wrong: Option<PathBuf> = None;
     for path in own_keys(place, id).into_iter().filter(|p| p.exists()) {
         match attempt(&secret::key_file(&path)?) {
@@ -163,7 +168,7 @@ fn unasked(place: &Place, id: &RepositoryId, attempt: &mut dyn FnMut(&Secret) ->
     for _ in 0..secret::TRIES {
         let Some(secret) = secret::ask(&format!("Passphrase for {}: ", place.path.display()))? else { continue };
         match attempt(&secret) {
-            Err(Error::WrongKey) => {}
+            Err(Error::WrongKey) => out.warn("this passphrase opens nothing here"),
             other => return other.map_err(Fail::from),
         }
     }

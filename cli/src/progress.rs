@@ -153,7 +153,9 @@ impl Observer for Listener<'_> {
             let (kind, size) = ("verbose_status", bytes);
             self.out.message(&json!({"message_type": kind, "action": word(action), "item": path, "data_size": size, "size": size}));
         } else if self.out.level >= 2 || !matches!(action, Action::Unchanged | Action::Skipped) {
-            self.out.item(&format!("{:<9} {path}, {}", word(action), size::human(bytes)));
+            // Directories and empty files have no size to speak of.
+            let size = if bytes > 0 { format!(", {}", size::human(bytes)) } else { String::new() };
+            self.out.item(&format!("{:<9} {path}{size}", word(action)));
         }
     }
 
