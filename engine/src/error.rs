@@ -122,6 +122,8 @@ pub enum Error {
     SelfCheck { what: &'static str },
     #[error("the machine gives no randomness: {0}")]
     Random(#[from] getrandom::Error),
+    #[error("a collection of the repository overtook this run; what it stored is kept, run it again")]
+    Overtaken,
     #[error("interrupted")]
     Interrupted,
 }

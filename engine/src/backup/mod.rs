@@ -26,7 +26,7 @@ use crate::pack::sink::{Buffers, Sink, SinkOptions, Trouble, frame_channel, job_
 use crate::repository::{Access, Repository};
 use crate::seal::random;
 use crossbeam_channel::{bounded, unbounded};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Packs that are complete and wait for the finisher.
@@ -38,7 +38,7 @@ const ORPHANS_PER_SEGMENT: usize = 64;
 pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Observer) -> Result<BackupReport, Failure> {
     let started = clock::now();
     repository.require_features(Access::Write)?;
-    let base = usable_index(repository, options.dry_run)?;
+    let (base, condemned) = usable_index(repository, options.dry_run)?;
     let refresh = repository.refresh()?;
     for bad in &refresh.unreadable {
         observer.warning(&format!("snapshot {} cannot be read: {}", bad.id.short(), bad.error));
@@ -106,14 +106,14 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     commit::commit(
         repository,
         &options,
-        commit::Made { session, series, parent, times, ends, assembled, written: sink.written() },
+        commit::Made { session, condemned, series, parent, times, ends, assembled, written: sink.written() },
         observer,
     )
 }
 
 /// The index, with the packs marked that a new snapshot may rely on: those that the store lists at their full length and
 /// that no record names (B1). Packs that no segment names yet (a killed run's) get one now, so that nothing is stored twice.
-fn usable_index(repository: &Repository, dry_run: bool) -> Result<Arc<Index>, Error> {
+fn usable_index(repository: &Repository, dry_run: bool) -> Result<(Arc<Index>, HashSet<PackId>), Error> {
     // Records before the index: a pack that a record names later than this is found by the CHECK before the commit.
     let condemned = repository.condemned()?;
     let mut index = Index::new(repository.read_segments()?);
@@ -137,7 +137,7 @@ fn usable_index(repository: &Repository, dry_run: bool) -> Result<Arc<Index>, Er
         index.add(vec![segment]);
     }
     index.set_usable(|pack| listed.get(&pack.id) == Some(&pack.bytes) && !condemned.contains(&pack.id));
-    Ok(Arc::new(index))
+    Ok((Arc::new(index), condemned))
 }
 
 fn choose_parent(repository: &Repository, options: &BackupOptions, series: &str) -> Result<Option<Snapshot>, Error> {

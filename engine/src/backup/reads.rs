@@ -411,10 +411,17 @@ impl Reads<'_> {
         let Some(open) = open else { return Err(StreamFailure::Empty { name: name() }.into()) };
         let mut stream = open()?;
         let mut hasher = blake3::Hasher::new();
+        let (trouble, observer) = (self.flow.trouble, self.observer);
         let read = self.cut_all(Profile::Fine, |data| {
             let before = data.len();
             data.resize(before + STREAM_READ_BYTES.min(data.capacity() - before), 0);
             let read = loop {
+                match stream.ready() {
+                    Ok(true) => {}
+                    Ok(false) if trouble.is_set() || observer.interrupted() => break Err(std::io::ErrorKind::TimedOut.into()),
+                    Ok(false) => continue,
+                    Err(e) => break Err(e),
+                }
                 match stream.read(&mut data[before..]) {
                     Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                     other => break other,
@@ -424,6 +431,10 @@ impl Reads<'_> {
             hasher.update(&data[before..]);
             read
         })?;
+        // Given up, not failed: the stream is dropped, which ends its command.
+        if read.is_err() {
+            self.check()?;
+        }
         let total = read.map_err(|source| StreamFailure::Read { name: name(), source })?;
         // Its exit status before its content: a dump that died is no dump, however much of it there is.
         let end = stream.finish()?;

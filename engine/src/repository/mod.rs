@@ -140,11 +140,6 @@ impl Repository {
         Some(NewPack { class, id: *id, bytes, ids: pack.table.footer.ids.0 })
     }
 
-    /// CHECK, as far as it goes before there is a collector: refuses to commit once a record names packs.
-    pub fn check_records(&self) -> Result<()> {
-        if self.store.list("records")?.is_empty() { Ok(()) } else { self.require_features(Access::Gc) }
-    }
-
     /// The packs that records name: nobody uses them from then on, for ever.
     pub fn condemned(&self) -> Result<HashSet<PackId>> {
         let mut packs = HashSet::new();

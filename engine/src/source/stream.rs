@@ -1,6 +1,8 @@
 //! Streams: standard input, the output of commands. Read front to back once; how a command ended decides whether there is a snapshot.
 //! Never believes a stream before its end: a dump that was cut short looks whole to whoever only reads it.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -74,11 +76,48 @@ pub enum StreamFailure {
 
 /// A source of bytes with an end that must be asked for.
 pub trait Stream: Read + Send {
+    /// Waits a moment for bytes; `false` where none came yet. A reader that could block for ever must say so here, so that the
+    /// user can stop the run.
+    fn ready(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
     /// Called at the end of the bytes: whether they are all.
     fn finish(self: Box<Self>) -> Result<StreamEnd, StreamFailure>;
 }
 
-/// A reader whose end needs no questions: standard input, a file.
+/// How long a stream is waited for between two looks at whether the run is to stop.
+const READY_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
+/// Waits for a descriptor.
+fn wait_for(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&READY_WAIT)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A descriptor that is read as it is: standard input.
+pub struct FdStream<F>(pub F);
+
+impl<F: AsFd + Send> Read for FdStream<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(&self.0, buffer)?)
+    }
+}
+
+impl<F: AsFd + Send> Stream for FdStream<F> {
+    fn ready(&self) -> io::Result<bool> {
+        wait_for(self.0.as_fd())
+    }
+
+    fn finish(self: Box<Self>) -> Result<StreamEnd, StreamFailure> {
+        Ok(StreamEnd::default())
+    }
+}
+
+/// A reader that never blocks for long and whose end needs no questions: a file, memory.
 pub struct ReaderStream<R>(pub R);
 
 impl<R: Read + Send> Read for ReaderStream<R> {
@@ -153,6 +192,10 @@ impl AsFd for CommandStream {
 }
 
 impl Stream for CommandStream {
+    fn ready(&self) -> io::Result<bool> {
+        wait_for(self.output.as_fd())
+    }
+
     fn finish(mut self: Box<Self>) -> Result<StreamEnd, StreamFailure> {
         let status = self.child.wait();
         self.done = true;
