@@ -18,6 +18,9 @@ use seabed_engine::store::local::LocalStore;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Kinds of places that other tools know and this version does not: never taken for a directory of that name.
+const REMOTE: [&str; 11] = ["s3", "sftp", "ssh", "rest", "rclone", "b2", "gs", "azure", "swift", "http", "https"];
+
 /// Where a repository is.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -58,11 +61,10 @@ pub fn place(global: &Global) -> Result<Place, Fail> {
     if named.as_os_str().is_empty() {
         return Err(Fail::config("the name of the repository is empty").hint("unset SEABED_REPOSITORY, or give it a value"));
     }
-    if let Some((scheme, _)) = named.to_str().and_then(|text| text.split_once(':')) {
-        if ["s3", "sftp", "ssh", "rest", "rclone", "b2", "gs", "azure", "swift", "http", "https"].contains(&scheme) {
-            let fail = Fail::config(format!("{}: repositories at `{scheme}:` are not in this version", named.display()));
-            return Err(fail.hint("name a local directory"));
-        }
+    let scheme = named.to_str().and_then(|text| text.split_once(':')).map(|(scheme, _)| scheme);
+    if let Some(scheme) = scheme.filter(|scheme| REMOTE.contains(scheme)) {
+        // The name itself is not repeated: it may hold a password.
+        return Err(Fail::config(format!("repositories at `{scheme}:` are not in this version")).hint("name a local directory"));
     }
     let path = std::path::absolute(&named).map_err(|e| Fail::config(format!("cannot use {}: {e}", named.display())))?;
     Ok(Place { is_default: default.is_some_and(|d| d == path), path })
@@ -136,13 +138,18 @@ fn open_at(global: &Global, out: &Output, place: Place) -> Result<Opened, Fail> 
     let repository = match secret::given(global)? {
         Given::Secret(secret) => attempt(&secret)?,
         Given::KeyFile(path) => attempt(&secret::key_file(&path)?)?,
-        Given::Nothing => unasked(&place, &id, &mut attempt)?,
+        Given::Nothing => unasked(&place, &id, out, &mut attempt)?,
     };
     Ok(Opened { repository, place, cache, created: false, new_key: None })
 }
 
 /// Opens with what this program knows by itself: the key file that it made, else the person at the terminal.
-fn unasked(place: &Place, id: &RepositoryId, attempt: &mut dyn FnMut(&Secret) -> Result<Repository, Error>) -> Result<Repository, Fail> {
+fn unasked(
+    place: &Place,
+    id: &RepositoryId,
+    out: &Output,
+    attempt: &mut dyn FnMut(&Secret) -> Result<Repository, Error>,
+) -> Result<Repository, Fail> {
     let mut wrong: Option<PathBuf> = None;
     for path in own_keys(place, id).into_iter().filter(|p| p.exists()) {
         match attempt(&secret::key_file(&path)?) {
@@ -161,7 +168,7 @@ fn unasked(place: &Place, id: &RepositoryId, attempt: &mut dyn FnMut(&Secret) ->
     for _ in 0..secret::TRIES {
         let Some(secret) = secret::ask(&format!("Passphrase for {}: ", place.path.display()))? else { continue };
         match attempt(&secret) {
-            Err(Error::WrongKey) => {}
+            Err(Error::WrongKey) => out.warn("this passphrase opens nothing here"),
             other => return other.map_err(Fail::from),
         }
     }

@@ -218,7 +218,7 @@ struct Column {
 }
 
 /// Narrowest that a flexible column becomes.
-const COLUMN_MIN: usize = 8;
+const COLUMN_MIN: usize = 6;
 
 impl Table {
     /// No rows yet. Columns: head, right-aligned, may be cut.

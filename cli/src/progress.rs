@@ -58,7 +58,9 @@ impl<'a> Listener<'a> {
             out.show(Some(bar.clone()));
             bar
         });
-        Listener { out, bar, began: Instant::now(), next_ms: AtomicU64::new(0), guess_bytes, last: Mutex::default() }
+        // A run that ends within a second has nothing to report but its end.
+        let first = if out.json { STATUS_MS } else { 0 };
+        Listener { out, bar, began: Instant::now(), next_ms: AtomicU64::new(first), guess_bytes, last: Mutex::default() }
     }
 
     fn elapsed_ms(&self) -> u64 {
@@ -151,7 +153,9 @@ impl Observer for Listener<'_> {
             let (kind, size) = ("verbose_status", bytes);
             self.out.message(&json!({"message_type": kind, "action": word(action), "item": path, "data_size": size, "size": size}));
         } else if self.out.level >= 2 || !matches!(action, Action::Unchanged | Action::Skipped) {
-            self.out.item(&format!("{:<9} {path}, {}", word(action), size::human(bytes)));
+            // Directories and empty files have no size to speak of.
+            let size = if bytes > 0 { format!(", {}", size::human(bytes)) } else { String::new() };
+            self.out.item(&format!("{:<9} {path}{size}", word(action)));
         }
     }
 

@@ -2,7 +2,7 @@
 //! It must never print a secret, pass one to a shell, or overwrite a key file. It obeys spec chapter 3 (secrets).
 
 use crate::args::Global;
-use crate::exit::{Fail, plain};
+use crate::exit::{Code, Fail, plain};
 use crate::open::directory;
 use crate::output::Output;
 use seabed_engine::id::unhex;
@@ -161,7 +161,11 @@ pub fn can_ask() -> bool {
 
 /// Asks for a passphrase; `None` for an empty answer.
 pub fn ask(question: &str) -> Result<Option<Secret>, Fail> {
-    let text = rpassword::prompt_password(question).map_err(|e| Fail::config(format!("cannot ask for the passphrase: {}", plain(&e))))?;
+    let text = rpassword::prompt_password(question).map_err(|e| match e.kind() {
+        // Ctrl-C comes as a character here: the prompt reads key by key.
+        std::io::ErrorKind::Interrupted => Fail::new(Code::Interrupted, "interrupted"),
+        _ => Fail::config(format!("cannot ask for the passphrase: {}", plain(&e))),
+    })?;
     let text = Zeroizing::new(text);
     Ok((!text.is_empty()).then(|| Secret::Passphrase(Zeroizing::new(text.as_bytes().to_vec()))))
 }
@@ -171,10 +175,10 @@ pub fn ask_new(out: &Output) -> Result<Option<Secret>, Fail> {
     for _ in 0..TRIES {
         let Some(first) = ask("New passphrase (empty: generate a key file): ")? else { return Ok(None) };
         let again = ask("The same again: ")?;
-        if let (Secret::Passphrase(a), Some(Secret::Passphrase(b))) = (&first, &again) {
-            if a == b {
-                return Ok(Some(first));
-            }
+        if let (Secret::Passphrase(a), Some(Secret::Passphrase(b))) = (&first, &again)
+            && a == b
+        {
+            return Ok(Some(first));
         }
         out.warn("the two differ; once more");
     }

@@ -74,12 +74,11 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         out.json_result(&summary(&report, took.as_secs_f64()))?;
     } else {
         out.say(&format!(
-            "{} snapshots, {} packs ({}), {} chunks, {} index segments checked in {}",
+            "checked {} snapshots, {} packs ({}), {} chunks in {}",
             size::count(report.snapshots),
             size::count(report.packs),
             size::human(report.pack_bytes),
             size::count(report.chunks),
-            size::count(report.segments),
             time::clock(took)
         ));
         if read_data == ReadData::None {

@@ -120,13 +120,8 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let names = &selected.snapshot.names;
     let verb = if args.dry_run { "would restore" } else { "restoring" };
     let when = time::local(&selected.snapshot.index.time);
-    out.say(&format!(
-        "{verb} snapshot {} of {when} ({} on {}) to {}",
-        selected.snapshot.id.short(),
-        names.series,
-        names.host,
-        args.target.display()
-    ));
+    out.say(&format!("{verb} snapshot {} of {when} to {}", selected.snapshot.id.short(), args.target.display()));
+    out.say(&format!("  series {}, host {}", names.series, names.host));
     let options = RestoreOptions {
         target: args.target.clone(),
         options: TargetOptions {

@@ -120,6 +120,39 @@ fn newest(snapshots: &mut Vec<Snapshot>, n: usize, by: &[Key]) {
     snapshots.retain(|_| keep.pop().unwrap_or(false));
 }
 
+/// What is said of a snapshot besides figures.
+fn remark(s: &Snapshot) -> String {
+    let mark = if s.index.incomplete { "(incomplete) " } else { "" };
+    format!("{mark}{}", s.names.description).trim_end().to_owned()
+}
+
+fn table(snapshots: &[Snapshot], remarks: bool) -> Table {
+    let mut table = Table::new(&[
+        ("ID", false, false),
+        ("Time", false, false),
+        ("Host", false, true),
+        ("Series", false, true),
+        ("Tags", false, true),
+        ("Size", true, false),
+        ("Added", true, false),
+        ("Description", false, false),
+    ]);
+    for s in snapshots {
+        let names = &s.names;
+        table.row(vec![
+            s.id.short(),
+            time::local(&s.index.time),
+            names.host.clone(),
+            names.series.clone(),
+            names.tags.join(","),
+            size::human(names.summary.bytes_total),
+            size::human(names.summary.bytes_stored),
+            if remarks { remark(s) } else { String::new() },
+        ]);
+    }
+    table
+}
+
 fn text(out: &Output, groups: &BTreeMap<Vec<Vec<String>>, Vec<Snapshot>>, keys: &[Key]) -> Result<(), Fail> {
     let mut total = 0;
     for (group, snapshots) in groups.iter().filter(|(_, s)| !s.is_empty()) {
@@ -128,31 +161,16 @@ fn text(out: &Output, groups: &BTreeMap<Vec<Vec<String>>, Vec<Snapshot>>, keys: 
                 keys.iter().zip(group).map(|(key, values)| format!("{} {}", name_of(*key), values.join(", "))).collect();
             out.result(crate::output::clean(&format!("\n{}", words.join(", "))).as_bytes())?;
         }
-        let mut table = Table::new(&[
-            ("ID", false, false),
-            ("Time", false, false),
-            ("Host", false, true),
-            ("Series", false, true),
-            ("Tags", false, true),
-            ("Size", true, false),
-            ("Added", true, false),
-            ("Description", false, true),
-        ]);
-        for s in snapshots {
-            let names = &s.names;
-            let mark = if s.index.incomplete { "(incomplete) " } else { "" };
-            table.row(vec![
-                s.id.short(),
-                time::local(&s.index.time),
-                names.host.clone(),
-                names.series.clone(),
-                names.tags.join(","),
-                size::human(names.summary.bytes_total),
-                size::human(names.summary.bytes_stored),
-                format!("{mark}{}", names.description),
-            ]);
+        let width = terminal_width();
+        let mut lines = table(snapshots, true).lines(None);
+        // Where it does not fit, what a person wrote is not cut short: it gets lines of its own.
+        if width.is_some_and(|max| lines.iter().any(|l| l.chars().count() > max)) {
+            lines = table(snapshots, false).lines(width);
+            for (at, s) in snapshots.iter().enumerate().rev().filter(|(_, s)| !remark(s).is_empty()) {
+                lines.insert(at + 3, format!("          {}", crate::output::clean(&remark(s)).replace('\n', " ")));
+            }
         }
-        for line in table.lines(terminal_width()) {
+        for line in lines {
             out.result(line.as_bytes())?;
         }
         total += snapshots.len();
@@ -181,6 +199,8 @@ pub fn snapshot_json(s: &Snapshot) -> Value {
     }
     let mut value = json!({
         "time": time::rfc3339(&s.index.time),
+        // restic's word for the root of the tree: here the names side of it, and nothing for streams alone.
+        "tree": s.index.roots.iter().find_map(|r| r.names.as_ref().map(|id| id.to_string())),
         "paths": paths(s),
         "hostname": names.host,
         "username": names.user,
