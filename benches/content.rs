@@ -44,7 +44,7 @@ pub fn text(seed: u64, bytes: usize) -> Vec<u8> {
         for pair in dice.as_chunks::<2>().0 {
             let roll = usize::from(u16::from_le_bytes(*pair));
             // The square makes small numbers likely, as words are in texts.
-            out.extend_from_slice(words[(roll & 0xfff) * (roll >> 4) >> 12].as_bytes());
+            out.extend_from_slice(words[((roll & 0xfff) * (roll >> 4)) >> 12].as_bytes());
             out.push(if roll % 11 == 0 { b'\n' } else { b' ' });
         }
     }

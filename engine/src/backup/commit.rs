@@ -123,7 +123,13 @@ fn check(repository: &Repository, condemned: &HashSet<PackId>) -> Result<()> {
     if repository.condemned()? == *condemned { Ok(()) } else { Err(Error::Overtaken) }
 }
 
-fn publish(repository: &Repository, index: IndexPart, names: NamesPart, condemned: &HashSet<PackId>, observer: &dyn Observer) -> Result<()> {
+fn publish(
+    repository: &Repository,
+    index: IndexPart,
+    names: NamesPart,
+    condemned: &HashSet<PackId>,
+    observer: &dyn Observer,
+) -> Result<()> {
     let session = index.snapshot;
     let (pending, committed) = (ObjectName::pending(&session, 0), ObjectName::snapshot(&session));
     // B4: a root for collectors before anything is asked of them, and a restorable whole if this run dies now.
