@@ -178,6 +178,14 @@ impl<'a> Shared<'a> {
         placed.problems.into_iter().try_for_each(|problem| self.error(problem))
     }
 
+    /// Files a member of a hard-linked file that is there already: members that are missing become its links, not copies.
+    fn stays(&self, dir: &Arc<[u8]>, entry: &Entry) {
+        let Ok(Some(from)) = self.target.existing(dir) else { return };
+        if let Ok(stat) = rustix::fs::statat(&from.fd, &entry.name.0[..], rustix::fs::AtFlags::SYMLINK_NOFOLLOW) {
+            lock(&self.placed).insert((entry.device, entry.inode), (dir.clone(), entry.name.0.clone(), (stat.st_dev, stat.st_ino)));
+        }
+    }
+
     fn failed(&self, dir: &[u8], entry: &Entry, error: Error) -> Result<()> {
         self.done(dir, entry, Action::Skipped, 0);
         self.error(error)
@@ -250,6 +258,11 @@ impl LongFile {
     /// Something of it failed: it will get no name.
     pub fn spoil(&self) {
         self.spoilt.store(true, Ordering::Release);
+    }
+
+    /// Whether it is spoilt.
+    pub fn is_spoilt(&self) -> bool {
+        self.spoilt.load(Ordering::Acquire)
     }
 
     /// A segment, or the walker, is done with it.
@@ -343,6 +356,9 @@ impl Worker<'_, '_> {
         match decide(shared, dir, entry) {
             Ok(None) => {}
             Ok(Some(action)) => {
+                if action == Action::Unchanged && entry.links > 1 {
+                    shared.stays(dir, entry);
+                }
                 let written = if matches!(action, Action::Unchanged | Action::Skipped) { 0 } else { entry.size };
                 shared.done(dir, entry, action, written);
                 return Ok(());
@@ -375,7 +391,10 @@ impl Worker<'_, '_> {
                 if self.data.len() >= WRITE_BYTES || hole.is_some() {
                     self.put(dir, entry, &mut temp, &mut at)?;
                 }
-                at += hole.unwrap_or(0);
+                at = at.saturating_add(hole.unwrap_or(0));
+                if at.saturating_add(self.data.len() as u64) > entry.size {
+                    return Err(wrong_length(entry));
+                }
             }
         }
         if at.saturating_add(self.data.len() as u64) != entry.size {
@@ -493,7 +512,7 @@ impl Worker<'_, '_> {
     }
 }
 
-fn wrong_length(entry: &Entry) -> Error {
+pub(super) fn wrong_length(entry: &Entry) -> Error {
     let path = PathBuf::from(std::ffi::OsStr::from_bytes(&entry.name.0));
     Error::Target { op: "restore", path, source: io::Error::other("its chunks have another length than the snapshot says") }
 }

@@ -4,6 +4,7 @@
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +12,9 @@ use std::thread::JoinHandle;
 
 /// How much of standard error is kept: its end, where the reason stands.
 pub const STDERR_TAIL_BYTES: usize = 4096;
+
+/// How long a command that is told to stop has time for it.
+const TERM_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// How a stream ended well.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +74,11 @@ pub enum StreamFailure {
 
 /// A source of bytes with an end that must be asked for.
 pub trait Stream: Read + Send {
+    /// What becomes readable when there is more, where that can be waited for: a reader can then be stopped while nothing comes.
+    fn waits_on(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// Called at the end of the bytes: whether they are all.
     fn finish(self: Box<Self>) -> Result<StreamEnd, StreamFailure>;
 }
@@ -140,6 +149,10 @@ impl Read for CommandStream {
 }
 
 impl Stream for CommandStream {
+    fn waits_on(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.output.as_fd())
+    }
+
     fn finish(mut self: Box<Self>) -> Result<StreamEnd, StreamFailure> {
         let status = self.child.wait();
         self.done = true;
@@ -172,6 +185,15 @@ impl Drop for CommandStream {
         // The run gave up: nobody reads on, and a dump that waits on a full pipe would hold its transaction open.
         if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             kill_process_group(group, Signal::TERM).unwrap_or(());
+            // One that does not listen must not keep this run from ending.
+            let until = std::time::Instant::now() + TERM_PATIENCE;
+            while matches!(self.child.try_wait(), Ok(None)) {
+                if std::time::Instant::now() > until {
+                    kill_process_group(group, Signal::KILL).unwrap_or(());
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
         }
         self.child.wait().map(|_| ()).unwrap_or(());
     }
