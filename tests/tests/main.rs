@@ -4,6 +4,7 @@
 mod faults;
 mod floors;
 mod golden;
+mod hostile;
 mod roundtrip;
 mod sources;
 mod store_contract;
