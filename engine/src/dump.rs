@@ -41,6 +41,9 @@ pub fn dump(repository: &Repository, selected: &Selected, out: &mut (dyn Write +
         };
         return Err(Error::NotAFile { path: path(), what });
     };
+    if !content.can_be(entry.size) {
+        return Err(missing());
+    }
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
     let (jobs_in, jobs_out) = unbounded::<Numbered<Vec<Item>>>();
     let (parts_in, parts_out) = unbounded::<Result<Numbered<Part>>>();

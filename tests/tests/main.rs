@@ -5,5 +5,7 @@ mod cli;
 mod damage;
 mod floors;
 mod golden;
+mod hostile;
 mod roundtrip;
+mod sources;
 mod store_contract;

@@ -162,6 +162,8 @@ fn publish(
     if let Err(error) = repository.store().delete(&pending) {
         observer.warning(&format!("the pending manifest stays for the next collection: {error}"));
     }
+    // An index read before this run knows nothing of its packs; the catalog will, so that no refresh would notice.
+    repository.drop_index();
     // The catalog may lag: the snapshot is acknowledged by what the store holds, not by what a cache says.
     if let Err(error) = repository.catalog().apply(&[Snapshot { id: session, index, names }], &[]) {
         observer.warning(&format!("the catalog will be brought up to date by the next run: {error}"));

@@ -19,6 +19,8 @@ use crate::backup::parent::ParentJoin;
 use crate::catalog::Snapshot;
 use crate::clock;
 use crate::error::Error;
+use crate::format::entry::split;
+use crate::format::manifest::stream_name_is_valid;
 use crate::id::{Class, PackId, SnapshotId};
 use crate::index::{Index, build_segment};
 use crate::observe::Observer;
@@ -109,6 +111,33 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
         commit::Made { session, condemned, series, parent, times, ends, assembled, written: sink.written() },
         observer,
     )
+}
+
+/// Refuses stream names that no reader would take back: a manifest with one would not open.
+fn check_streams(options: &BackupOptions) -> Result<(), Error> {
+    let mut seen = HashSet::new();
+    for stream in &options.streams {
+        let name = String::from_utf8_lossy(&stream.name);
+        if !stream_name_is_valid(&stream.name) {
+            return Err(Error::Option {
+                what: format!("`{name}` cannot be the name of a stream: it must be a path without `..` and leading `/`"),
+            });
+        }
+        if !seen.insert(&stream.name) {
+            return Err(Error::Option { what: format!("two streams are called `{name}`") });
+        }
+    }
+    for stream in &options.streams {
+        let mut above = split(&stream.name).0;
+        while !above.is_empty() {
+            if seen.iter().any(|name| name.as_slice() == above) {
+                let (name, above) = (String::from_utf8_lossy(&stream.name), String::from_utf8_lossy(above));
+                return Err(Error::Option { what: format!("the stream `{name}` would have to lie in the stream `{above}`") });
+            }
+            above = split(above).0;
+        }
+    }
+    Ok(())
 }
 
 /// The index, with the packs marked that a new snapshot may rely on: those that the store lists at their full length and

@@ -230,6 +230,9 @@ impl Reads<'_> {
         if !walk.entry.implied {
             self.ends.entries += 1;
         }
+        if !self.ends.streams.is_empty() {
+            self.beside_streams(&walk)?;
+        }
         let prior = self.join.find(&walk.dir, &walk.entry.name.0);
         let unchanged = prior.as_ref().is_some_and(|prior| self.join.unchanged(&walk.entry, &prior.entry));
         let act = action(prior.as_ref().map(|p| &p.entry), unchanged);
@@ -266,6 +269,24 @@ impl Reads<'_> {
         }
         self.flush()?;
         self.long_file(walk, profile.is_none(), act)
+    }
+
+    /// Two things under one path could not both be restored.
+    fn beside_streams(&self, walk: &WalkEntry) -> Result<(), Error> {
+        let path = crate::format::entry::join(&walk.dir, &walk.entry.name.0);
+        let taken = |name: &[u8]| {
+            let rest = name.strip_prefix(&path[..]);
+            rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/' && walk.entry.kind != EntryKind::Directory)
+        };
+        match self.ends.streams.iter().find(|s| taken(&s.name)) {
+            None => Ok(()),
+            Some(stream) => {
+                let (name, path) = (String::from_utf8_lossy(&stream.name), crate::source::roots::display(&path));
+                Err(Error::Option {
+                    what: format!("the stream `{name}` and {} would be restored to one place: rename the stream", path.display()),
+                })
+            }
+        }
     }
 
     /// Reads a long or sparse file here. Its end travels behind its segments.
@@ -455,5 +476,21 @@ impl Reads<'_> {
             extra: Vec::new(),
         };
         Ok(StreamEnd { name: source.name.clone(), stream })
+    }
+}
+
+/// Waits until a stream has more, is at its end, or the run is to stop; `false` for that. A dump that waits for a lock for hours
+/// would otherwise keep the run from noticing that the user has long given up.
+fn wait_for(stream: &dyn crate::source::stream::Stream, stop: impl Fn() -> bool) -> bool {
+    let Some(fd) = stream.waits_on() else { return true };
+    let often = rustix::event::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    loop {
+        let mut fds = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
+        match rustix::event::poll(&mut fds, Some(&often)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) if stop() => return false,
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            // Readable, at its end, or broken: reading says which.
+            _ => return true,
+        }
     }
 }

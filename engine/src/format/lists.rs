@@ -3,7 +3,7 @@
 
 use crate::format::wire::{Bytes, Decoded, Enc, Malformed, Wire, array, at_most, done, map_struct, tuple};
 use crate::id::{ChunkId, Class};
-use crate::limits::{LEAF_ENTRIES_MAX, LIST_CUT_BITS, LIST_INLINE_MAX, LIST_ITEMS_MAX, NODE_ITEMS_MAX, TREE_LEVELS_MAX};
+use crate::limits::{CHUNK_BYTES_MAX, LEAF_ENTRIES_MAX, LIST_CUT_BITS, LIST_INLINE_MAX, LIST_ITEMS_MAX, NODE_ITEMS_MAX, TREE_LEVELS_MAX};
 use minicbor::Decoder;
 use minicbor::data::Type;
 
@@ -42,6 +42,21 @@ pub enum Content {
     Inline(Vec<Item>),
     /// A tree of them.
     Tree(ListRoot),
+}
+
+impl Content {
+    /// Whether this can be content of `bytes` bytes: known before anything of it is read, so that a claim costs no work.
+    pub fn can_be(&self, bytes: u64) -> bool {
+        match self {
+            Content::Tree(root) => root.bytes == bytes && i64::try_from(bytes).is_ok(),
+            Content::Inline(items) => {
+                let holes = items.iter().try_fold(0u64, |sum, item| sum.checked_add(if let Item::Hole(n) = item { *n } else { 0 }));
+                let chunks = items.iter().filter(|item| matches!(item, Item::Chunk(_))).count() as u64;
+                let rest = holes.and_then(|holes| bytes.checked_sub(holes));
+                i64::try_from(bytes).is_ok() && rest.is_some_and(|rest| (chunks..=chunks * CHUNK_BYTES_MAX as u64).contains(&rest))
+            }
+        }
+    }
 }
 
 impl Default for Content {

@@ -2,6 +2,7 @@
 //! Committed and pending manifests have the same body; only the object's type and name differ.
 
 use crate::error::{Damage, Error, Result};
+use crate::format::entry::path_is_valid;
 use crate::format::lists::Content;
 use crate::format::object::{HEADER_BYTES, ObjectType, open_header};
 use crate::format::tree::TreeRoot;
@@ -33,6 +34,28 @@ map_struct! {
         /// Content of a stream.
         12 ? content: Option<Content>,
     }
+}
+
+/// Whether the halves of all roots fit: of one kind each, none without what its kind needs, and streams under paths that a
+/// restore may create, each its own. A root that a reader would have to pass over is a snapshot that restores short.
+pub fn roots_fit(index: &[IndexRoot], names: &[NamesRoot]) -> bool {
+    let mut streams = std::collections::HashSet::new();
+    index.len() == names.len()
+        && index.iter().zip(names).all(|(i, n)| {
+            i.kind == n.kind
+                && match i.kind {
+                    ROOT_PATHS | ROOT_TAR => i.as_tree().is_some(),
+                    ROOT_STREAM => {
+                        i.content.is_some() && n.stream.is_some() && stream_name_is_valid(&n.name.0) && streams.insert(&n.name.0)
+                    }
+                    _ => false,
+                }
+        })
+}
+
+/// Whether a stream may have this path.
+pub fn stream_name_is_valid(name: &[u8]) -> bool {
+    !name.is_empty() && path_is_valid(name)
 }
 
 impl IndexRoot {

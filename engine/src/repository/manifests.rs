@@ -71,6 +71,11 @@ impl Repository {
         if !gone.is_empty() {
             catalog.apply(&[], &gone)?;
         }
+        drop(catalog);
+        if !new.is_empty() {
+            // What they are made of is in segments that an index read before them does not know.
+            self.drop_index();
+        }
         refresh.unreadable.sort_by_key(|u| u.id);
         Ok(refresh)
     }

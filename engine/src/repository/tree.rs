@@ -5,7 +5,7 @@ use crate::error::{Damage, Error, Result};
 use crate::format::entry::compare;
 use crate::format::lists::{Content, Item, ListNode, ListsChild, get_lists_node};
 use crate::format::tree::{Group, NamesChild, TreeRoot, get_leaf, get_names_leaf, get_names_node};
-use crate::format::wire::{Decoded, Malformed, from_bytes};
+use crate::format::wire::{Bytes, Decoded, Malformed, from_bytes};
 use crate::id::{ChunkId, Class, ObjectName};
 use crate::limits::TREE_LEVELS_MAX;
 use crate::pack::reader::{ChunkReader, ReadBuffers};
@@ -41,19 +41,47 @@ pub struct Twins {
     pub lists: ChunkId,
 }
 
+/// Directory and name of an entry.
+type Key = (Bytes, Bytes);
+
+/// A node or leaf still to be read, and what the node above says of it. Held to both bounds a tree can be no longer than the
+/// chunks it is made of: else a few nodes that name one child a thousand times each would be read for ever.
+struct Ahead {
+    twins: Twins,
+    /// Its first entry.
+    first: Option<Key>,
+    /// Its last entry lies before this one.
+    end: Option<Key>,
+}
+
+impl Ahead {
+    fn holds(&self, first: (&[u8], &[u8]), last: (&[u8], &[u8])) -> bool {
+        self.first.as_ref().is_none_or(|(dir, name)| compare((&dir.0, &name.0), first) == Ordering::Equal)
+            && self.end.as_ref().is_none_or(|(dir, name)| compare(last, (&dir.0, &name.0)) == Ordering::Less)
+    }
+
+    /// What lies below it, as its node says.
+    fn children(self, children: Vec<NamesChild>, twins: Vec<ListsChild>) -> VecDeque<Ahead> {
+        let mut ends: Vec<Option<Key>> = children.iter().skip(1).map(|c| Some((c.dir.clone(), c.name.clone()))).collect();
+        ends.push(self.end);
+        let ahead = children.into_iter().zip(twins).zip(ends);
+        ahead.map(|((c, t), end)| Ahead { twins: Twins { names: t.names, lists: t.lists }, first: Some((c.dir, c.name)), end }).collect()
+    }
+}
+
 /// Walks the leaves of a tree in order.
 pub struct TreeCursor<'r> {
     reader: &'r ChunkReader,
     buffers: ReadBuffers,
     /// Per level what is still to come, the deepest last.
-    stack: Vec<(u8, VecDeque<Twins>)>,
+    stack: Vec<(u8, VecDeque<Ahead>)>,
     names_only: bool,
 }
 
 impl<'r> TreeCursor<'r> {
     /// At the first leaf.
     pub fn new(reader: &'r ChunkReader, root: &TreeRoot) -> Self {
-        let top = VecDeque::from([Twins { names: root.names, lists: root.lists }]);
+        let top = VecDeque::from([Ahead { twins: Twins { names: root.names, lists: root.lists }, first: None, end: None }]);
         TreeCursor { reader, buffers: ReadBuffers::default(), stack: vec![(root.level.min(TREE_LEVELS_MAX), top)], names_only: false }
     }
 
@@ -63,13 +91,19 @@ impl<'r> TreeCursor<'r> {
         self
     }
 
-    fn node(&mut self, level: u8, at: Twins) -> Result<(Vec<NamesChild>, Vec<ListsChild>)> {
+    fn node(&mut self, level: u8, ahead: &Ahead) -> Result<(Vec<NamesChild>, Vec<ListsChild>)> {
+        let at = ahead.twins;
         let names = self.reader.chunk(Class::Names, &at.names, &mut self.buffers)?;
         let children = decoded(Class::Names, &at.names, get_names_node(&names, level))?;
         let lists = self.reader.chunk(Class::Lists, &at.lists, &mut self.buffers)?;
         let twins = decoded(Class::Lists, &at.lists, get_lists_node(&lists, level))?;
         if children.len() != twins.len() || children.iter().zip(&twins).any(|(c, t)| c.id != t.names) {
             return Err(chunk_damaged(Class::Lists, &at.lists, Damage::Twins));
+        }
+        if let (Some(first), Some(last)) = (children.first(), children.last())
+            && !ahead.holds((&first.dir.0, &first.name.0), (&last.dir.0, &last.name.0))
+        {
+            return decoded(Class::Names, &at.names, Err(Malformed::Field("names node")));
         }
         Ok((children, twins))
     }
@@ -84,9 +118,10 @@ impl<'r> TreeCursor<'r> {
             }
             let Some(at) = queue.pop_front() else { return Ok(()) };
             self.stack.push((level, queue));
-            let (children, twins) = self.node(level, at)?;
+            let (children, twins) = self.node(level, &at)?;
             let first = children.partition_point(|c| compare((&c.dir.0, &c.name.0), (dir, name)) != Ordering::Greater).saturating_sub(1);
-            let rest = twins[first..].iter().map(|t| Twins { names: t.names, lists: t.lists }).collect();
+            let mut rest = at.children(children, twins);
+            rest.drain(..first);
             self.stack.push((level - 1, rest));
         }
         Ok(())
@@ -94,6 +129,10 @@ impl<'r> TreeCursor<'r> {
 
     /// The ids of the next leaf, which is not read yet.
     pub fn next_leaf_ids(&mut self) -> Result<Option<Twins>> {
+        Ok(self.next_ahead()?.map(|ahead| ahead.twins))
+    }
+
+    fn next_ahead(&mut self) -> Result<Option<Ahead>> {
         while let Some((level, queue)) = self.stack.last_mut() {
             let level = *level;
             let Some(at) = queue.pop_front() else {
@@ -103,8 +142,8 @@ impl<'r> TreeCursor<'r> {
             if level == 0 {
                 return Ok(Some(at));
             }
-            let (_, twins) = self.node(level, at)?;
-            self.stack.push((level - 1, twins.iter().map(|t| Twins { names: t.names, lists: t.lists }).collect()));
+            let (children, twins) = self.node(level, &at)?;
+            self.stack.push((level - 1, at.children(children, twins)));
         }
         Ok(None)
     }
@@ -121,10 +160,15 @@ impl<'r> TreeCursor<'r> {
 
     /// The next leaf. After an error the cursor stands behind what could not be read.
     pub fn next_leaf(&mut self) -> Result<Option<Vec<Group>>> {
-        match self.next_leaf_ids()? {
-            Some(at) => self.leaf(at).map(Some),
-            None => Ok(None),
+        let Some(ahead) = self.next_ahead()? else { return Ok(None) };
+        let groups = self.leaf(ahead.twins)?;
+        let ends = groups.first().zip(groups.last()).and_then(|(a, b)| Some((a, a.entries.first()?, b, b.entries.last()?)));
+        if let Some((a, (first, _), b, (last, _))) = ends
+            && !ahead.holds((&a.dir, &first.name.0), (&b.dir, &last.name.0))
+        {
+            return decoded(Class::Names, &ahead.twins.names, Err(Malformed::Field("names leaf")));
         }
+        Ok(Some(groups))
     }
 }
 
@@ -177,7 +221,8 @@ impl ContentCursor {
                 ListNode::Children { level, children } if level == at.level && level > 0 => {
                     // A node that claims other bytes than its children have would shift everything behind it.
                     let sum = children.iter().try_fold(0u64, |sum, (_, bytes)| sum.checked_add(*bytes));
-                    if sum != Some(at.bytes) {
+                    // A child of no bytes would be read for nothing, and 1024 of them on each of eight levels for ever.
+                    if sum != Some(at.bytes) || children.iter().any(|(_, bytes)| *bytes == 0) {
                         return wrong();
                     }
                     self.pending.extend(children.iter().rev().map(|(id, bytes)| Pending { level: level - 1, id: *id, bytes: *bytes }));

@@ -12,7 +12,7 @@ use crate::repository::selector::Selected;
 use crate::repository::tree::{ContentCursor, Items, TreeCursor};
 use crate::restore::ends_restore;
 use crate::restore::options::Selection;
-use crate::restore::work::{FileJob, Job, LongFile, Pass, Shared};
+use crate::restore::work::{FileJob, Job, LongFile, Pass, Shared, wrong_length};
 use crossbeam_channel::Sender;
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -179,6 +179,9 @@ impl<'a> Plan<'a> {
         if entry.kind == EntryKind::File && content.is_none() {
             return self.shared.not_stored(&path);
         }
+        if content.as_ref().is_some_and(|content| !content.can_be(entry.size)) {
+            return self.shared.error(wrong_length(&entry));
+        }
         let dir: Arc<[u8]> = target_dir.into();
         if entry.links > 1 && self.pass == Pass::Write && !self.linked.insert((entry.device, entry.inode)) {
             self.links.push(Link { dir, entry: to_bytes(&entry).into(), content });
@@ -227,6 +230,10 @@ impl<'a> Plan<'a> {
                     file.expect_segment();
                     self.send(Job::Segment { file: file.clone(), offset, items, bytes })?;
                     offset += bytes;
+                    // It will get no name: what more it claims to be is not worth reading.
+                    if file.is_spoilt() {
+                        break;
+                    }
                 }
                 Ok(None) => break,
                 Err(error) => {

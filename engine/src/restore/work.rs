@@ -268,6 +268,11 @@ impl LongFile {
         self.spoilt.store(true, Ordering::Release);
     }
 
+    /// Whether it is spoilt.
+    pub fn is_spoilt(&self) -> bool {
+        self.spoilt.load(Ordering::Acquire)
+    }
+
     /// A segment, or the walker, is done with it.
     pub fn segment_done(&self, shared: &Shared<'_>) -> Result<()> {
         if self.open.fetch_sub(1, Ordering::AcqRel) != 1 {
@@ -359,6 +364,9 @@ impl Worker<'_, '_> {
         match decide(shared, dir, entry) {
             Ok(None) => {}
             Ok(Some(action)) => {
+                if action == Action::Unchanged && entry.links > 1 {
+                    shared.stays(dir, entry);
+                }
                 let written = if matches!(action, Action::Unchanged | Action::Skipped) { 0 } else { entry.size };
                 // What stays is what the later members of a hard-linked file are linked to.
                 let id = if action == Action::Unchanged && entry.links > 1 { shared.id_of(dir, entry) } else { None };
@@ -392,7 +400,10 @@ impl Worker<'_, '_> {
                 if self.data.len() >= WRITE_BYTES || hole.is_some() {
                     self.put(dir, entry, &mut temp, &mut at)?;
                 }
-                at += hole.unwrap_or(0);
+                at = at.saturating_add(hole.unwrap_or(0));
+                if at.saturating_add(self.data.len() as u64) > entry.size {
+                    return Err(wrong_length(entry));
+                }
             }
         }
         if at.saturating_add(self.data.len() as u64) != entry.size {
@@ -510,7 +521,7 @@ impl Worker<'_, '_> {
     }
 }
 
-fn wrong_length(entry: &Entry) -> Error {
+pub(super) fn wrong_length(entry: &Entry) -> Error {
     let path = PathBuf::from(std::ffi::OsStr::from_bytes(&entry.name.0));
     Error::Target { op: "restore", path, source: io::Error::other("its chunks have another length than the snapshot says") }
 }

@@ -2,7 +2,7 @@
 //! Which purpose an object is sealed under stands here once, so that no verb can choose another.
 
 use crate::error::{Damage, Error, Result};
-use crate::format::manifest::{IndexPart, NamesPart, assemble, split};
+use crate::format::manifest::{IndexPart, NamesPart, assemble, roots_fit, split};
 use crate::format::object::{HEADER_BYTES, ObjectType, PartHead, Purpose, SUITE_SYMMETRIC, malformed, open_body, open_header, padded_body};
 use crate::format::repo::{CHUNKER_GEAR, Descriptor, MAC_BYTES};
 use crate::format::wire::{Wire, from_bytes, to_bytes};
@@ -110,7 +110,7 @@ pub fn open_manifest(keys: &Keys, repository: &RepositoryId, name: &ObjectName, 
     let (_, names) = split(name, kind, bytes)?;
     let names: NamesPart = open(keys, repository, name, kind, NAMES, names)?;
     // Each root has a half in either part; one that lost its other half would be restored as something else.
-    if index.roots.iter().map(|r| r.kind).ne(names.roots.iter().map(|r| r.kind)) {
+    if !roots_fit(&index.roots, &names.roots) {
         return Err(Error::damaged(name, Damage::Malformed("roots")));
     }
     Ok((index, names))

@@ -228,6 +228,15 @@ impl Drop for CommandStream {
         // The run gave up: nobody reads on, and a dump that waits on a full pipe would hold its transaction open.
         if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             kill_process_group(group, Signal::TERM).unwrap_or(());
+            // One that does not listen must not keep this run from ending.
+            let until = std::time::Instant::now() + TERM_PATIENCE;
+            while matches!(self.child.try_wait(), Ok(None)) {
+                if std::time::Instant::now() > until {
+                    kill_process_group(group, Signal::KILL).unwrap_or(());
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
         }
         self.child.wait().map(|_| ()).unwrap_or(());
     }
