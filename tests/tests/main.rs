@@ -3,6 +3,7 @@
 
 mod cli;
 mod damage;
+mod faults;
 mod floors;
 mod golden;
 mod hostile;

@@ -40,6 +40,7 @@ const ORPHANS_PER_SEGMENT: usize = 64;
 pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Observer) -> Result<BackupReport, Failure> {
     let started = clock::now();
     repository.require_features(Access::Write)?;
+    check_streams(&options)?;
     let (base, condemned) = usable_index(repository, options.dry_run)?;
     let refresh = repository.refresh()?;
     for bad in &refresh.unreadable {

@@ -478,19 +478,3 @@ impl Reads<'_> {
         Ok(StreamEnd { name: source.name.clone(), stream })
     }
 }
-
-/// Waits until a stream has more, is at its end, or the run is to stop; `false` for that. A dump that waits for a lock for hours
-/// would otherwise keep the run from noticing that the user has long given up.
-fn wait_for(stream: &dyn crate::source::stream::Stream, stop: impl Fn() -> bool) -> bool {
-    let Some(fd) = stream.waits_on() else { return true };
-    let often = rustix::event::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-    loop {
-        let mut fds = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
-        match rustix::event::poll(&mut fds, Some(&often)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) if stop() => return false,
-            Ok(0) | Err(rustix::io::Errno::INTR) => {}
-            // Readable, at its end, or broken: reading says which.
-            _ => return true,
-        }
-    }
-}

@@ -364,9 +364,6 @@ impl Worker<'_, '_> {
         match decide(shared, dir, entry) {
             Ok(None) => {}
             Ok(Some(action)) => {
-                if action == Action::Unchanged && entry.links > 1 {
-                    shared.stays(dir, entry);
-                }
                 let written = if matches!(action, Action::Unchanged | Action::Skipped) { 0 } else { entry.size };
                 // What stays is what the later members of a hard-linked file are linked to.
                 let id = if action == Action::Unchanged && entry.links > 1 { shared.id_of(dir, entry) } else { None };

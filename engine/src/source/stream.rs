@@ -15,6 +15,9 @@ use std::thread::JoinHandle;
 /// How much of standard error is kept: its end, where the reason stands.
 pub const STDERR_TAIL_BYTES: usize = 4096;
 
+/// How long a command that is told to stop has time for it.
+const TERM_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// Size that is asked for of a command's pipe (the kernel's limit for users).
 const PIPE_BYTES: usize = 1 << 20;
 
