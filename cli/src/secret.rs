@@ -5,6 +5,7 @@ use crate::args::Global;
 use crate::exit::{Code, Fail, plain};
 use crate::open::directory;
 use crate::output::Output;
+use crate::signals;
 use seabed_engine::id::unhex;
 use seabed_engine::seal::key::Secret;
 use seabed_engine::seal::{Key, random};
@@ -161,8 +162,7 @@ pub fn can_ask() -> bool {
 
 /// Asks for a passphrase; `None` for an empty answer.
 pub fn ask(question: &str) -> Result<Option<Secret>, Fail> {
-    let text = rpassword::prompt_password(question).map_err(|e| match e.kind() {
-        // Ctrl-C comes as a character here: the prompt reads key by key.
+    let text = signals::while_asking(|| rpassword::prompt_password(question)).map_err(|e| match e.kind() {
         std::io::ErrorKind::Interrupted => Fail::new(Code::Interrupted, "interrupted"),
         _ => Fail::config(format!("cannot ask for the passphrase: {}", plain(&e))),
     })?;

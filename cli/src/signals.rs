@@ -7,18 +7,39 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+/// What a person or a service manager ends a program with.
+const CAUGHT: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+
 static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
 /// Takes over the signals. Commands that only print leave them alone: there the default, to die, is right.
 pub fn catch() {
     let flag = STOP.get_or_init(Arc::default);
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    for signal in CAUGHT {
         // Order matters: the first signal finds the flag down and only raises it, the second finds it up.
         let caught = signal_hook::flag::register_conditional_shutdown(signal, i32::from(Code::Interrupted.number()), flag.clone())
             .and_then(|_| signal_hook::flag::register(signal, flag.clone()));
         // A signal that cannot be caught keeps its default: the process ends, which is what was asked for.
         caught.map(|_| ()).unwrap_or(());
     }
+}
+
+/// Runs `ask`, which reads from the terminal with echo off. A signal that is caught only interrupts its read, so that it puts the
+/// terminal back: a shell whose echo stays off looks dead.
+pub fn while_asking<T>(ask: impl FnOnce() -> T) -> T {
+    if STOP.get().is_some() {
+        return ask();
+    }
+    let heard = Arc::new(AtomicBool::new(false));
+    for signal in CAUGHT {
+        signal_hook::flag::register(signal, heard.clone()).map(|_| ()).unwrap_or(());
+    }
+    let answer = ask();
+    // Nobody polls here: from now on a signal ends the process again.
+    for signal in CAUGHT {
+        signal_hook::flag::register_conditional_default(signal, Arc::new(AtomicBool::new(true))).map(|_| ()).unwrap_or(());
+    }
+    answer
 }
 
 /// Whether the user asked to stop.
