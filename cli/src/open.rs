@@ -1,6 +1,6 @@
 //! Which repository is meant, where its cache is, and how it is opened or made.
 //! It must never create a repository that was not asked for: a cron job with another HOME has to fail, not to start a new one.
-//! It obeys issue 2, point 1.
+//! It obeys what README.md says of it.
 
 use crate::args::Global;
 use crate::exit::{Code, Fail};

@@ -1,6 +1,6 @@
 //! Ctrl-C and SIGTERM: the first asks the running operation to stop, the second ends the process at once.
 //! It must never interrupt a system call in the middle of a commit: the flag is polled, nothing is unwound.
-//! It obeys the promise of issue 2: stops within a second, leaves nothing that hurts, exit 130.
+//! It obeys one promise: stops within a second, leaves nothing that hurts, exit 130.
 
 use crate::exit::Code;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};

@@ -1,6 +1,6 @@
 //! The command line as a stranger meets it: the real binary, an empty HOME, exit codes, JSON shapes, key files.
 //! It must never look inside the engine, nor depend on a terminal: there is none here.
-//! It obeys issue 2 (points 1 to 3, 'Bad input') and DESIGN section 2 (exit codes).
+//! It obeys README.md and DESIGN section 2 (exit codes).
 
 use serde_json::Value;
 use std::fs;

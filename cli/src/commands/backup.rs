@@ -1,5 +1,5 @@
 //! `backup`: trees and streams into one snapshot.
-//! It must never report success without a snapshot, nor call a partial one whole. It obeys issue 2, points 1 and 3.
+//! It must never report success without a snapshot, nor call a partial one whole. It obeys what README.md says of it.
 
 use crate::args::{Global, tags};
 use crate::commands::sources;

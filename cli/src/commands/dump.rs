@@ -1,5 +1,5 @@
 //! `dump`: one file or stream to standard output. It must never write a byte that was not verified, nor anything else there.
-//! It obeys issue 2, point 2.
+//! It obeys what README.md says of it.
 
 use crate::args::{FilterArgs, Global};
 use crate::commands::refresh;

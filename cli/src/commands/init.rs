@@ -1,5 +1,5 @@
 //! `init`: makes a repository, and a key file where no secret is given.
-//! It must never touch a repository that is there. It obeys issue 2, point 1.
+//! It must never touch a repository that is there. It obeys what README.md says of it.
 
 use crate::args::Global;
 use crate::exit::{Code, Run, help};

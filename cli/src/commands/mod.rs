@@ -1,5 +1,5 @@
 //! The commands, one file each: what is typed, what it means to the engine, what is said afterwards.
-//! A command must never print or choose an exit code by itself; `output.rs` and `exit.rs` do. They obey issue 2, point 2.
+//! A command must never print or choose an exit code by itself; `output.rs` and `exit.rs` do. They obey DESIGN section 3.
 
 pub mod backup;
 pub mod cat;

@@ -1,5 +1,5 @@
 //! `restore`: a snapshot, or a part of it, into a directory.
-//! It must never delete without a plain order, nor below `/` without a filter. It obeys issue 2, point 5.
+//! It must never delete without a plain order, nor below `/` without a filter. It obeys what README.md says of it.
 
 use crate::args::{FilterArgs, Global};
 use crate::commands::refresh;

@@ -1,5 +1,5 @@
 //! `snapshots`: what there is, from the catalog. It must never read a manifest that the catalog knows.
-//! It obeys issue 2, point 7, and restic's JSON shape.
+//! It obeys what README.md says of it, and restic's JSON shape.
 
 use crate::args::{FilterArgs, Global};
 use crate::commands::backup::counts_json;

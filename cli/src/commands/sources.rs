@@ -1,57 +1,20 @@
 //! What a backup reads: paths from the command line and from lists, standard input, commands, and the rules of what stays out.
-//! It must never wait for a silent stream so that Ctrl-C is not heard. It obeys issue 2, point 3.
+//! It must never wait for a silent stream so that Ctrl-C is not heard. It obeys DESIGN's words: a stream lies beside the tree, under a name of its own.
 
 use crate::commands::backup::Args;
 use crate::exit::{Fail, plain};
 use crate::open::Opened;
-use crate::signals;
 use crate::size;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use seabed_engine::backup::StreamSource;
 use seabed_engine::format::entry::name_is_valid;
 use seabed_engine::source::Excludes;
 use seabed_engine::source::roots::{Root, display};
-use seabed_engine::source::stream::{CommandStream, ReaderStream, Stream, StreamEnd, StreamFailure};
+use seabed_engine::source::stream::{CommandStream, FdStream, Stream, StreamFailure};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
-use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-
-/// How long a silent stream is waited for before the user's wish to stop is looked at.
-const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
-
-/// A stream that stops when the user asks for it, though nothing comes.
-struct Patient<S>(S);
-
-impl<S: Read + AsFd> Read for Patient<S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if signals::interrupted() {
-                return Err(io::Error::other("interrupted"));
-            }
-            let mut wait = [PollFd::new(&self.0, PollFlags::IN)];
-            // What cannot be waited for (a file) is simply read.
-            match poll(&mut wait, Some(&WAIT)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                _ => return self.0.read(buffer),
-            }
-        }
-    }
-}
-
-impl<S: Stream + AsFd> Stream for Patient<Box<S>> {
-    fn finish(self: Box<Self>) -> Result<StreamEnd, StreamFailure> {
-        self.0.finish()
-    }
-}
-
-impl Stream for Patient<io::Stdin> {
-    fn finish(self: Box<Self>) -> Result<StreamEnd, StreamFailure> {
-        Box::new(ReaderStream(self.0)).finish()
-    }
-}
 
 /// Standard input and commands, in the order in which they are read.
 pub fn streams(args: &Args) -> Result<Vec<StreamSource>, Fail> {
@@ -65,7 +28,7 @@ pub fn streams(args: &Args) -> Result<Vec<StreamSource>, Fail> {
     };
     if args.stdin {
         let name = stream_name(args.stdin_filename.as_deref().unwrap_or(OsStr::new("stdin")).as_bytes())?;
-        add(name, Vec::new(), Box::new(|| Ok(Box::new(Patient(io::stdin())))))?;
+        add(name, Vec::new(), Box::new(|| Ok(Box::new(FdStream(io::stdin())))))?;
     }
     for spec in &args.exec {
         let bytes = spec.as_bytes();
@@ -76,7 +39,7 @@ pub fn streams(args: &Args) -> Result<Vec<StreamSource>, Fail> {
             })?;
         let command = String::from_utf8(command.to_vec()).map_err(|_| Fail::config("a command of --exec is not UTF-8"))?;
         let argv = [&b"/bin/sh"[..], b"-c", command.as_bytes()].map(<[u8]>::to_vec).to_vec();
-        let open = move || Ok(Box::new(Patient(Box::new(CommandStream::start(&command)?))) as Box<dyn Stream>);
+        let open = move || Ok(Box::new(CommandStream::start(&command)?) as Box<dyn Stream>);
         add(stream_name(name)?, argv, Box::new(open))?;
     }
     Ok(out)
