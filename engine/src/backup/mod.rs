@@ -25,7 +25,7 @@ use crate::id::{Class, PackId, SnapshotId};
 use crate::index::{Index, build_segment};
 use crate::observe::Observer;
 use crate::pack::sink::{Buffers, Sink, SinkOptions, Trouble, frame_channel, job_channel};
-use crate::repository::{Access, Repository};
+use crate::repository::{Access, Repository, Segments};
 use crate::seal::random;
 use crossbeam_channel::{bounded, unbounded};
 use std::collections::{HashMap, HashSet};
@@ -41,7 +41,7 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let started = clock::now();
     repository.require_features(Access::Write)?;
     check_streams(&options)?;
-    let (base, condemned) = usable_index(repository, options.dry_run)?;
+    let (base, condemned) = usable_index(repository, options.dry_run, observer)?;
     let refresh = repository.refresh()?;
     for bad in &refresh.unreadable {
         observer.warning(&format!("snapshot {} cannot be read: {}", bad.id.short(), bad.error));
@@ -143,10 +143,15 @@ fn check_streams(options: &BackupOptions) -> Result<(), Error> {
 
 /// The index, with the packs marked that a new snapshot may rely on: those that the store lists at their full length and
 /// that no record names (B1). Packs that no segment names yet (a killed run's) get one now, so that nothing is stored twice.
-fn usable_index(repository: &Repository, dry_run: bool) -> Result<(Arc<Index>, HashSet<PackId>), Error> {
+fn usable_index(repository: &Repository, dry_run: bool, observer: &dyn Observer) -> Result<(Arc<Index>, HashSet<PackId>), Error> {
     // Records before the index: a pack that a record names later than this is found by the CHECK before the commit.
     let condemned = repository.condemned()?;
-    let mut index = Index::new(repository.read_segments()?);
+    let Segments { good, damaged } = repository.read_segments()?;
+    for error in &damaged {
+        // Its packs are taken for orphans below, so that the index heals by itself.
+        observer.warning(&format!("{error}; its packs are indexed anew"));
+    }
+    let mut index = Index::new(good);
     let mut listed: HashMap<PackId, u64> = HashMap::new();
     let mut orphans = Vec::new();
     for class in Class::ALL {

@@ -21,7 +21,7 @@ use crate::format::repo::Descriptor;
 use crate::format::segment::Segment;
 use crate::format::tree::TreeCutter;
 use crate::id::{Class, ObjectId, ObjectName, PackId, RepositoryId, WriterId};
-use crate::index::Index;
+use crate::index::{Index, build_segment};
 use crate::limits::{RECORD_BYTES_MAX, SEGMENT_BYTES_MAX};
 use crate::pack::OpenPack;
 use crate::pack::reader::ChunkReader;
@@ -32,6 +32,15 @@ use crate::seal::random;
 use crate::store::{Listed, Store};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What the index segments of a repository say.
+#[derive(Default)]
+pub struct Segments {
+    /// Those that open.
+    pub good: Vec<Segment>,
+    /// What is wrong with the others.
+    pub damaged: Vec<Error>,
+}
 
 /// An opened repository.
 pub struct Repository {
@@ -109,7 +118,14 @@ impl Repository {
     }
 
     fn load_index(&self) -> Result<Index> {
-        Ok(Index::new(self.read_segments()?))
+        let Segments { good, damaged } = self.read_segments()?;
+        let mut index = Index::new(good);
+        // Segments only repeat what footers say: what a damaged one said can still be read there.
+        if !damaged.is_empty() {
+            let orphans = self.orphans(&index, |_| false)?;
+            index.add(orphans.iter().map(|pack| build_segment(std::slice::from_ref(pack))).collect());
+        }
+        Ok(index)
     }
 
     /// The objects of one type below `folder`; files that are not of the format are passed over.
@@ -117,15 +133,16 @@ impl Repository {
         listed(&*self.store, kind, folder)
     }
 
-    /// Reads every index segment.
-    pub fn read_segments(&self) -> Result<Vec<Segment>> {
+    /// Reads every index segment. A damaged one does not stop the others; one of a newer format does.
+    pub fn read_segments(&self) -> Result<Segments> {
         'listing: loop {
-            let mut segments = Vec::new();
+            let mut segments = Segments::default();
             for listed in self.listed(ObjectType::Segment, "index")? {
                 match self.read_segment(&listed.name) {
-                    Ok(segment) => segments.push(segment),
+                    Ok(segment) => segments.good.push(segment),
                     // Merged away between the listing and the read: the merged segment came before, a new listing shows it.
                     Err(error) if error.is_missing() => continue 'listing,
+                    Err(error @ Error::Damaged { .. }) => segments.damaged.push(error),
                     Err(error) => return Err(error),
                 }
             }
@@ -138,6 +155,22 @@ impl Repository {
     pub fn orphan_pack(&self, class: Class, id: &PackId, bytes: u64) -> Option<NewPack> {
         let pack = OpenPack::open(&*self.store, &self.keys, class, id).ok()?;
         Some(NewPack { class, id: *id, bytes, ids: pack.table.footer.ids.0 })
+    }
+
+    /// The packs that the store lists and `index` does not know, but for those to be left out.
+    pub fn orphans(&self, index: &Index, leave_out: impl Fn(&PackId) -> bool) -> Result<Vec<NewPack>> {
+        let mut orphans = Vec::new();
+        for class in Class::ALL {
+            for object in self.store.list(class.folder())? {
+                if let Some((class, id)) = object.name.as_pack()
+                    && !index.knows_pack(&id)
+                    && !leave_out(&id)
+                {
+                    orphans.extend(self.orphan_pack(class, &id, object.bytes));
+                }
+            }
+        }
+        Ok(orphans)
     }
 
     /// The packs that records name: nobody uses them from then on, for ever.
