@@ -164,8 +164,18 @@ impl Attacker {
 
 fn stream_root(name: &[u8]) -> NamesRoot {
     let mtime = Time::default();
-    let stream =
-        Stream { argv: vec![], exit: None, stderr: Bytes::default(), format: String::new(), hash: [0; 32], mode: 0o600, uid: 0, gid: 0, mtime, extra: vec![] };
+    let stream = Stream {
+        argv: vec![],
+        exit: None,
+        stderr: Bytes::default(),
+        format: String::new(),
+        hash: [0; 32],
+        mode: 0o600,
+        uid: 0,
+        gid: 0,
+        mtime,
+        extra: vec![],
+    };
     NamesRoot { kind: ROOT_STREAM, name: Bytes(name.to_vec()), stream: Some(stream), extra: vec![] }
 }
 
