@@ -162,6 +162,12 @@ impl Catalog {
         run(&mut self.db).map_err(failed)
     }
 
+    /// Empties it for a refill. The watermark stays: it is the one thing that no manifest says.
+    pub fn clear(&mut self) -> Result<()> {
+        let cleared = self.db.execute("DELETE FROM snapshots", []);
+        cleared.map(|_| ()).map_err(|e| self.failed(e))
+    }
+
     fn decode(row: &Row<'_>) -> rusqlite::Result<Option<Snapshot>> {
         fn part<T: Wire>(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<T>> {
             Ok(from_bytes(row.get_ref(at)?.as_blob()?, "catalog").ok())

@@ -36,7 +36,8 @@ impl Profile {
         match self {
             Profile::Normal => (2 << 10, 8 << 10, 64 << 10, 1),
             Profile::Fine => (2 << 10, 8 << 10, 64 << 10, 1),
-            Profile::Coarse => (256 << 10, 1 << 20, 4 << 20, 1),
+            // Twice the average at most, and normalized harder so that few chunks end there: buffers are as large as this.
+            Profile::Coarse => (256 << 10, 1 << 20, 2 << 20, 2),
         }
     }
 

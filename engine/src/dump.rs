@@ -15,8 +15,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::collections::BTreeMap;
 use std::io::Write;
 
-/// Items that one worker fetches at a time: about half a megabyte.
-const ITEMS_PER_PART: usize = 64;
+/// Items that one worker fetches at a time, about two frames' worth: with less, two workers wait for the same frame.
+const ITEMS_PER_PART: usize = 256;
 /// Zeros that are written at a time for a hole.
 const HOLE_STEP: usize = 64 << 10;
 
@@ -48,7 +48,7 @@ pub fn dump(repository: &Repository, selected: &Selected, out: &mut (dyn Write +
     let (jobs_in, jobs_out) = unbounded::<Numbered<Vec<Item>>>();
     let (parts_in, parts_out) = unbounded::<Result<Numbered<Part>>>();
     // One token per part that is under way: memory is bounded however slow the output is.
-    let (tokens_in, tokens_out) = bounded::<()>(threads * 4);
+    let (tokens_in, tokens_out) = bounded::<()>(threads * 3);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             let (jobs, parts, reader) = (jobs_out.clone(), parts_in.clone(), &reader);

@@ -2,7 +2,7 @@
 //! A failure of the repository ([`Error`]) and a failure to read a source ([`SourceError`]) are different types, because a
 //! full repository disk once passed for an unreadable file elsewhere, and the backup was acknowledged (borg #9853).
 
-use crate::id::{ChunkId, ObjectName, PackId, SnapshotId};
+use crate::id::{ChunkId, ObjectId, ObjectName, PackId, SnapshotId, WriterId};
 use std::io;
 use std::path::PathBuf;
 
@@ -56,6 +56,16 @@ pub enum Damage {
     Content(ChunkId),
     #[error("header and trailer differ")]
     Trailer,
+    #[error("no index segment names it")]
+    Unindexed,
+    #[error("the index says otherwise than its footer")]
+    Index,
+    #[error("its counts or sizes do not add up")]
+    Sum,
+    #[error("its entries are out of order")]
+    Order,
+    #[error("its names side and its lists side differ")]
+    Twins,
 }
 
 /// A failure of the repository, its store or its keys.
@@ -82,6 +92,12 @@ pub enum Error {
     ChunkMissing { id: ChunkId },
     #[error("pack {pack} is gone from the store, and chunk {id} was only there")]
     PackMissing { pack: PackId, id: ChunkId },
+    #[error("snapshot {snapshot} was lost or taken away: it is neither listed nor forgotten")]
+    SnapshotLost { snapshot: SnapshotId },
+    #[error("snapshots {first} to {last} of writer {writer} were lost or taken away: they are neither listed nor forgotten")]
+    LedgerGap { writer: WriterId, first: u64, last: u64 },
+    #[error("record {record} was lost or taken away: {known_by} has seen it")]
+    RecordLost { record: ObjectId, known_by: ObjectName },
     #[error("no snapshot matches `{selector}`")]
     NoSnapshot { selector: String },
     #[error("`{selector}` matches {count} snapshots")]
@@ -106,6 +122,8 @@ pub enum Error {
     SelfCheck { what: &'static str },
     #[error("the machine gives no randomness: {0}")]
     Random(#[from] getrandom::Error),
+    #[error("a collection of the repository overtook this run; what it stored is kept, run it again")]
+    Overtaken,
     #[error("interrupted")]
     Interrupted,
 }
@@ -131,6 +149,7 @@ impl Error {
             Error::NoRepository { .. } => Kind::NoRepository,
             Error::WrongKey => Kind::WrongKey,
             Error::Damaged { .. } | Error::ChunkMissing { .. } | Error::PackMissing { .. } => Kind::Damage,
+            Error::SnapshotLost { .. } | Error::LedgerGap { .. } | Error::RecordLost { .. } => Kind::Damage,
             Error::Option { .. } => Kind::Configuration,
             Error::Refused { .. } => Kind::Refused,
             Error::Interrupted => Kind::Interrupted,

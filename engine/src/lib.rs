@@ -17,6 +17,7 @@
 
 pub mod backup;
 pub mod catalog;
+pub mod check;
 pub mod chunk;
 pub mod clock;
 pub mod dump;
@@ -28,6 +29,7 @@ pub mod limits;
 pub mod list;
 pub mod observe;
 pub mod pack;
+pub mod rebuild;
 pub mod repository;
 pub mod restore;
 pub mod seal;

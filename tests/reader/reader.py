@@ -7,7 +7,7 @@ with the engine. Every id, tag, MAC and pack hash is checked; whatever the spec 
     reader.py list REPO -p PASSPHRASE-FILE | -k KEY-FILE
     reader.py restore REPO SNAPSHOT TARGET -p … | -k … [--footers]
 """
-import argparse, hmac, io, json, os, shutil, struct, sys, tempfile
+import argparse, hmac, io, json, os, shutil, stat, struct, sys, tempfile
 from collections import OrderedDict
 from math import log2
 from pathlib import Path
@@ -514,6 +514,8 @@ def attributes(path, e, complaints):
         attempt('mode', os.chmod, path, e.mode & 0o7777)
     attempt('time', os.utime, path, ns=(nanos(e.mtime),) * 2, follow_symlinks=False)
 
+NODES = {4: stat.S_IFSOCK, 5: stat.S_IFCHR, 6: stat.S_IFBLK}
+
 def restore(repo, name, target):
     index, names = repo.manifest(name)
     os.makedirs(target)
@@ -533,7 +535,7 @@ def restore(repo, name, target):
             os.makedirs(os.path.dirname(path), exist_ok=True)
             # A symlink restored earlier must not lead what is below it elsewhere.
             must(os.path.realpath(os.path.dirname(path)) == os.path.join(inside, dir).rstrip(b'/'), 'path through a symlink')
-            group = (e.device, e.inode) if e.kind == 1 and e.links > 1 else None
+            group = (e.device, e.inode) if e.kind != 0 and (e.links or 1) > 1 else None
             if e.kind == 0:
                 os.makedirs(path, mode=0o700, exist_ok=True)
                 directories.append((path, e))
@@ -548,6 +550,8 @@ def restore(repo, name, target):
                 os.symlink(e.target, path)
             elif e.kind == 3:
                 os.mkfifo(path)
+            elif e.kind in NODES and os.geteuid() == 0:
+                os.mknod(path, NODES[e.kind] | 0o600, os.makedev(e.rdev_major or 0, e.rdev_minor or 0))
             else:
                 complaints.append(f'{os.fsdecode(path)}: not restored (kind {e.kind}, status {e.status})')
                 continue

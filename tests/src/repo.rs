@@ -26,7 +26,7 @@ pub fn secret() -> Secret {
 
 /// Makes a repository.
 pub fn init(store: Arc<dyn Store>, cache: Option<&Path>) -> Result<Repository> {
-    let init = InitOptions { kdf: (8, 1, 1), label: "test".to_owned() };
+    let init = InitOptions { kdf: (8, 1, 1), label: "test".to_owned(), ..InitOptions::default() };
     Repository::init(store, &secret(), &init, &OpenOptions { cache: cache.map(Path::to_path_buf) })
 }
 

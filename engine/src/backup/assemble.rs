@@ -14,7 +14,7 @@ use crate::index::Index;
 use crate::index::session::SessionIndex;
 use crate::limits::SEGMENT_CHUNKS_TARGET;
 use crate::observe::{Action, Observer, Progress};
-use crate::pack::sink::{FrameBuilder, FrameJob, Sink, Trouble};
+use crate::pack::sink::{Buffers, FrameBuilder, FrameJob, Sink, Trouble};
 use crate::repository::Repository;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::BTreeMap;
@@ -68,6 +68,7 @@ pub struct Assembled {
 pub struct Assembler<'s, 'a> {
     store: ChunkStore<'s, 'a>,
     sink: &'s Sink<'a>,
+    segments: &'s Buffers,
     observer: &'s dyn Observer,
     tree: TreeWriter,
     list: ListWriter,
@@ -80,7 +81,7 @@ impl<'s, 'a> Assembler<'s, 'a> {
     /// Takes the way to the encoders; they end when this is finished.
     pub fn new(
         repository: &'a Repository,
-        sink: &'s Sink<'a>,
+        (sink, segments): (&'s Sink<'a>, &'s Buffers),
         jobs: Sender<FrameJob>,
         index: Arc<Index>,
         options: &BackupOptions,
@@ -91,6 +92,7 @@ impl<'s, 'a> Assembler<'s, 'a> {
         Assembler {
             store: ChunkStore { repository, session, frames, dry_run: options.dry_run, data_chunks: 0, tree_chunks: 0, bytes_added: 0 },
             sink,
+            segments,
             observer,
             tree: TreeWriter::new(repository.cutter().clone()),
             list: ListWriter::default(),
@@ -161,7 +163,7 @@ impl<'s, 'a> Assembler<'s, 'a> {
                     rest = after;
                 }
                 self.progress.bytes_done += data.len() as u64;
-                self.sink.buffers.give(data);
+                self.segments.give(data);
             }
             Done::Hole(bytes) => {
                 let store = &mut self.store;

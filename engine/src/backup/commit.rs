@@ -13,12 +13,13 @@ use crate::format::manifest::{
 use crate::format::object::ObjectType;
 use crate::format::protocol::Tombstone;
 use crate::format::wire::{Bytes, Time};
-use crate::id::{ObjectId, ObjectName, SnapshotId};
+use crate::id::{ObjectId, ObjectName, PackId, SnapshotId};
 use crate::observe::Observer;
 use crate::pack::sink::Written;
 use crate::repository::Repository;
 use crate::seal::object::seal_object;
 use crate::seal::random;
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 
 /// When a run began and when its content was complete.
@@ -33,6 +34,8 @@ pub struct Times {
 pub struct Made {
     /// The snapshot id.
     pub session: SnapshotId,
+    /// The packs that records named when the run began.
+    pub condemned: HashSet<PackId>,
     /// The series.
     pub series: String,
     /// What was compared with.
@@ -49,7 +52,7 @@ pub struct Made {
 
 /// Commits what was made, or says why there is nothing to commit.
 pub fn commit(repository: &Repository, options: &BackupOptions, made: Made, observer: &dyn Observer) -> Result<BackupReport, Failure> {
-    let Made { session, series, parent, times, ends, assembled, written } = made;
+    let Made { session, condemned, series, parent, times, ends, assembled, written } = made;
     let Assembled { tree, streams, mut summary, mut errors, error_count } = assembled;
     let error_count = error_count + ends.error_count;
     errors.splice(0..0, ends.errors);
@@ -110,22 +113,34 @@ pub fn commit(repository: &Repository, options: &BackupOptions, made: Made, obse
         origin: None,
         extra: Vec::new(),
     };
-    publish(repository, index, names, observer)?;
+    publish(repository, index, names, &condemned, observer)?;
     Ok(report(Some(session), summary, clock::now(), errors))
 }
 
-fn publish(repository: &Repository, index: IndexPart, names: NamesPart, observer: &dyn Observer) -> Result<()> {
+/// CHECK, in its plainest form: where a record is new since the run began, one of its packs may hold what this snapshot relies
+/// on. The run then gives up; the next one avoids those packs and stores again what was only there.
+fn check(repository: &Repository, condemned: &HashSet<PackId>) -> Result<()> {
+    if repository.condemned()? == *condemned { Ok(()) } else { Err(Error::Overtaken) }
+}
+
+fn publish(
+    repository: &Repository,
+    index: IndexPart,
+    names: NamesPart,
+    condemned: &HashSet<PackId>,
+    observer: &dyn Observer,
+) -> Result<()> {
     let session = index.snapshot;
     let (pending, committed) = (ObjectName::pending(&session, 0), ObjectName::snapshot(&session));
     // B4: a root for collectors before anything is asked of them, and a restorable whole if this run dies now.
     repository.put_manifest(&pending, &index, &names)?;
-    repository.check_records()?;
+    check(repository, condemned)?;
     if observer.interrupted() {
         return Err(Error::Interrupted);
     }
     // B5: this put is the commit.
     let put = repository.put_manifest(&committed, &index, &names);
-    if let Err(error) = put.and_then(|_| repository.check_records()) {
+    if let Err(error) = put.and_then(|_| check(repository, condemned)) {
         // Nobody may take for a snapshot what this run does not vouch for; the pending stays, a root and a resume point.
         let id = ObjectId::new(random()?);
         let name = ObjectName::tombstone(&session, &id);

@@ -6,7 +6,7 @@ use crate::format::entry::Entry;
 use crate::format::lists::Content;
 use crate::id::ChunkId;
 use crate::observe::Action;
-use crate::pack::sink::Trouble;
+use crate::pack::sink::{Buffers, Trouble};
 use crate::source::WalkEntry;
 use crossbeam_channel::Sender;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -146,4 +146,6 @@ pub struct Flow<'a> {
     pub credits: &'a Credits<'a>,
     /// First failure of any thread.
     pub trouble: &'a Trouble,
+    /// Buffers of segments, which are larger than those of frames.
+    pub segments: &'a Buffers,
 }

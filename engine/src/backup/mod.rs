@@ -24,7 +24,7 @@ use crate::format::manifest::stream_name_is_valid;
 use crate::id::{Class, PackId, SnapshotId};
 use crate::index::{Index, build_segment};
 use crate::observe::Observer;
-use crate::pack::sink::{Sink, SinkOptions, Trouble, frame_channel, job_channel};
+use crate::pack::sink::{Buffers, Sink, SinkOptions, Trouble, frame_channel, job_channel};
 use crate::repository::{Access, Repository};
 use crate::seal::random;
 use crossbeam_channel::{bounded, unbounded};
@@ -41,7 +41,7 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let started = clock::now();
     repository.require_features(Access::Write)?;
     check_streams(&options)?;
-    let base = usable_index(repository, options.dry_run)?;
+    let (base, condemned) = usable_index(repository, options.dry_run)?;
     let refresh = repository.refresh()?;
     for bad in &refresh.unreadable {
         observer.warning(&format!("snapshot {} cannot be read: {}", bad.id.short(), bad.error));
@@ -66,6 +66,7 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let (todo_in, todo_out) = bounded(threads * 2);
     let (done_in, done_out) = unbounded();
     let credits = Credits::new(&trouble);
+    let segments = Buffers::default();
 
     let run: Result<_, Failure> = std::thread::scope(|scope| {
         scope.spawn(|| sink.finish_packs(&uploads_out));
@@ -77,8 +78,8 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
             scope.spawn(move || work::run(repository, sink, &jobs, todo, &frames, done));
         }
         drop((jobs_out, todo_out, frames_in));
-        let mut assembler = Assembler::new(repository, &sink, jobs_in, base.clone(), &options, observer);
-        let flow = Flow { todo: todo_in, done: done_in, credits: &credits, trouble: &trouble };
+        let mut assembler = Assembler::new(repository, (&sink, &segments), jobs_in, base.clone(), &options, observer);
+        let flow = Flow { todo: todo_in, done: done_in, credits: &credits, trouble: &trouble, segments: &segments };
         let join = ParentJoin::new(&reader, parent.as_ref(), &options);
         let options = &options;
         let source = scope.spawn(move || reads::run(repository, options, join, flow, observer));
@@ -108,7 +109,7 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     commit::commit(
         repository,
         &options,
-        commit::Made { session, series, parent, times, ends, assembled, written: sink.written() },
+        commit::Made { session, condemned, series, parent, times, ends, assembled, written: sink.written() },
         observer,
     )
 }
@@ -142,7 +143,7 @@ fn check_streams(options: &BackupOptions) -> Result<(), Error> {
 
 /// The index, with the packs marked that a new snapshot may rely on: those that the store lists at their full length and
 /// that no record names (B1). Packs that no segment names yet (a killed run's) get one now, so that nothing is stored twice.
-fn usable_index(repository: &Repository, dry_run: bool) -> Result<Arc<Index>, Error> {
+fn usable_index(repository: &Repository, dry_run: bool) -> Result<(Arc<Index>, HashSet<PackId>), Error> {
     // Records before the index: a pack that a record names later than this is found by the CHECK before the commit.
     let condemned = repository.condemned()?;
     let mut index = Index::new(repository.read_segments()?);
@@ -166,7 +167,7 @@ fn usable_index(repository: &Repository, dry_run: bool) -> Result<Arc<Index>, Er
         index.add(vec![segment]);
     }
     index.set_usable(|pack| listed.get(&pack.id) == Some(&pack.bytes) && !condemned.contains(&pack.id));
-    Ok(Arc::new(index))
+    Ok((Arc::new(index), condemned))
 }
 
 fn choose_parent(repository: &Repository, options: &BackupOptions, series: &str) -> Result<Option<Snapshot>, Error> {

@@ -32,6 +32,8 @@ const BATCH_ENTRIES: usize = 512;
 const BATCH_DIRS: usize = 32;
 /// What an entry costs while it is under way, on top of its content.
 const ENTRY_COST: usize = 768;
+/// How much is asked of a stream at a time: a pipe's buffer at its largest.
+const STREAM_READ_BYTES: usize = 1 << 20;
 /// How much of a long file is cut at a time.
 const SEGMENT_BYTES: usize = 1 << 20;
 
@@ -210,7 +212,21 @@ impl Reads<'_> {
         self.push(Step::Done(DoneItem { dir, entry, content: DoneContent::None, action }), 0)
     }
 
+    /// Two things under one stored path: a restore could only keep one of them.
+    fn refuse_twice(&self, walk: &WalkEntry) -> Result<(), Error> {
+        let same = |end: &StreamEnd| {
+            end.name.ends_with(&walk.entry.name.0) && end.name == crate::format::entry::join(&walk.dir, &walk.entry.name.0)
+        };
+        match self.ends.streams.iter().find(|end| same(end)) {
+            None => Ok(()),
+            Some(end) => {
+                Err(Error::Option { what: format!("`/{}` is the name of a stream and of a file", String::from_utf8_lossy(&end.name)) })
+            }
+        }
+    }
+
     fn entry(&mut self, mut walk: WalkEntry) -> Result<(), Error> {
+        self.refuse_twice(&walk)?;
         if !walk.entry.implied {
             self.ends.entries += 1;
         }
@@ -346,9 +362,11 @@ impl Reads<'_> {
             }
             let mut at = start;
             let end = start + bytes;
-            let read = self.cut_all(profile, |buffer| {
-                let want = buffer.len().min((end - at) as usize);
-                let n = file.read_at(&mut buffer[..want], at)?;
+            let read = self.cut_all(profile, |data| {
+                let before = data.len();
+                let n = file.append_at(data, at)?.min((end - at) as usize);
+                // What lies behind the range is a hole, or grew there since.
+                data.truncate(before + n);
                 at += n as u64;
                 Ok(n)
             })?;
@@ -364,46 +382,45 @@ impl Reads<'_> {
         Ok(Ok(()))
     }
 
-    /// Reads until `read` gives nothing more, and sends segments. Returns how many bytes there were.
-    fn cut_all<E>(&mut self, profile: Profile, mut read: impl FnMut(&mut [u8]) -> Result<usize, E>) -> Result<Result<u64, E>, Error> {
+    /// Reads until `read` appends nothing more, and sends segments. Returns how many bytes there were. `read` appends at most
+    /// as much as the buffer has room for.
+    fn cut_all<E>(&mut self, profile: Profile, mut read: impl FnMut(&mut Vec<u8>) -> Result<usize, E>) -> Result<Result<u64, E>, Error> {
         let repository = self.repository;
         let chunker = repository.chunker();
         let max = chunker.max(profile);
+        // At least one whole segment beyond the longest chunk: a cut then never depends on how much was read.
+        let room = SEGMENT_BYTES.max(max) + max;
         let mut total = 0;
-        let mut carry: Vec<u8> = Vec::new();
+        let mut data = self.flow.segments.take();
         loop {
-            let mut data = carry;
-            let mut filled = data.len();
-            // At least one whole segment beyond the longest chunk: a cut then never depends on how much was read.
-            data.resize(SEGMENT_BYTES.max(max) + max, 0);
+            data.reserve_exact(room.saturating_sub(data.len()));
             let mut ended = false;
-            while filled < data.len() {
-                match read(&mut data[filled..]) {
+            while data.len() < room {
+                match read(&mut data) {
                     Ok(0) => {
                         ended = true;
                         break;
                     }
-                    Ok(n) => {
-                        filled += n;
-                        total += n as u64;
-                    }
+                    Ok(n) => total += n as u64,
                     Err(e) => return Ok(Err(e)),
                 }
                 self.check()?;
             }
-            data.truncate(filled);
             let (mut at, mut cuts) = (0, Vec::new());
             while at < data.len() && (ended || data.len() - at >= max) {
                 let bytes = chunker.cut(profile, &data[at..]);
                 cuts.push(bytes as u32);
                 at += bytes;
             }
-            carry = data[at..].to_vec();
+            let mut next = self.flow.segments.take();
+            next.extend_from_slice(&data[at..]);
             data.truncate(at);
             if !cuts.is_empty() {
                 self.send_todo(data.len(), Todo::Segment { data, cuts })?;
             }
+            data = next;
             if ended {
+                self.flow.segments.give(data);
                 return Ok(Ok(total));
             }
         }
@@ -415,24 +432,28 @@ impl Reads<'_> {
         let Some(open) = open else { return Err(StreamFailure::Empty { name: name() }.into()) };
         let mut stream = open()?;
         let mut hasher = blake3::Hasher::new();
-        let (observer, trouble) = (self.observer, self.flow.trouble);
-        let read = self.cut_all(Profile::Fine, |buffer| {
-            loop {
-                if !wait_for(&*stream, || trouble.is_set() || observer.interrupted()) {
-                    return Err(std::io::ErrorKind::TimedOut.into());
+        let (trouble, observer) = (self.flow.trouble, self.observer);
+        let read = self.cut_all(Profile::Fine, |data| {
+            let before = data.len();
+            data.resize(before + STREAM_READ_BYTES.min(data.capacity() - before), 0);
+            let read = loop {
+                match stream.ready() {
+                    Ok(true) => {}
+                    Ok(false) if trouble.is_set() || observer.interrupted() => break Err(std::io::ErrorKind::TimedOut.into()),
+                    Ok(false) => continue,
+                    Err(e) => break Err(e),
                 }
-                match stream.read(buffer) {
-                    Ok(n) => {
-                        hasher.update(&buffer[..n]);
-                        return Ok(n);
-                    }
+                match stream.read(&mut data[before..]) {
                     Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                    Err(e) => return Err(e),
+                    other => break other,
                 }
-            }
+            };
+            data.truncate(before + read.as_ref().map_or(0, |n| *n));
+            hasher.update(&data[before..]);
+            read
         })?;
+        // Given up, not failed: the stream is dropped, which ends its command.
         if read.is_err() {
-            // Stopped while nothing came: that is no failure of the stream.
             self.check()?;
         }
         let total = read.map_err(|source| StreamFailure::Read { name: name(), source })?;
@@ -455,21 +476,5 @@ impl Reads<'_> {
             extra: Vec::new(),
         };
         Ok(StreamEnd { name: source.name.clone(), stream })
-    }
-}
-
-/// Waits until a stream has more, is at its end, or the run is to stop; `false` for that. A dump that waits for a lock for hours
-/// would otherwise keep the run from noticing that the user has long given up.
-fn wait_for(stream: &dyn crate::source::stream::Stream, stop: impl Fn() -> bool) -> bool {
-    let Some(fd) = stream.waits_on() else { return true };
-    let often = rustix::event::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-    loop {
-        let mut fds = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
-        match rustix::event::poll(&mut fds, Some(&often)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) if stop() => return false,
-            Ok(0) | Err(rustix::io::Errno::INTR) => {}
-            // Readable, at its end, or broken: reading says which.
-            _ => return true,
-        }
     }
 }

@@ -50,6 +50,16 @@ impl File {
         }
     }
 
+    /// Appends what there is at an offset, up to the buffer's room; 0 at the end.
+    pub fn append_at(&self, data: &mut Vec<u8>, at: u64) -> Result<usize, Errno> {
+        loop {
+            match rustix::io::pread(&self.fd, rustix::buffer::spare_capacity(data), at) {
+                Err(Errno::INTR) => {}
+                other => return other,
+            }
+        }
+    }
+
     /// Whether it still is what the walk saw: same file, same size, no change since.
     pub fn is_still(&self, entry: &Entry) -> bool {
         let Ok(stat) = rustix::fs::fstat(&self.fd) else { return false };

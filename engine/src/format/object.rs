@@ -3,7 +3,7 @@
 
 use crate::error::{Damage, Error, Result};
 use crate::format::wire::{Malformed, Wire, from_padded, to_bytes};
-use crate::id::{Class, ObjectName};
+use crate::id::{Class, ObjectId, ObjectName, SnapshotId};
 use crate::limits::{TAG_BYTES, XNONCE_BYTES};
 
 /// The version of the format that this program writes, and the newest that it reads.
@@ -50,6 +50,35 @@ impl ObjectType {
             Class::Names => ObjectType::NamesPack,
             Class::Lists => ObjectType::ListsPack,
         }
+    }
+
+    /// The type of the object of this name; `None` where the format has no such name. What else lies in a store is not ours:
+    /// a README beside the segments must not stop a restore.
+    pub fn of(name: &ObjectName) -> Option<Self> {
+        let text = name.as_str();
+        if let Some((class, _)) = name.as_pack() {
+            return Some(Self::pack(class));
+        }
+        let (folder, rest) = text.split_once('/').unwrap_or((text, ""));
+        // 32 bytes (a snapshot, a pack or zeros), then a random id.
+        let about = || rest.split_once('-').is_some_and(|(a, b)| SnapshotId::from_hex(a).is_some() && ObjectId::from_hex(b).is_some());
+        let random = || ObjectId::from_hex(rest).is_some();
+        let (kind, fits) = match folder {
+            "seabed" => (ObjectType::Descriptor, text == "seabed"),
+            "features" => (ObjectType::Feature, !rest.is_empty() && !rest.contains('/')),
+            "slots" => (ObjectType::Slot, random()),
+            "keyring" => (ObjectType::Keyring, name.as_keyring().is_some()),
+            "index" => (ObjectType::Segment, random()),
+            "pending" => (ObjectType::Pending, name.as_pending().is_some()),
+            "snapshots" => (ObjectType::Snapshot, name.as_snapshot().is_some()),
+            "forgotten" => (ObjectType::Tombstone, name.as_tombstone().is_some()),
+            "holds" => (ObjectType::Hold, about()),
+            "releases" => (ObjectType::Release, about()),
+            "records" => (ObjectType::Record, name.as_record().is_some()),
+            "notes" => (ObjectType::Note, about()),
+            _ => return None,
+        };
+        fits.then_some(kind)
     }
 
     /// The eight bytes that an object of this type begins with.
@@ -229,6 +258,32 @@ mod tests {
             assert_eq!(padme(p), p, "padding is idempotent");
         }
         assert_eq!(padme(32 << 20), 32 << 20);
+    }
+
+    #[test]
+    fn every_name_of_the_format_has_its_type_and_no_other_name_has_one() {
+        let (snapshot, id, pack) = (SnapshotId::new([3; 32]), ObjectId::new([4; 16]), crate::id::PackId::new([5; 32]));
+        for (name, kind) in [
+            (ObjectName::descriptor(), ObjectType::Descriptor),
+            (ObjectName::slot(&id), ObjectType::Slot),
+            (ObjectName::keyring(1, &id), ObjectType::Keyring),
+            (ObjectName::pack(Class::Names, &pack), ObjectType::NamesPack),
+            (ObjectName::segment(&id), ObjectType::Segment),
+            (ObjectName::pending(&snapshot, 0), ObjectType::Pending),
+            (ObjectName::snapshot(&snapshot), ObjectType::Snapshot),
+            (ObjectName::tombstone(&snapshot, &id), ObjectType::Tombstone),
+            (ObjectName::hold(&snapshot, &id), ObjectType::Hold),
+            (ObjectName::release(&snapshot, &id), ObjectType::Release),
+            (ObjectName::record(1, &id), ObjectType::Record),
+            (ObjectName::note(&[0; 32], &id), ObjectType::Note),
+        ] {
+            assert_eq!(ObjectType::of(&name), Some(kind), "{name}");
+            let longer = ObjectName::parse(&format!("{name}0")).unwrap();
+            assert_eq!(ObjectType::of(&longer), None, "{longer}");
+        }
+        assert_eq!(ObjectType::of(&ObjectName::parse("tmp/1").unwrap()), None);
+        assert_eq!(ObjectType::of(&ObjectName::parse("seabed/1").unwrap()), None);
+        assert_eq!(ObjectType::of(&ObjectName::parse("features/x").unwrap()), Some(ObjectType::Feature));
     }
 
     #[test]

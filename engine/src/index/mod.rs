@@ -34,7 +34,7 @@ pub struct IndexPack {
 }
 
 /// Where a chunk is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Location {
     /// Number of the pack in this index.
     pub pack: u32,
@@ -131,6 +131,20 @@ impl Index {
     /// The packs, by number.
     pub fn packs(&self) -> &[IndexPack] {
         &self.packs
+    }
+
+    /// The number of a pack, where some segment speaks of it.
+    pub fn pack_number(&self, id: &PackId) -> Option<u32> {
+        self.numbers.get(id).copied()
+    }
+
+    /// How many rows speak of each pack, by its number.
+    pub fn rows_per_pack(&self) -> Vec<u64> {
+        let mut counts = vec![0; self.packs.len()];
+        for row in self.runs.iter().flat_map(|run| &run.rows) {
+            counts[row.at.pack as usize] += 1;
+        }
+        counts
     }
 
     /// Whether some segment speaks of this pack.

@@ -95,7 +95,8 @@ impl FrameEncoder {
         Ok(FrameEncoder { compression, full, probe: Probe::new()?, decoder: FrameDecoder::default(), scratch: Vec::new() })
     }
 
-    /// Encodes a frame into `out` (cleared first) and returns the codec. Leaves room for the tag.
+    /// Compresses a frame into `out` (cleared first) where that helps; with [`CODEC_RAW`] the plaintext itself is the frame and
+    /// `out` stays empty. Leaves room for the tag.
     pub fn encode(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<u8> {
         out.clear();
         if self.compression != Compression::Off && self.probe.seems_compressible(plain) {
@@ -113,8 +114,6 @@ impl FrameEncoder {
             }
             out.clear();
         }
-        out.reserve(plain.len() + crate::limits::TAG_BYTES);
-        out.extend_from_slice(plain);
         Ok(CODEC_RAW)
     }
 }
@@ -173,6 +172,11 @@ fn suffix_guess(class: Class) -> u64 {
 impl OpenPack {
     /// Reads the footer of a pack.
     pub fn open(store: &dyn Store, keys: &Keys, class: Class, id: &PackId) -> Result<Self> {
+        Self::open_keeping_suffix(store, keys, class, id).map(|(pack, _)| pack)
+    }
+
+    /// As [`OpenPack::open`], with the last bytes of the pack that were read for it: who reads on needs not read them again.
+    pub fn open_keeping_suffix(store: &dyn Store, keys: &Keys, class: Class, id: &PackId) -> Result<(Self, Vec<u8>)> {
         let name = ObjectName::pack(class, id);
         let (mut suffix, bytes) = store.get_suffix(&name, suffix_guess(class))?;
         let (_, footer_bytes) = open_trailer(&name, class, &suffix, bytes)?;
@@ -180,7 +184,8 @@ impl OpenPack {
         if suffix.len() < need {
             store.get_range(&name, bytes - need as u64..bytes, &mut suffix)?;
         }
-        Self::from_suffix(keys, name, class, &suffix, bytes)
+        let pack = Self::from_suffix(keys, name, class, &suffix, bytes)?;
+        Ok((pack, suffix))
     }
 
     /// From the last bytes of a pack, footer included.

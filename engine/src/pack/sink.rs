@@ -2,10 +2,11 @@
 //! thread and made durable by another. A segment is only written after every pack that it names is durable (DESIGN section 5, B2).
 
 use crate::error::{Error, Result};
+use crate::format::pack::CODEC_RAW;
 use crate::format::segment::Segment;
 use crate::id::{ChunkId, Class, SnapshotId, WriterId};
 use crate::index::build_segment;
-use crate::limits::{FRAME_BYTES_TARGET, SEGMENT_CHUNKS_TARGET};
+use crate::limits::{FRAME_BYTES_TARGET, SEGMENT_CHUNKS_TARGET, TAG_BYTES};
 use crate::pack::writer::{EncodedFrame, NewPack, PackUpload, PackWriter};
 use crate::pack::{Compression, FrameEncoder};
 use crate::seal::key::Keys;
@@ -50,9 +51,12 @@ impl Trouble {
     }
 }
 
-/// Buffers that went through the pipeline and are used again: the peak stays flat and the allocator quiet.
+/// Buffers that went through the pipeline and are used again: the peak stays flat, and no page is faulted in twice.
 #[derive(Default)]
 pub struct Buffers(Mutex<Vec<Vec<u8>>>);
+
+/// Memory that waiting buffers of one kind may take.
+const BUFFERS_BYTES_MAX: usize = 16 << 20;
 
 impl Buffers {
     /// An empty buffer, with the capacity of its former life.
@@ -60,10 +64,11 @@ impl Buffers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
-    /// Gives a buffer back. Outsized ones are dropped: they would stay for the whole run.
+    /// Gives a buffer back. What is more than a burst needs is dropped: it would stay for the whole run.
     pub fn give(&self, mut buffer: Vec<u8>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < 16 && buffer.capacity() <= 3 * FRAME_BYTES_TARGET {
+        let waiting: usize = kept.iter().map(Vec::capacity).sum();
+        if buffer.capacity() > 0 && waiting + buffer.capacity() <= BUFFERS_BYTES_MAX {
             buffer.clear();
             kept.push(buffer);
         }
@@ -152,7 +157,11 @@ impl<'a> Sink<'a> {
         let mut bytes = self.buffers.take();
         let codec = encoder.encode(&job.plain, &mut bytes)?;
         let plain = job.plain.len() as u32;
-        self.buffers.give(job.plain);
+        let mut spare = job.plain;
+        if codec == CODEC_RAW {
+            std::mem::swap(&mut bytes, &mut spare);
+        }
+        self.buffers.give(spare);
         // A closed channel means that the packer failed and has said why.
         out.send((job.class, EncodedFrame { codec, bytes, plain, chunks: job.chunks })).or(Ok(()))
     }
@@ -250,7 +259,8 @@ impl<'s, 'a> FrameBuilder<'s, 'a> {
         let frame = &mut self.open[at];
         if frame.plain.capacity() == 0 {
             frame.plain = self.sink.buffers.take();
-            frame.plain.reserve(FRAME_BYTES_TARGET);
+            // Room for the tag too: a raw frame is sealed in this very buffer.
+            frame.plain.reserve(FRAME_BYTES_TARGET + TAG_BYTES);
         }
         frame.plain.extend_from_slice(bytes);
         frame.chunks.push((id, bytes.len() as u32));

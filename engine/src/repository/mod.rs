@@ -29,7 +29,7 @@ use crate::pack::writer::NewPack;
 use crate::seal::key::Keys;
 use crate::seal::object::{open_object, seal_object};
 use crate::seal::random;
-use crate::store::Store;
+use crate::store::{Listed, Store};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -112,11 +112,16 @@ impl Repository {
         Ok(Index::new(self.read_segments()?))
     }
 
+    /// The objects of one type below `folder`; files that are not of the format are passed over.
+    pub fn listed(&self, kind: ObjectType, folder: &str) -> Result<Vec<Listed>> {
+        listed(&*self.store, kind, folder)
+    }
+
     /// Reads every index segment.
     pub fn read_segments(&self) -> Result<Vec<Segment>> {
         'listing: loop {
             let mut segments = Vec::new();
-            for listed in self.store.list("index")? {
+            for listed in self.listed(ObjectType::Segment, "index")? {
                 match self.read_segment(&listed.name) {
                     Ok(segment) => segments.push(segment),
                     // Merged away between the listing and the read: the merged segment came before, a new listing shows it.
@@ -135,15 +140,10 @@ impl Repository {
         Some(NewPack { class, id: *id, bytes, ids: pack.table.footer.ids.0 })
     }
 
-    /// CHECK, as far as it goes before there is a collector: refuses to commit once a record names packs.
-    pub fn check_records(&self) -> Result<()> {
-        if self.store.list("records")?.is_empty() { Ok(()) } else { self.require_features(Access::Gc) }
-    }
-
     /// The packs that records name: nobody uses them from then on, for ever.
     pub fn condemned(&self) -> Result<HashSet<PackId>> {
         let mut packs = HashSet::new();
-        for listed in self.store.list("records")? {
+        for listed in self.listed(ObjectType::Record, "records")? {
             let bytes = self.store.get(&listed.name, RECORD_BYTES_MAX)?;
             let record: Record = open_object(&self.keys, &self.id(), &listed.name, ObjectType::Record, &bytes)?;
             packs.extend(record.packs.iter().map(|p| p.id));
@@ -176,4 +176,11 @@ impl Repository {
     pub fn reader_over(&self, index: Arc<Index>) -> ChunkReader {
         ChunkReader::new(self.store.clone(), self.keys.clone(), self.ids.clone(), index)
     }
+}
+
+/// The objects of one type below `folder` of a store.
+fn listed(store: &dyn Store, kind: ObjectType, folder: &str) -> Result<Vec<Listed>> {
+    let mut objects = store.list(folder)?;
+    objects.retain(|object| ObjectType::of(&object.name) == Some(kind));
+    Ok(objects)
 }

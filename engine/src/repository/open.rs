@@ -10,7 +10,7 @@ use crate::format::tree::TreeCutter;
 use crate::format::wire::Time;
 use crate::id::{ObjectName, RepositoryId};
 use crate::limits::SMALL_OBJECT_BYTES_MAX;
-use crate::repository::{Cache, Repository};
+use crate::repository::{Cache, Repository, listed};
 use crate::seal::key::{KDF_DEFAULT, Keys, Secret, decode_keyring, decode_slot, new_keyring, new_slot, open_keyring, open_slot};
 use crate::seal::object::{decode_descriptor, encode_descriptor, open_object};
 use crate::seal::random;
@@ -25,11 +25,13 @@ pub struct InitOptions {
     pub kdf: (u32, u32, u32),
     /// What the user calls the first slot.
     pub label: String,
+    /// Its id, where the caller had to know it beforehand (to name a key file after it); else a fresh one.
+    pub id: Option<RepositoryId>,
 }
 
 impl Default for InitOptions {
     fn default() -> Self {
-        InitOptions { kdf: KDF_DEFAULT, label: String::new() }
+        InitOptions { kdf: KDF_DEFAULT, label: String::new(), id: None }
     }
 }
 
@@ -62,7 +64,10 @@ impl Repository {
             return Err(Error::RepositoryExists { place: store.place() });
         }
         let now = Time::from_nanos(store.now()?);
-        let repository = RepositoryId::new(random()?);
+        let repository = match init.id {
+            Some(id) => id,
+            None => RepositoryId::new(random()?),
+        };
         let mut keys = Keys::generate()?;
         let (slot_name, slot, opened) = new_slot(&repository, secret, init.kdf, &init.label, now)?;
         keys.members.push(opened.member());
@@ -136,7 +141,7 @@ impl Repository {
 
     /// Refuses what a feature that this program does not know forbids.
     pub fn require_features(&self, access: Access) -> Result<()> {
-        for listed in self.store.list("features")? {
+        for listed in self.listed(ObjectType::Feature, "features")? {
             if KNOWN_FEATURES.iter().any(|known| listed.name.last() == *known) {
                 continue;
             }
@@ -160,7 +165,7 @@ fn unlock(store: &dyn Store, descriptor: &Descriptor, secret: &Secret) -> Result
     let repository = &descriptor.repository;
     let mut opened = None;
     let mut damage = None;
-    for listed in store.list("slots")? {
+    for listed in listed(store, ObjectType::Slot, "slots")? {
         // One damaged slot must not lock out the holders of the others.
         let tried = store.get(&listed.name, SMALL_OBJECT_BYTES_MAX).and_then(|bytes| {
             let slot = decode_slot(&listed.name, &bytes)?;
@@ -176,7 +181,7 @@ fn unlock(store: &dyn Store, descriptor: &Descriptor, secret: &Secret) -> Result
         }
     }
     let Some(slot) = opened else { return Err(damage.unwrap_or(Error::WrongKey)) };
-    let mut keyrings = store.list("keyring")?;
+    let mut keyrings = listed(store, ObjectType::Keyring, "keyring")?;
     // Names sort by epoch: the last one that holds a copy for this slot is the newest.
     keyrings.reverse();
     let mut damage = None;

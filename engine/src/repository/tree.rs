@@ -12,16 +12,28 @@ use crate::pack::reader::{ChunkReader, ReadBuffers};
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 
-/// What does not decode is damage of the chunk, named by the object it would be found under.
-fn decoded<T>(class: Class, id: &ChunkId, result: Decoded<T>) -> Result<T> {
-    result.map_err(|m| match ObjectName::parse(&format!("{}/chunk-{id}", class.folder())) {
+/// What is wrong with the plaintext of a chunk, which has no object of its own: named by the folder it would be found under.
+pub fn chunk_damaged(class: Class, id: &ChunkId, damage: Damage) -> Error {
+    match chunk_name(class, id) {
+        Some(object) => Error::Damaged { object, damage },
+        None => Error::ChunkMissing { id: *id },
+    }
+}
+
+fn chunk_name(class: Class, id: &ChunkId) -> Option<ObjectName> {
+    ObjectName::parse(&format!("{}/chunk-{id}", class.folder()))
+}
+
+/// What does not decode is damage of the chunk.
+pub fn decoded<T>(class: Class, id: &ChunkId, result: Decoded<T>) -> Result<T> {
+    result.map_err(|m| match chunk_name(class, id) {
         Some(name) => crate::format::object::malformed(&name, m),
         None => Error::ChunkMissing { id: *id },
     })
 }
 
 /// Two ids of one node or leaf.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Twins {
     /// Names side.
     pub names: ChunkId,
@@ -86,8 +98,7 @@ impl<'r> TreeCursor<'r> {
         let lists = self.reader.chunk(Class::Lists, &at.lists, &mut self.buffers)?;
         let twins = decoded(Class::Lists, &at.lists, get_lists_node(&lists, level))?;
         if children.len() != twins.len() || children.iter().zip(&twins).any(|(c, t)| c.id != t.names) {
-            let name = ObjectName::parse("lists/node").ok_or(Error::ChunkMissing { id: at.lists })?;
-            return Err(Error::damaged(&name, Damage::Content(at.lists)));
+            return Err(chunk_damaged(Class::Lists, &at.lists, Damage::Twins));
         }
         if let (Some(first), Some(last)) = (children.first(), children.last())
             && !ahead.holds((&first.dir.0, &first.name.0), (&last.dir.0, &last.name.0))

@@ -102,9 +102,4 @@ impl Selection {
     pub fn wants(&self, path: &[u8]) -> bool {
         self.include.as_ref().is_none_or(|include| include.rejects(path, false)) && !self.exclude.rejects(path, false)
     }
-
-    /// Whether everything is meant.
-    pub fn is_all(&self) -> bool {
-        self.include.is_none() && self.exclude.is_empty()
-    }
 }

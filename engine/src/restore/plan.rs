@@ -18,10 +18,10 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Content in one batch of files.
-const BATCH_BYTES: u64 = 1 << 20;
+/// Content in one batch of files: several frames, so that two workers seldom wait for the same one.
+const BATCH_BYTES: u64 = 4 << 20;
 /// Files in one batch.
-const BATCH_FILES: usize = 256;
+const BATCH_FILES: usize = 1024;
 /// Files from this size on are written piece by piece, by several workers where they have a list tree.
 const LONG_FILE_BYTES: u64 = 2 << 20;
 

@@ -457,24 +457,3 @@ fn many_directories_and_deep_ones() {
     let removed = t.remove_extra::<&[u8]>(&t.directory(b"").unwrap(), &[b"a"], &|_| true).unwrap();
     assert_eq!((removed.files, removed.directories, removed.errors.len()), (1, 100, 0));
 }
-
-#[test]
-#[ignore = "a measurement"]
-fn speed() {
-    // Removed only at the end: ext4 does not reuse an inode within seconds of its removal, and searches long for others (200 us per file).
-    let mut kept = Vec::new();
-    for way in ["no name", "passing name", "no name, full target"] {
-        let tmp = tempfile::tempdir_in(std::env::var_os("SEABED_TEST_DIR").unwrap_or("/tmp".into())).unwrap();
-        if way.ends_with("target") {
-            fs::write(tmp.path().join("x"), "").unwrap();
-        }
-        let t = Target::open(tmp.path(), options()).unwrap();
-        t.tmpfile.store(way != "passing name", Ordering::Relaxed);
-        let start = std::time::Instant::now();
-        for i in 0..50_000 {
-            put(&t, format!("d{}", i / 100).as_bytes(), &entry(&format!("file{i}"), EntryKind::File), b"some bytes").unwrap();
-        }
-        eprintln!("{way}: {:.1} us per file", start.elapsed().as_secs_f64() * 20.0);
-        kept.push(tmp);
-    }
-}

@@ -77,7 +77,15 @@ pub struct Shared<'a> {
     first: Mutex<Option<Error>>,
     report: Mutex<RestoreReport>,
     /// First member of each hard-linked file: its place and what it became.
-    placed: Mutex<HashMap<(u64, u64), (Arc<[u8]>, Vec<u8>, (u64, u64))>>,
+    placed: Mutex<HashMap<(u64, u64), FirstMember>>,
+}
+
+/// Where the first member of a hard-linked file was put, and as which device and inode.
+#[derive(Clone)]
+struct FirstMember {
+    dir: Arc<[u8]>,
+    name: Vec<u8>,
+    id: (u64, u64),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -173,18 +181,18 @@ impl<'a> Shared<'a> {
     /// Files an entry that was put in place.
     fn placed(&self, dir: &Arc<[u8]>, entry: &Entry, placed: Placed, written: u64) -> Result<()> {
         if let Some(id) = placed.id {
-            lock(&self.placed).insert((entry.device, entry.inode), (dir.clone(), entry.name.0.clone(), id));
+            let first = FirstMember { dir: dir.clone(), name: entry.name.0.clone(), id };
+            lock(&self.placed).insert((entry.device, entry.inode), first);
         }
         self.done(dir, entry, placed.action, written);
         placed.problems.into_iter().try_for_each(|problem| self.error(problem))
     }
 
-    /// Files a member of a hard-linked file that is there already: members that are missing become its links, not copies.
-    fn stays(&self, dir: &Arc<[u8]>, entry: &Entry) {
-        let Ok(Some(from)) = self.target.existing(dir) else { return };
-        if let Ok(stat) = rustix::fs::statat(&from.fd, &entry.name.0[..], rustix::fs::AtFlags::SYMLINK_NOFOLLOW) {
-            lock(&self.placed).insert((entry.device, entry.inode), (dir.clone(), entry.name.0.clone(), (stat.st_dev, stat.st_ino)));
-        }
+    /// Device and inode of what stands in an entry's place.
+    fn id_of(&self, dir: &[u8], entry: &Entry) -> Option<(u64, u64)> {
+        let found = self.target.existing(dir).ok()??;
+        let stat = rustix::fs::statat(&found.fd, &entry.name.0[..], rustix::fs::AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some((stat.st_dev, stat.st_ino))
     }
 
     fn failed(&self, dir: &[u8], entry: &Entry, error: Error) -> Result<()> {
@@ -195,7 +203,7 @@ impl<'a> Shared<'a> {
     /// Restores a later member of a hard-linked file.
     pub fn link(&self, job: FileJob) -> Result<()> {
         let first = lock(&self.placed).get(&(job.entry.device, job.entry.inode)).cloned();
-        if let Some((dir, name, id)) = first {
+        if let Some(FirstMember { dir, name, id }) = first {
             let linked = (|| {
                 let (from, to) = (self.target.directory(&dir)?, self.target.directory(&job.dir)?);
                 match self.target.decide(&to, &job.entry)? {
@@ -357,12 +365,10 @@ impl Worker<'_, '_> {
         match decide(shared, dir, entry) {
             Ok(None) => {}
             Ok(Some(action)) => {
-                if action == Action::Unchanged && entry.links > 1 {
-                    shared.stays(dir, entry);
-                }
                 let written = if matches!(action, Action::Unchanged | Action::Skipped) { 0 } else { entry.size };
-                shared.done(dir, entry, action, written);
-                return Ok(());
+                // What stays is what the later members of a hard-linked file are linked to.
+                let id = if action == Action::Unchanged && entry.links > 1 { shared.id_of(dir, entry) } else { None };
+                return shared.placed(dir, entry, Placed { action, id, problems: Vec::new() }, written);
             }
             Err(error) => return shared.failed(dir, entry, error),
         }

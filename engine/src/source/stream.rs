@@ -1,6 +1,8 @@
 //! Streams: standard input, the output of commands. Read front to back once; how a command ended decides whether there is a snapshot.
 //! Never believes a stream before its end: a dump that was cut short looks whole to whoever only reads it.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -15,6 +17,9 @@ pub const STDERR_TAIL_BYTES: usize = 4096;
 
 /// How long a command that is told to stop has time for it.
 const TERM_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// Size that is asked for of a command's pipe (the kernel's limit for users).
+const PIPE_BYTES: usize = 1 << 20;
 
 /// How a stream ended well.
 #[derive(Clone, Debug, Default)]
@@ -74,16 +79,48 @@ pub enum StreamFailure {
 
 /// A source of bytes with an end that must be asked for.
 pub trait Stream: Read + Send {
-    /// What becomes readable when there is more, where that can be waited for: a reader can then be stopped while nothing comes.
-    fn waits_on(&self) -> Option<BorrowedFd<'_>> {
-        None
+    /// Waits a moment for bytes; `false` where none came yet. A reader that could block for ever must say so here, so that the
+    /// user can stop the run.
+    fn ready(&self) -> io::Result<bool> {
+        Ok(true)
     }
 
     /// Called at the end of the bytes: whether they are all.
     fn finish(self: Box<Self>) -> Result<StreamEnd, StreamFailure>;
 }
 
-/// A reader whose end needs no questions: standard input, a file.
+/// How long a stream is waited for between two looks at whether the run is to stop.
+const READY_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
+/// Waits for a descriptor.
+fn wait_for(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&READY_WAIT)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A descriptor that is read as it is: standard input.
+pub struct FdStream<F>(pub F);
+
+impl<F: AsFd + Send> Read for FdStream<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(&self.0, buffer)?)
+    }
+}
+
+impl<F: AsFd + Send> Stream for FdStream<F> {
+    fn ready(&self) -> io::Result<bool> {
+        wait_for(self.0.as_fd())
+    }
+
+    fn finish(self: Box<Self>) -> Result<StreamEnd, StreamFailure> {
+        Ok(StreamEnd::default())
+    }
+}
+
+/// A reader that never blocks for long and whose end needs no questions: a file, memory.
 pub struct ReaderStream<R>(pub R);
 
 impl<R: Read + Send> Read for ReaderStream<R> {
@@ -126,6 +163,8 @@ impl CommandStream {
         let (Some(output), Some(mut errors)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(failed(io::ErrorKind::BrokenPipe.into()));
         };
+        // A larger pipe lets a dump run on while this side is busy; the default of 64 KiB will do where it is refused.
+        rustix::pipe::fcntl_setpipe_size(&output, PIPE_BYTES).map(|_| ()).unwrap_or(());
         let tail = Arc::new(Mutex::new(VecDeque::new()));
         let keep = tail.clone();
         // Drained all the time: a command that fills this pipe would stand still for ever.
@@ -148,9 +187,16 @@ impl Read for CommandStream {
     }
 }
 
+impl AsFd for CommandStream {
+    /// The output, for a caller that waits for more with an eye on something else.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.output.as_fd()
+    }
+}
+
 impl Stream for CommandStream {
-    fn waits_on(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.output.as_fd())
+    fn ready(&self) -> io::Result<bool> {
+        wait_for(self.output.as_fd())
     }
 
     fn finish(mut self: Box<Self>) -> Result<StreamEnd, StreamFailure> {

@@ -1,0 +1,148 @@
+//! The command line as it is typed: global options, the list of commands, and option groups that several commands share.
+//! It must never decide what a value means for the engine; commands do. It obeys the CLI conventions (restic's names win).
+
+use crate::commands;
+use clap::{ArgAction, Args, Parser, Subcommand};
+use seabed_engine::repository::selector::Filter;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// Back up trees and dump streams into one deduplicated, encrypted repository.
+///
+/// Without --repo and SEABED_REPOSITORY the repository is $XDG_DATA_HOME/seabed/repo
+/// (~/.local/share/seabed/repo). Nothing creates one without `init` or `backup --init`.
+#[derive(Parser, Debug)]
+#[command(name = "seabed", version, verbatim_doc_comment, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_long_help = crate::exit::help("  seabed backup --init ~/documents\n  seabed snapshots\n  seabed restore latest --target /tmp/back"))]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Debug, Clone)]
+pub struct Global {
+    /// The repository: a directory [env: SEABED_REPOSITORY]
+    #[arg(short, long, global = true, value_name = "PLACE", help_heading = "Global options")]
+    pub repo: Option<PathBuf>,
+    /// Read the passphrase from FILE [env: SEABED_PASSWORD, SEABED_PASSWORD_FILE]
+    #[arg(short, long, global = true, value_name = "FILE", help_heading = "Global options")]
+    #[arg(conflicts_with_all = ["password_command", "key_file"])]
+    pub password_file: Option<PathBuf>,
+    /// Take the passphrase from what COMMAND prints; split like a shell does, not run by one [env: SEABED_PASSWORD_COMMAND]
+    #[arg(long, global = true, value_name = "COMMAND", help_heading = "Global options", conflicts_with = "key_file")]
+    pub password_command: Option<String>,
+    /// Use the key file FILE [env: SEABED_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub key_file: Option<PathBuf>,
+    /// Where caches are kept [env: SEABED_CACHE_DIR] [default: $XDG_CACHE_HOME/seabed]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub cache_dir: Option<PathBuf>,
+    /// Use no cache
+    #[arg(long, global = true, help_heading = "Global options", conflicts_with = "cache_dir")]
+    pub no_cache: bool,
+    /// Write JSON lines instead of text
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub json: bool,
+    /// Say nothing but errors
+    #[arg(short, long, global = true, help_heading = "Global options", conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more; twice: also what did not change
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    #[allow(missing_docs)]
+    Init(commands::init::Args),
+    #[allow(missing_docs)]
+    #[command(visible_alias = "snapshot")]
+    Backup(Box<commands::backup::Args>),
+    #[allow(missing_docs)]
+    Restore(Box<commands::restore::Args>),
+    #[allow(missing_docs)]
+    Snapshots(commands::snapshots::Args),
+    #[allow(missing_docs)]
+    Ls(commands::ls::Args),
+    #[allow(missing_docs)]
+    Dump(commands::dump::Args),
+    #[allow(missing_docs)]
+    #[command(visible_alias = "verify")]
+    Check(commands::check::Args),
+    #[allow(missing_docs)]
+    Rebuild(commands::rebuild::Args),
+    #[allow(missing_docs)]
+    Cat(commands::cat::Args),
+    #[allow(missing_docs)]
+    Unlock(commands::unlock::Args),
+    #[allow(missing_docs)]
+    Version(commands::version::Args),
+}
+
+/// Which snapshots come into question.
+#[derive(Args, Debug, Clone, Default)]
+pub struct FilterArgs {
+    /// Only snapshots of this host (repeatable)
+    #[arg(long, value_name = "HOST", help_heading = "Which snapshots")]
+    pub host: Vec<String>,
+    /// Only snapshots of this series (repeatable)
+    #[arg(long, value_name = "SERIES", help_heading = "Which snapshots")]
+    pub series: Vec<String>,
+    /// Only snapshots with all of these tags (repeatable: any of the lists)
+    #[arg(long, value_name = "TAG[,TAG…]", help_heading = "Which snapshots")]
+    pub tag: Vec<String>,
+    /// Only snapshots of this path (repeatable: all of them)
+    #[arg(id = "filter_path", long = "path", value_name = "PATH", help_heading = "Which snapshots")]
+    pub path: Vec<PathBuf>,
+}
+
+impl FilterArgs {
+    /// As the engine takes it.
+    pub fn filter(&self) -> Filter {
+        let path = |p: &PathBuf| {
+            let path = std::path::absolute(p).unwrap_or_else(|_| p.clone());
+            let bytes = path.as_os_str().as_bytes();
+            let end = bytes.iter().rposition(|b| *b != b'/').map_or(bytes.len().min(1), |at| at + 1);
+            bytes[..end].to_vec()
+        };
+        Filter {
+            hosts: self.host.clone(),
+            series: self.series.clone(),
+            tags: self.tag.iter().map(|list| tags([list])).collect(),
+            paths: self.path.iter().map(path).collect(),
+        }
+    }
+}
+
+/// Lists of tags, separated by commas; blanks around them and empty ones are nothing.
+pub fn tags<'a>(lists: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for tag in lists.into_iter().flat_map(|l| l.split(',')).map(str::trim).filter(|t| !t.is_empty()) {
+        if !out.iter().any(|have| have == tag) {
+            out.push(tag.to_owned());
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn tags_are_lists() {
+        assert_eq!(tags([&"a, b".to_owned(), &"b,,c".to_owned()]), ["a", "b", "c"]);
+    }
+}

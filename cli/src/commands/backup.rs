@@ -1,0 +1,316 @@
+//! `backup`: trees and streams into one snapshot.
+//! It must never report success without a snapshot, nor call a partial one whole. It obeys issue 2, points 1 and 3.
+
+use crate::args::{Global, tags};
+use crate::commands::sources;
+use crate::exit::{Code, Fail, Run, help};
+use crate::open::{self, Opened};
+use crate::output::Output;
+use crate::progress::Listener;
+use crate::{signals, size, time};
+use seabed_engine::backup::{BackupOptions, BackupReport, ParentChoice, backup};
+use seabed_engine::format::manifest::Summary;
+use seabed_engine::limits::{PACK_BYTES_DATA, PACK_BYTES_TARGET_MAX, PACK_BYTES_TARGET_MIN};
+use seabed_engine::pack::Compression;
+use seabed_engine::source::WalkOptions;
+use serde_json::{Value, json};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "  seabed backup --init ~/documents
+  seabed backup /etc /home --exclude-caches --tag nightly
+  seabed backup --series shop --exec dump.sql='pg_dump shop' --exec globals.sql='pg_dumpall -g'
+  pg_dump shop | seabed backup --stdin --stdin-filename shop.sql
+  seabed backup /srv --exclude '*.tmp' --skip-if-unchanged --json";
+
+/// Make a snapshot of files, directories, standard input and the output of commands
+///
+/// All sources of one run go into one snapshot. The newest snapshot of the same series and host
+/// is its parent: files that did not change since are not read again. `.seabedignore` files (git's
+/// rules) are obeyed. A file that cannot be read costs that file and exit status 3; a command that
+/// fails costs the snapshot. The repository itself and its cache are left out.
+#[derive(clap::Args, Debug)]
+#[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
+pub struct Args {
+    /// Files and directories
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Make the repository where there is none yet
+    #[arg(long)]
+    pub init: bool,
+    /// Only read and count
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Read every file, whatever the parent says
+    #[arg(short, long, conflicts_with = "parent")]
+    pub force: bool,
+    /// Make no snapshot where it would equal its parent
+    #[arg(long)]
+    pub skip_if_unchanged: bool,
+
+    /// Store standard input
+    #[arg(long, help_heading = "Streams")]
+    pub stdin: bool,
+    /// Its name in the snapshot [default: stdin]
+    #[arg(long, value_name = "NAME", help_heading = "Streams", requires = "stdin")]
+    pub stdin_filename: Option<OsString>,
+    /// Store what a shell command prints, as NAME (repeatable)
+    #[arg(long, value_name = "NAME=COMMAND", help_heading = "Streams")]
+    pub exec: Vec<OsString>,
+    /// Streams may be empty
+    #[arg(long, help_heading = "Streams")]
+    pub allow_empty: bool,
+
+    /// Leave out what matches PATTERN (repeatable)
+    #[arg(short, long, value_name = "PATTERN", help_heading = "What is left out")]
+    pub exclude: Vec<OsString>,
+    /// The same, letters of either case
+    #[arg(long, value_name = "PATTERN", help_heading = "What is left out")]
+    pub iexclude: Vec<OsString>,
+    /// Read patterns from FILE (repeatable)
+    #[arg(long, value_name = "FILE", help_heading = "What is left out")]
+    pub exclude_file: Vec<PathBuf>,
+    /// The same, letters of either case
+    #[arg(long, value_name = "FILE", help_heading = "What is left out")]
+    pub iexclude_file: Vec<PathBuf>,
+    /// Of directories that hold NAME store only that file (repeatable)
+    #[arg(long, value_name = "NAME[:HEADER]", help_heading = "What is left out")]
+    pub exclude_if_present: Vec<OsString>,
+    /// Of directories with a CACHEDIR.TAG store only that
+    #[arg(long, help_heading = "What is left out")]
+    pub exclude_caches: bool,
+    /// Leave out files above SIZE (k, M, G, T)
+    #[arg(long, value_name = "SIZE", help_heading = "What is left out")]
+    pub exclude_larger_than: Option<String>,
+    /// Do not obey .seabedignore files
+    #[arg(long, help_heading = "What is left out")]
+    pub no_ignore_files: bool,
+    /// Stay on the file systems of the given paths
+    #[arg(short = 'x', long, help_heading = "What is left out")]
+    pub one_file_system: bool,
+
+    /// Read paths from FILE, one pattern per line (repeatable; `-` is standard input)
+    #[arg(long, value_name = "FILE", help_heading = "Lists of paths")]
+    pub files_from: Vec<PathBuf>,
+    /// The same, each line as it stands
+    #[arg(long, value_name = "FILE", help_heading = "Lists of paths")]
+    pub files_from_verbatim: Vec<PathBuf>,
+    /// The same, paths end with a zero byte
+    #[arg(long, value_name = "FILE", help_heading = "Lists of paths")]
+    pub files_from_raw: Vec<PathBuf>,
+
+    /// Tags (repeatable)
+    #[arg(long, value_name = "TAG[,TAG…]", help_heading = "The snapshot")]
+    pub tag: Vec<String>,
+    /// The host it is of [env: SEABED_HOST]
+    #[arg(long, value_name = "HOST", help_heading = "The snapshot")]
+    pub host: Option<String>,
+    /// The series it belongs to [default: the first path or stream]
+    #[arg(long, value_name = "NAME", help_heading = "The snapshot")]
+    pub series: Option<String>,
+    /// The time it stands for: now, `2026-01-31 23:59:59` or RFC 3339
+    #[arg(long, value_name = "TIME", default_value = "now", help_heading = "The snapshot")]
+    pub time: String,
+    /// Store the one PATH under this path instead: for volumes that are mounted anywhere
+    #[arg(long, value_name = "NEW", help_heading = "The snapshot")]
+    pub as_path: Option<PathBuf>,
+    /// A line for people
+    #[arg(long, value_name = "TEXT", help_heading = "The snapshot")]
+    pub description: Option<String>,
+
+    /// Compare with this snapshot
+    #[arg(long, value_name = "ID", help_heading = "How files are compared and stored")]
+    pub parent: Option<String>,
+    /// Do not compare inode numbers
+    #[arg(long, help_heading = "How files are compared and stored")]
+    pub ignore_inode: bool,
+    /// Do not compare the times of attribute changes
+    #[arg(long, help_heading = "How files are compared and stored")]
+    pub ignore_ctime: bool,
+    /// Store times of last access
+    #[arg(long, help_heading = "How files are compared and stored")]
+    pub with_atime: bool,
+    /// off, auto, max, or a zstd level from 1 to 22
+    #[arg(long, value_name = "LEVEL", default_value = "auto", help_heading = "How files are compared and stored")]
+    #[arg(value_parser = compression)]
+    pub compression: Compression,
+    /// Target size of packs in MiB, 4 to 128 [default: 32]
+    #[arg(long, value_name = "MIB", help_heading = "How files are compared and stored")]
+    pub pack_size: Option<u64>,
+    /// Worker threads [default: one per core]
+    #[arg(long, value_name = "N", help_heading = "How files are compared and stored")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
+}
+
+fn compression(text: &str) -> Result<Compression, String> {
+    match text {
+        "off" => Ok(Compression::Off),
+        "auto" => Ok(Compression::default()),
+        "max" => Ok(Compression::Level(19)),
+        _ => match text.parse() {
+            Ok(level @ 1..=22) => Ok(Compression::Level(level)),
+            _ => Err("say off, auto, max, or a level from 1 to 22".to_owned()),
+        },
+    }
+}
+
+/// Makes the snapshot.
+pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
+    signals::catch();
+    // What can be wrong on the command line is found before a repository is touched or made.
+    let paths = sources::paths(args)?;
+    let streams = sources::streams(args)?;
+    if paths.is_empty() && streams.is_empty() {
+        return Err(
+            Fail::config("nothing to back up is named").hint("name paths, or use --stdin or --exec; `seabed backup --help` has examples")
+        );
+    }
+    let as_path = sources::as_path(args, &paths)?;
+    sources::no_collisions(as_path.as_ref().map_or(&paths[..], std::slice::from_ref), &streams)?;
+    let time = time::parse(&args.time).map_err(Fail::config)?;
+    let host = match args.host.clone().or_else(|| std::env::var("SEABED_HOST").ok()).filter(|h| !h.is_empty()) {
+        Some(host) => host,
+        None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+    };
+    let data_pack_bytes = match args.pack_size {
+        None => PACK_BYTES_DATA,
+        Some(mib) => mib.checked_mul(1 << 20).filter(|b| (PACK_BYTES_TARGET_MIN..=PACK_BYTES_TARGET_MAX).contains(b)).ok_or_else(|| {
+            Fail::config(format!(
+                "--pack-size {mib} is not between {} and {} MiB",
+                PACK_BYTES_TARGET_MIN >> 20,
+                PACK_BYTES_TARGET_MAX >> 20
+            ))
+        })?,
+    };
+    let opened = if args.init && !args.dry_run { open::open_or_init(global, out)? } else { open::open(global, out)? };
+    if !out.json {
+        open::introduce(&opened, out);
+    }
+    let (excludes, exclude_texts) = sources::excludes(args, &opened)?;
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let options = BackupOptions {
+        // A trailing `/` says how to read a path, not which series it is.
+        series: args.series.clone().or_else(|| as_path.as_ref().or(paths.first()).map(|p| trimmed(&p.to_string_lossy()))),
+        paths,
+        as_path,
+        walk: WalkOptions { one_file_system: args.one_file_system, with_atime: args.with_atime, excludes },
+        streams,
+        host,
+        user: uzers::get_user_by_uid(uid).map_or_else(|| uid.to_string(), |u| u.name().to_string_lossy().into_owned()),
+        uid_gid: (uid, gid),
+        tags: tags(&args.tag),
+        description: args.description.clone().unwrap_or_default(),
+        excludes: exclude_texts,
+        time,
+        parent: match (&args.parent, args.force) {
+            (Some(id), _) => ParentChoice::Snapshot(id.clone()),
+            (None, true) => ParentChoice::None,
+            (None, false) => ParentChoice::Newest,
+        },
+        ignore_inode: args.ignore_inode,
+        ignore_ctime: args.ignore_ctime,
+        dry_run: args.dry_run,
+        skip_if_unchanged: args.skip_if_unchanged,
+        compression: args.compression,
+        data_pack_bytes,
+        threads: usize::from(args.threads.unwrap_or(0)),
+        ..BackupOptions::default()
+    };
+    // Only a guess for the bar, so only from what the cache knows: a listing for its sake would cost every run.
+    let parent = opened.repository.catalog().newest(&options.series_name(), &options.host).ok().flatten();
+    let listener = Listener::new(out, "backup", parent.map_or(0, |p| p.names.summary.bytes_total));
+    let result = backup(&opened.repository, options, &listener);
+    listener.finish();
+    match result {
+        Ok(report) => finished(args, &opened, &report, out),
+        // Whatever gave way first: what stopped the run was the user.
+        Err(_) if signals::interrupted() => {
+            let fail = Fail::new(Code::Interrupted, "interrupted, no snapshot was made");
+            Err(fail.hint("the next run takes over what was stored"))
+        }
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+fn trimmed(path: &str) -> String {
+    match path.trim_end_matches('/') {
+        "" => "/".to_owned(),
+        text => text.to_owned(),
+    }
+}
+
+fn finished(args: &Args, opened: &Opened, report: &BackupReport, out: &Output) -> Run {
+    if out.json {
+        out.message(&summary_json(args, opened, report));
+    } else {
+        for line in summary_text(args, report) {
+            out.say(&line);
+        }
+    }
+    if report.error_count == 0 {
+        return Ok(Code::Done);
+    }
+    let n = report.error_count;
+    let what = if n == 1 { "1 source".to_owned() } else { format!("{} sources", size::count(n)) };
+    out.warn(&format!("{what} could not be read whole; the rest is in the snapshot"));
+    Ok(Code::Incomplete)
+}
+
+fn summary_text(args: &Args, report: &BackupReport) -> Vec<String> {
+    let s = &report.summary;
+    let row = |what: &str, new: u64, changed: u64, same: u64| {
+        format!("{what:<6} {} new, {} changed, {} unmodified", size::count(new), size::count(changed), size::count(same))
+    };
+    let mut lines =
+        vec![row("Files:", s.files_new, s.files_changed, s.files_unmodified), row("Dirs:", s.dirs_new, s.dirs_changed, s.dirs_unmodified)];
+    let verb = if args.dry_run { "Would add" } else { "Added" };
+    lines.push(format!("{verb} to the repository: {} ({} stored)", size::human(s.bytes_added), size::human(s.bytes_stored)));
+    if report.excluded > 0 {
+        lines.push(format!("{} entries left out by excludes", size::count(report.excluded)));
+    }
+    let took = time::clock(time::between(&report.started, &report.finished));
+    lines.push(format!("processed {} files, {} in {took}", size::count(s.files_total), size::human(s.bytes_total)));
+    lines.push(match &report.snapshot {
+        Some(id) => format!("snapshot {} saved", id.short()),
+        None if args.dry_run => "dry run: nothing was stored".to_owned(),
+        None => "nothing changed since the parent: no snapshot was made".to_owned(),
+    });
+    lines
+}
+
+/// restic's names for what was counted.
+pub fn counts_json(s: &Summary) -> Value {
+    json!({
+        "files_new": s.files_new, "files_changed": s.files_changed, "files_unmodified": s.files_unmodified,
+        "dirs_new": s.dirs_new, "dirs_changed": s.dirs_changed, "dirs_unmodified": s.dirs_unmodified,
+        "data_blobs": s.data_chunks, "tree_blobs": s.tree_chunks,
+        "data_added": s.bytes_added, "data_added_packed": s.bytes_stored,
+        "total_files_processed": s.files_total, "total_bytes_processed": s.bytes_total,
+    })
+}
+
+fn summary_json(args: &Args, opened: &Opened, report: &BackupReport) -> Value {
+    let mut value = json!({"message_type": "summary", "dry_run": args.dry_run});
+    if let (Some(map), Value::Object(counts)) = (value.as_object_mut(), counts_json(&report.summary)) {
+        map.extend(counts);
+        let mut put = |key: &str, value: Value| map.insert(key.to_owned(), value);
+        put("error_count", report.error_count.into());
+        put("excluded", report.excluded.into());
+        put("backup_start", time::rfc3339(&report.started).into());
+        put("backup_end", time::rfc3339(&report.finished).into());
+        put("total_duration", time::between(&report.started, &report.finished).as_secs_f64().into());
+        put("series", report.series.clone().into());
+        put("repository", opened.place.path.to_string_lossy().into());
+        if let Some(key) = &opened.new_key {
+            put("key_file", key.to_string_lossy().into());
+        }
+        if let Some(parent) = &report.parent {
+            put("parent", parent.to_string().into());
+        }
+        if let Some(id) = &report.snapshot {
+            put("snapshot_id", id.to_string().into());
+        }
+    }
+    value
+}

@@ -1,0 +1,176 @@
+//! `check`: whether everything that a restore needs is there and whole. It must never change the repository,
+//! nor call clean what it could not look at. It obeys DESIGN section 1.
+
+use crate::args::Global;
+use crate::exit::{Code, Fail, Run, help, without_number};
+use crate::open;
+use crate::output::Output;
+use crate::progress::Listener;
+use crate::{signals, size, time};
+use seabed_engine::check::{CheckOptions, CheckReport, Finding, ReadData, check};
+use seabed_engine::error::{Damage, Error};
+use serde_json::{Value, json};
+
+const EXAMPLES: &str = "  seabed check
+  seabed check --read-data
+  seabed check --read-data-subset 3/7     (the third of seven parts: one a day reads all in a week)
+  seabed check --read-data-subset 5%";
+
+/// Check that a repository is whole
+///
+/// Reads every object but the content of packs, follows every snapshot down to its chunks, and compares
+/// what is there with what was known to be there. --read-data reads and verifies all content too.
+/// Nothing is changed. Damage is listed with the snapshots and paths that it hurts, exit status 23.
+#[derive(clap::Args, Debug)]
+#[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
+pub struct Args {
+    /// Read and verify all content
+    #[arg(long, conflicts_with = "read_data_subset")]
+    read_data: bool,
+    /// Read and verify a part of it: n/t, x%, or a size (k, M, G, T)
+    #[arg(long, value_name = "PART")]
+    read_data_subset: Option<String>,
+}
+
+fn subset(text: &str) -> Result<ReadData, Fail> {
+    let bad = || Fail::config(format!("`{text}` is no part of the data")).hint("write 1/7, 5% or 10G");
+    if let Some((n, of)) = text.split_once('/') {
+        return Ok(ReadData::Part { n: n.trim().parse().map_err(|_| bad())?, of: of.trim().parse().map_err(|_| bad())? });
+    }
+    if let Some(percent) = text.strip_suffix('%') {
+        return percent.trim().parse().map(ReadData::Percent).map_err(|_| bad());
+    }
+    size::parse(text).map(ReadData::Bytes).map_err(|_| bad())
+}
+
+/// Checks it.
+pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
+    signals::catch();
+    let read_data = match (&args.read_data_subset, args.read_data) {
+        (Some(text), _) => subset(text)?,
+        (None, true) => ReadData::All,
+        (None, false) => ReadData::None,
+    };
+    let opened = open::open(global, out)?;
+    if !out.json {
+        open::introduce(&opened, out);
+    }
+    let listener = Listener::new(out, "check", 0);
+    let result = check(&opened.repository, &CheckOptions { read_data }, &listener);
+    let took = listener.elapsed();
+    listener.finish();
+    let report = match result {
+        Ok(report) => report,
+        Err(_) if signals::interrupted() => return Err(Fail::new(Code::Interrupted, "interrupted, the check is not complete")),
+        Err(error) => return Err(error.into()),
+    };
+    for finding in &report.findings {
+        tell(finding, out);
+    }
+    for warning in &report.warnings {
+        out.warn(&warning.to_string());
+    }
+    if out.json {
+        out.json_result(&summary(&report, took.as_secs_f64()))?;
+    } else {
+        out.say(&format!(
+            "checked {} snapshots, {} packs ({}), {} chunks in {}",
+            size::count(report.snapshots),
+            size::count(report.packs),
+            size::human(report.pack_bytes),
+            size::count(report.chunks),
+            time::clock(took)
+        ));
+        if read_data == ReadData::None {
+            out.say("the content of packs was not read; --read-data does that");
+        } else {
+            out.say(&format!("{} packs read and verified ({})", size::count(report.packs_read), size::human(report.bytes_read)));
+        }
+    }
+    let found = report.findings.len() as u64 + report.findings_left_out;
+    if report.is_clean() {
+        if !out.json {
+            out.say("no damage found");
+        }
+        return Ok(Code::Done);
+    }
+    let code = if report.is_damaged() { Code::Damage } else { Code::Failed };
+    let fail =
+        Fail::new(code, format!("{} found", if found == 1 { "1 problem".to_owned() } else { format!("{} problems", size::count(found)) }));
+    Err(if suggest_rebuild(&report) {
+        fail.hint("`seabed rebuild`, then a backup of the sources, heals what can be healed")
+    } else {
+        fail.hint("a backup of the same sources stores anew what is lost; `seabed restore --keep-going` brings back the rest")
+    })
+}
+
+fn snapshots_of(finding: &Finding) -> Vec<String> {
+    finding.snapshots.iter().map(|id| id.short()).collect()
+}
+
+fn paths_of(finding: &Finding) -> Vec<String> {
+    finding.paths.iter().map(|path| format!("/{}", String::from_utf8_lossy(path))).collect()
+}
+
+fn tell(finding: &Finding, out: &Output) {
+    let message = without_number(&finding.error.to_string());
+    let (snapshots, paths) = (snapshots_of(finding), paths_of(finding));
+    if out.json {
+        out.failed_item(&message, "check", paths.first().map_or("", String::as_str));
+        return;
+    }
+    out.failed_item(&message, "check", "");
+    if !snapshots.is_empty() {
+        out.detail(&format!("hurts {} {}", if snapshots.len() == 1 { "snapshot" } else { "snapshots" }, snapshots.join(", ")));
+    }
+    for path in paths {
+        out.detail(&format!("  {path}"));
+    }
+}
+
+/// Whether the index says something that the packs do not.
+fn suggest_rebuild(report: &CheckReport) -> bool {
+    report.findings.iter().any(|f| match &f.error {
+        Error::Damaged { damage: Damage::Unindexed | Damage::Index, .. } => true,
+        Error::Damaged { object, .. } => object.as_str().starts_with("index/"),
+        _ => false,
+    })
+}
+
+fn summary(report: &CheckReport, took: f64) -> Value {
+    let broken = |f: &Finding| match &f.error {
+        Error::Damaged { object, .. } => object.as_pack().map(|(_, id)| id.to_string()),
+        Error::PackMissing { pack, .. } => Some(pack.to_string()),
+        _ => None,
+    };
+    let mut packs: Vec<String> = report.findings.iter().filter_map(broken).collect();
+    packs.sort();
+    packs.dedup();
+    let findings: Vec<Value> = report
+        .findings
+        .iter()
+        .map(|f| {
+            json!({
+                "message": f.error.to_string(),
+                "snapshots": f.snapshots.iter().map(|id| id.to_string()).collect::<Vec<_>>(),
+                "paths": paths_of(f),
+            })
+        })
+        .collect();
+    json!({
+        "message_type": "summary",
+        "num_errors": report.findings.len() as u64 + report.findings_left_out,
+        "broken_packs": packs,
+        "suggest_repair_index": suggest_rebuild(report),
+        "suggest_prune": false,
+        "findings": findings,
+        "warnings": report.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "snapshots": report.snapshots,
+        "packs": report.packs,
+        "pack_bytes": report.pack_bytes,
+        "chunks": report.chunks,
+        "packs_read": report.packs_read,
+        "bytes_read": report.bytes_read,
+        "total_duration": took,
+    })
+}

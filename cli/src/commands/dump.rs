@@ -1,0 +1,75 @@
+//! `dump`: one file or stream to standard output. It must never write a byte that was not verified, nor anything else there.
+//! It obeys issue 2, point 2.
+
+use crate::args::{FilterArgs, Global};
+use crate::commands::refresh;
+use crate::exit::{Code, Fail, Run, help};
+use crate::open;
+use crate::output::Output;
+use crate::progress::Listener;
+use crate::signals;
+use seabed_engine::dump::dump;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "  seabed dump latest dump.sql | psql shop
+  seabed dump --series shop latest dump.sql --target dump.sql
+  seabed dump 40dc1520:/etc/fstab";
+
+/// Write a file or stream of a snapshot to standard output
+///
+/// Every byte is verified before it is written. A reader that leaves early (`| head`) is no error.
+#[derive(clap::Args, Debug)]
+#[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
+pub struct Args {
+    /// An id, `latest`, `latest~N`; each also with `:/path`
+    #[arg(value_name = "SNAPSHOT")]
+    selector: String,
+    /// The file or stream
+    #[arg(value_name = "PATH")]
+    path: Option<OsString>,
+    /// Write to a new file instead
+    #[arg(short, long, value_name = "FILE")]
+    target: Option<PathBuf>,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+/// Writes it.
+pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
+    signals::catch();
+    let opened = open::open(global, out)?;
+    let repository = &opened.repository;
+    refresh(repository, out)?;
+    let mut selected = repository.select(&args.selector, &args.filter.filter())?;
+    match (&args.path, selected.path.is_empty()) {
+        (Some(path), true) => {
+            let parts: Vec<&[u8]> = path.as_bytes().split(|b| *b == b'/').filter(|p| !p.is_empty() && *p != b".").collect();
+            selected.path = parts.join(&b'/');
+        }
+        (None, false) => {}
+        (Some(_), false) => {
+            return Err(Fail::config("a path is given twice").hint("write it behind the snapshot, or as SNAPSHOT:PATH, not both"));
+        }
+        (None, true) => return Err(Fail::config("no file or stream is named").hint("`seabed ls SNAPSHOT` lists them")),
+    }
+    let listener = Listener::new(out, "dump", 0);
+    let result = match &args.target {
+        None => out.data(|to| dump(repository, &selected, to, &listener)),
+        Some(path) => {
+            let failed =
+                |e: std::io::Error| Fail::new(Code::Failed, format!("cannot write {}: {}", path.display(), crate::exit::plain(&e)));
+            let mut file = std::fs::File::create_new(path).map_err(failed)?;
+            let result = dump(repository, &selected, &mut file, &listener);
+            file.sync_all().map_err(failed)?;
+            result
+        }
+    };
+    listener.finish();
+    match result {
+        Ok(_) => Ok(Code::Done),
+        Err(_) if signals::interrupted() => Err(Fail::new(Code::Interrupted, "interrupted")),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,47 @@
+//! The commands, one file each: what is typed, what it means to the engine, what is said afterwards.
+//! A command must never print or choose an exit code by itself; `output.rs` and `exit.rs` do. They obey issue 2, point 2.
+
+pub mod backup;
+pub mod cat;
+pub mod check;
+pub mod dump;
+pub mod init;
+pub mod ls;
+pub mod rebuild;
+pub mod restore;
+pub mod snapshots;
+mod sources;
+pub mod unlock;
+pub mod version;
+
+use crate::args::{Cli, Command};
+use crate::exit::{Fail, Run};
+use crate::output::Output;
+use seabed_engine::repository::Repository;
+
+/// Runs the command.
+pub fn run(cli: &Cli, out: &Output) -> Run {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Init(args) => init::run(global, args, out),
+        Command::Backup(args) => backup::run(global, args, out),
+        Command::Restore(args) => restore::run(global, args, out),
+        Command::Snapshots(args) => snapshots::run(global, args, out),
+        Command::Ls(args) => ls::run(global, args, out),
+        Command::Dump(args) => dump::run(global, args, out),
+        Command::Check(args) => check::run(global, args, out),
+        Command::Rebuild(args) => rebuild::run(global, args, out),
+        Command::Cat(args) => cat::run(global, args, out),
+        Command::Unlock(_) => unlock::run(out),
+        Command::Version(_) => version::run(out),
+    }
+}
+
+/// Brings the catalog up to date and says which manifests do not open. Returns how many.
+fn refresh(repository: &Repository, out: &Output) -> Result<usize, Fail> {
+    let refresh = repository.refresh()?;
+    for bad in &refresh.unreadable {
+        out.warn(&format!("snapshot {} cannot be read: {}", bad.id.short(), bad.error));
+    }
+    Ok(refresh.unreadable.len())
+}

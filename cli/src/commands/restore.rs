@@ -1,0 +1,235 @@
+//! `restore`: a snapshot, or a part of it, into a directory.
+//! It must never delete without a plain order, nor below `/` without a filter. It obeys issue 2, point 5.
+
+use crate::args::{FilterArgs, Global};
+use crate::commands::refresh;
+use crate::exit::{Code, Fail, Run, help, without_number};
+use crate::open;
+use crate::output::Output;
+use crate::progress::Listener;
+use crate::{signals, size, time};
+use clap::ValueEnum;
+use seabed_engine::restore::target::{Overwrite, TargetOptions};
+use seabed_engine::restore::{Pattern, RestoreOptions, RestoreReport, restore};
+use serde_json::json;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+const EXAMPLES: &str = "  seabed restore latest --target /tmp/back
+  seabed restore latest:/home/user/documents --target ~/documents --overwrite if-changed
+  seabed restore 40dc1520 --target / --include /etc/nginx --delete --dry-run -v
+  seabed restore latest --series shop --target . --include dump.sql";
+
+/// Bring a snapshot, or a part of it, into a directory
+///
+/// The full stored path is made again below the target: /home/user/x becomes DIR/home/user/x.
+/// With SNAPSHOT:/sub/path what is in there goes right into the target. Content is verified
+/// before a name appears.
+#[derive(clap::Args, Debug)]
+#[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
+pub struct Args {
+    /// An id, `latest`, `latest~N`; each also with `:/sub/path`
+    #[arg(value_name = "SNAPSHOT")]
+    selector: String,
+    /// Where to
+    #[arg(short, long, value_name = "DIR")]
+    target: PathBuf,
+    /// Only what matches PATTERN (repeatable)
+    #[arg(short, long, value_name = "PATTERN", help_heading = "What is restored")]
+    include: Vec<OsString>,
+    /// The same, letters of either case
+    #[arg(long, value_name = "PATTERN", help_heading = "What is restored")]
+    iinclude: Vec<OsString>,
+    /// Not what matches PATTERN (repeatable)
+    #[arg(short, long, value_name = "PATTERN", help_heading = "What is restored")]
+    exclude: Vec<OsString>,
+    /// The same, letters of either case
+    #[arg(long, value_name = "PATTERN", help_heading = "What is restored")]
+    iexclude: Vec<OsString>,
+    /// What happens to files that are there
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "always")]
+    overwrite: When,
+    /// Remove what the snapshot does not have
+    #[arg(long)]
+    delete: bool,
+    /// Change nothing, only say what would be done
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Read everything back afterwards and compare
+    #[arg(long)]
+    verify: bool,
+    /// After damage, restore all that is left
+    #[arg(long)]
+    keep_going: bool,
+    /// Owners by number
+    #[arg(long, help_heading = "Attributes", conflicts_with = "ownership_by_name")]
+    numeric_owner: bool,
+    /// Owners by name where this system knows it, else by number (the default)
+    #[arg(long, help_heading = "Attributes")]
+    ownership_by_name: bool,
+    /// Leave owners as they come
+    #[arg(long, help_heading = "Attributes")]
+    no_owner: bool,
+    /// Leave extended attributes and ACLs away
+    #[arg(long, help_heading = "Attributes")]
+    no_xattrs: bool,
+    /// Worker threads [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum When {
+    /// Replace them
+    Always,
+    /// Replace those whose size or time differ
+    IfChanged,
+    /// Replace those that are older
+    IfNewer,
+    /// Keep them
+    Never,
+}
+
+fn patterns(exact: &[OsString], folded: &[OsString]) -> Vec<Pattern> {
+    let make = |fold_case: bool| move |text: &OsString| Pattern { text: text.as_bytes().to_vec(), fold_case };
+    exact.iter().map(make(false)).chain(folded.iter().map(make(true))).collect()
+}
+
+/// Restores it.
+pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
+    signals::catch();
+    let include = patterns(&args.include, &args.iinclude);
+    let exclude = patterns(&args.exclude, &args.iexclude);
+    if args.target.as_os_str().is_empty() {
+        return Err(Fail::config("the name of the target is empty"));
+    }
+    if args.delete && include.is_empty() && is_root(&args.target) {
+        let fail = Fail::new(Code::Refused, "--delete with the target / would remove everything that the snapshot does not have");
+        return Err(fail.hint("say with --include what is meant"));
+    }
+    let opened = open::open(global, out)?;
+    let repository = &opened.repository;
+    refresh(repository, out)?;
+    let selected = repository.select(&args.selector, &args.filter.filter())?;
+    if !out.json {
+        open::introduce(&opened, out);
+    }
+    let names = &selected.snapshot.names;
+    let verb = if args.dry_run { "would restore" } else { "restoring" };
+    let when = time::local(&selected.snapshot.index.time);
+    out.say(&format!("{verb} snapshot {} of {when} to {}", selected.snapshot.id.short(), args.target.display()));
+    out.say(&format!("  series {}, host {}", names.series, names.host));
+    let options = RestoreOptions {
+        target: args.target.clone(),
+        options: TargetOptions {
+            overwrite: match args.overwrite {
+                When::Always => Overwrite::Always,
+                When::IfChanged => Overwrite::IfChanged,
+                When::IfNewer => Overwrite::IfNewer,
+                When::Never => Overwrite::Never,
+            },
+            delete: args.delete,
+            dry_run: args.dry_run,
+            numeric_owner: args.numeric_owner,
+            owners: !args.no_owner,
+            xattrs: !args.no_xattrs,
+            ..TargetOptions::default()
+        },
+        include,
+        exclude,
+        verify: args.verify,
+        keep_going: args.keep_going,
+        threads: usize::from(args.threads.unwrap_or(0)),
+    };
+    let listener = Listener::new(out, "restore", 0);
+    let result = restore(repository, &selected, &options, &listener);
+    let took = listener.elapsed();
+    listener.finish();
+    let report = match result {
+        Ok(report) => report,
+        Err(_) if signals::interrupted() => {
+            let fail = Fail::new(Code::Interrupted, "interrupted, the target holds what was restored so far");
+            return Err(fail.hint("run it again with --overwrite if-changed to go on"));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    finished(args, &report, took, out)
+}
+
+/// Whether a path is `/`, however it is spelt.
+fn is_root(path: &Path) -> bool {
+    let full = path.canonicalize().or_else(|_| std::path::absolute(path));
+    full.is_ok_and(|p| p == Path::new("/"))
+}
+
+fn finished(args: &Args, report: &RestoreReport, took: std::time::Duration, out: &Output) -> Run {
+    for error in &report.errors {
+        out.failed_item(&without_number(&error.to_string()), "restore", "");
+    }
+    let unsaid = report.error_count.saturating_sub(report.errors.len() as u64);
+    if unsaid > 0 {
+        out.warn(&format!("{} further errors", size::count(unsaid)));
+    }
+    for (what, n, path) in &report.shortfalls {
+        out.warn(&format!("{what}: {} times, first {}", size::count(*n), path.display()));
+    }
+    if out.json {
+        out.message(&json!({
+            "message_type": "summary",
+            "seconds_elapsed": took.as_secs(),
+            "dry_run": args.dry_run,
+            "total_files": report.files_total,
+            "files_restored": report.files_restored + report.files_updated,
+            "files_updated": report.files_updated,
+            "files_unchanged": report.files_unchanged,
+            "files_skipped": report.files_skipped + report.files_unchanged,
+            "files_deleted": report.files_deleted,
+            "files_verified": report.files_verified,
+            "files_not_stored": report.files_not_stored,
+            "directories": report.directories,
+            "total_bytes": report.bytes_total,
+            "bytes_restored": report.bytes_restored,
+            "bytes_skipped": report.bytes_skipped,
+            "error_count": report.error_count,
+        }));
+    } else {
+        let mut line = format!(
+            "Files: {} restored, {} replaced, {} unchanged, {} skipped",
+            size::count(report.files_restored),
+            size::count(report.files_updated),
+            size::count(report.files_unchanged),
+            size::count(report.files_skipped)
+        );
+        if report.files_deleted > 0 {
+            line.push_str(&format!(", {} deleted", size::count(report.files_deleted)));
+        }
+        out.say(&line);
+        if args.verify {
+            out.say(&format!("{} files read back and found equal", size::count(report.files_verified)));
+        }
+        let verb = if args.dry_run { "would restore" } else { "restored" };
+        out.say(&format!(
+            "{verb} {} files, {} directories, {} in {}",
+            size::count(report.files_restored + report.files_updated),
+            size::count(report.directories),
+            size::human(report.bytes_restored),
+            time::clock(took)
+        ));
+    }
+    if report.files_not_stored > 0 {
+        out.warn(&format!(
+            "{} files are not in the snapshot: they could not be read when it was made",
+            size::count(report.files_not_stored)
+        ));
+    }
+    // Damage outranks what the target refused: it will be there on the next try too.
+    let damaged = report.errors.iter().any(|e| e.kind() == seabed_engine::error::Kind::Damage);
+    Ok(match report.error_count + report.files_not_stored {
+        0 => Code::Done,
+        _ if damaged => Code::Damage,
+        _ => Code::Incomplete,
+    })
+}

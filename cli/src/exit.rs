@@ -1,0 +1,182 @@
+//! How a command ends: the exit codes, the failures that lead to them, and the next step that each one suggests.
+//! This is the only place that chooses a code or a hint; commands return failures and never call `exit`.
+//! It obeys the table in DESIGN section 2.
+
+use seabed_engine::backup::Failure;
+use seabed_engine::error::{Error, Kind};
+use seabed_engine::source::stream::StreamFailure;
+
+/// The exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Code {
+    /// All done.
+    Done = 0,
+    /// Failed, nothing stored.
+    Failed = 1,
+    /// Done, but some source or target was skipped or unreadable.
+    Incomplete = 3,
+    /// No repository.
+    NoRepository = 10,
+    /// Wrong key.
+    WrongKey = 12,
+    /// Configuration or secret.
+    Configuration = 20,
+    /// No source gave a snapshot.
+    NoSource = 21,
+    /// Repository unreachable after retries.
+    Unreachable = 22,
+    /// Damage found.
+    Damage = 23,
+    /// Refused by a guard.
+    Refused = 25,
+    /// Interrupted.
+    Interrupted = 130,
+}
+
+impl Code {
+    /// Its number.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+/// The table, for the help of every command.
+const TABLE: &str = "EXIT STATUS
+    0   done
+    1   failed, nothing stored
+    3   done, but some source or target was skipped or unreadable
+   10   no repository
+   12   wrong key or passphrase
+   20   configuration, command line or secret
+   21   no source gave a snapshot (a dump failed)
+   22   repository unreachable after retries
+   23   damage found
+   24   drill failed or too slow
+   25   refused by a guard
+   26   timed out
+   27   this job already runs
+  130   interrupted";
+
+/// What stands below the options in the help of a command.
+pub fn help(examples: &str) -> String {
+    format!("EXAMPLES\n{examples}\n\n{TABLE}")
+}
+
+/// Why a command ended without success.
+#[derive(Debug)]
+pub struct Fail {
+    /// The exit code.
+    pub code: Code,
+    /// What failed; empty where everything was said already, or where nobody listens any more.
+    pub message: String,
+    /// The next step.
+    pub hint: Option<String>,
+    /// Further text, such as the end of a command's standard error.
+    pub detail: Option<String>,
+}
+
+/// Result of a command: the code that it ends with.
+pub type Run = Result<Code, Fail>;
+
+impl Fail {
+    /// A failure with its code.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Fail { code, message: message.into(), hint: None, detail: None }
+    }
+
+    /// A mistake in flags, environment or secrets.
+    pub fn config(message: impl Into<String>) -> Self {
+        Fail::new(Code::Configuration, message)
+    }
+
+    /// With the next step.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Whoever read our output has seen enough (`| head`): that is a success, as ripgrep sees it.
+    pub fn output(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Fail::new(Code::Done, "");
+        }
+        Fail::new(Code::Failed, format!("cannot write the output: {}", plain(&error)))
+    }
+}
+
+/// An I/O error without the number that Rust appends.
+pub fn plain(error: &std::io::Error) -> String {
+    without_number(&error.to_string())
+}
+
+/// ` (os error 13)` says nothing to people that the words before it did not.
+pub fn without_number(text: &str) -> String {
+    match text.rfind(" (os error ") {
+        Some(at) if text.ends_with(')') => text[..at].to_owned(),
+        _ => text.to_owned(),
+    }
+}
+
+impl From<Error> for Fail {
+    fn from(error: Error) -> Self {
+        let code = match error.kind() {
+            Kind::Failed => Code::Failed,
+            Kind::NoRepository => Code::NoRepository,
+            Kind::WrongKey => Code::WrongKey,
+            Kind::Configuration => Code::Configuration,
+            Kind::Unreachable => Code::Unreachable,
+            Kind::Damage => Code::Damage,
+            Kind::Refused => Code::Refused,
+            Kind::Interrupted => Code::Interrupted,
+        };
+        let hint = match &error {
+            Error::Output { source } if source.kind() == std::io::ErrorKind::BrokenPipe => return Fail::new(Code::Done, ""),
+            Error::NoRepository { .. } => "create it with `seabed init`, or name another one with --repo or SEABED_REPOSITORY",
+            Error::RepositoryExists { .. } => "it is ready for `seabed backup`; choose another place with --repo",
+            Error::PlaceNotEmpty { .. } => "choose an empty or new directory with --repo",
+            Error::WrongKey => "check --password-file, --key-file and the SEABED_PASSWORD, SEABED_KEY_FILE variables",
+            Error::Damaged { .. } | Error::ChunkMissing { .. } | Error::PackMissing { .. } => {
+                "`seabed check --read-data` lists all damage; `seabed restore --keep-going` brings back what is whole"
+            }
+            Error::NewerFormat { .. } | Error::UnknownFeature { .. } => "update seabed on this machine",
+            Error::NoSnapshot { .. } => "`seabed snapshots` lists what there is",
+            Error::AmbiguousSnapshot { .. } => "give more digits of the id",
+            Error::NoSuchPath { .. } => "`seabed ls` lists the paths of a snapshot",
+            Error::NotAFile { .. } => "`seabed restore` brings back directories",
+            Error::Catalog { .. } | Error::Cache { .. } => "run again with --no-cache, or delete the cache directory: it is made anew",
+            Error::Store { source, .. } => match source.kind() {
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "make room where the repository is, then run again",
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                    "the repository cannot be written or read by this user"
+                }
+                _ => "",
+            },
+            Error::SelfCheck { .. } => "test this machine's memory before you trust it with a backup",
+            _ => "",
+        };
+        let mut fail = Fail::new(code, without_number(&error.to_string()));
+        fail.hint = (!hint.is_empty()).then(|| hint.to_owned());
+        fail
+    }
+}
+
+impl From<Failure> for Fail {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Repository(error) => error.into(),
+            Failure::NoSource { .. } => Fail::new(Code::Failed, failure.to_string()).hint("check the paths and the excludes"),
+            Failure::Stream(stream) => {
+                let mut fail = Fail::new(Code::NoSource, without_number(&format!("no snapshot was made: {stream}")));
+                match stream {
+                    StreamFailure::Exit { stderr, .. } | StreamFailure::Killed { stderr, .. } if !stderr.is_empty() => {
+                        fail.detail = Some(String::from_utf8_lossy(&stderr).trim_end().to_owned());
+                    }
+                    StreamFailure::Empty { .. } => fail.hint = Some("if it may be empty, say --allow-empty".to_owned()),
+                    _ => {}
+                }
+                fail
+            }
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Which repository is meant, where its cache is, and how it is opened or made.
+//! It must never create a repository that was not asked for: a cron job with another HOME has to fail, not to start a new one.
+//! It obeys issue 2, point 1.
+
+use crate::args::Global;
+use crate::exit::{Code, Fail};
+use crate::output::Output;
+use crate::secret::{self, Given};
+use seabed_engine::error::Error;
+use seabed_engine::id::{ObjectName, RepositoryId};
+use seabed_engine::limits::SMALL_OBJECT_BYTES_MAX;
+use seabed_engine::repository::{InitOptions, OpenOptions, Repository};
+use seabed_engine::seal::key::Secret;
+use seabed_engine::seal::object::decode_descriptor;
+use seabed_engine::seal::random;
+use seabed_engine::store::Store;
+use seabed_engine::store::local::LocalStore;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Kinds of places that other tools know and this version does not: never taken for a directory of that name.
+const REMOTE: [&str; 11] = ["s3", "sftp", "ssh", "rest", "rclone", "b2", "gs", "azure", "swift", "http", "https"];
+
+/// Where a repository is.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its directory, absolute.
+    pub path: PathBuf,
+    /// It is the one that is used when none is named.
+    pub is_default: bool,
+}
+
+impl Place {
+    /// For people.
+    pub fn words(&self) -> String {
+        format!("{}{}", self.path.display(), if self.is_default { " (the default)" } else { "" })
+    }
+}
+
+/// A base directory: the variable where it is absolute, as the XDG specification wants it, else below HOME.
+pub fn directory(variable: &str, below_home: &str) -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(below_home)))
+}
+
+fn default_path() -> Option<PathBuf> {
+    directory("XDG_DATA_HOME", ".local/share").map(|base| base.join("seabed/repo"))
+}
+
+/// Which repository is meant.
+pub fn place(global: &Global) -> Result<Place, Fail> {
+    let default = default_path();
+    let named = global.repo.clone().or_else(|| std::env::var_os("SEABED_REPOSITORY").map(PathBuf::from));
+    let Some(named) = named else {
+        let path = default.ok_or_else(|| {
+            Fail::config("no repository is named, and without HOME there is no default one")
+                .hint("name one with --repo or SEABED_REPOSITORY")
+        })?;
+        return Ok(Place { path, is_default: true });
+    };
+    if named.as_os_str().is_empty() {
+        return Err(Fail::config("the name of the repository is empty").hint("unset SEABED_REPOSITORY, or give it a value"));
+    }
+    let scheme = named.to_str().and_then(|text| text.split_once(':')).map(|(scheme, _)| scheme);
+    if let Some(scheme) = scheme.filter(|scheme| REMOTE.contains(scheme)) {
+        // The name itself is not repeated: it may hold a password.
+        return Err(Fail::config(format!("repositories at `{scheme}:` are not in this version")).hint("name a local directory"));
+    }
+    let path = std::path::absolute(&named).map_err(|e| Fail::config(format!("cannot use {}: {e}", named.display())))?;
+    Ok(Place { is_default: default.is_some_and(|d| d == path), path })
+}
+
+/// Where caches go; `None` where there is to be none.
+fn cache(global: &Global) -> Option<PathBuf> {
+    if global.no_cache {
+        return None;
+    }
+    let named = global.cache_dir.clone().or_else(|| std::env::var_os("SEABED_CACHE_DIR").map(PathBuf::from));
+    named.filter(|p| !p.as_os_str().is_empty()).or_else(|| directory("XDG_CACHE_HOME", ".cache").map(|base| base.join("seabed")))
+}
+
+/// A repository that is open, and what the user may want to know about it.
+pub struct Opened {
+    /// Itself.
+    pub repository: Repository,
+    /// Where.
+    pub place: Place,
+    /// Where caches of all repositories are.
+    pub cache: Option<PathBuf>,
+    /// It was made just now.
+    pub created: bool,
+    /// The key file that was made with it.
+    pub new_key: Option<PathBuf>,
+}
+
+/// Runs `open` with the cache, and again without where the cache cannot be used: it only saves time.
+fn with_cache<T>(cache: &mut Option<PathBuf>, out: &Output, open: impl Fn(&OpenOptions) -> Result<T, Error>) -> Result<T, Error> {
+    match open(&OpenOptions { cache: cache.clone() }) {
+        Err(error @ (Error::Cache { .. } | Error::Catalog { .. })) if cache.is_some() => {
+            out.warn(&format!("{}; going on without a cache", crate::exit::without_number(&error.to_string())));
+            *cache = None;
+            open(&OpenOptions { cache: None })
+        }
+        other => other,
+    }
+}
+
+/// The id in the descriptor, which needs no key.
+fn repository_id(store: &LocalStore) -> Result<RepositoryId, Error> {
+    let name = ObjectName::descriptor();
+    match store.get(&name, SMALL_OBJECT_BYTES_MAX) {
+        Err(error) if error.is_missing() => Err(Error::NoRepository { place: store.place() }),
+        Err(error) => Err(error),
+        Ok(bytes) => Ok(decode_descriptor(&name, &bytes)?.0.repository),
+    }
+}
+
+/// The key files that this program would have made for a repository.
+fn own_keys(place: &Place, id: &RepositoryId) -> Vec<PathBuf> {
+    let Some(base) = secret::key_directory() else { return Vec::new() };
+    let default = place.is_default.then(|| base.join("key"));
+    default.into_iter().chain([base.join(format!("keys/{id}.key"))]).collect()
+}
+
+/// Opens the repository that is meant.
+pub fn open(global: &Global, out: &Output) -> Result<Opened, Fail> {
+    let place = place(global)?;
+    open_at(global, out, place)
+}
+
+fn open_at(global: &Global, out: &Output, place: Place) -> Result<Opened, Fail> {
+    // Whether it is there before any question for a secret: a passphrase for nothing is a riddle.
+    let store = LocalStore::open(&place.path).map_err(|e| missing(e, &place))?;
+    let id = repository_id(&store).map_err(|e| missing(e, &place))?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let mut cache = cache(global);
+    let mut attempt = |secret: &Secret| with_cache(&mut cache, out, |options| Repository::open(store.clone(), secret, options));
+    let repository = match secret::given(global)? {
+        Given::Secret(secret) => attempt(&secret)?,
+        Given::KeyFile(path) => attempt(&secret::key_file(&path)?)?,
+        Given::Nothing => unasked(&place, &id, out, &mut attempt)?,
+    };
+    Ok(Opened { repository, place, cache, created: false, new_key: None })
+}
+
+/// Opens with what this program knows by itself: the key file that it made, else the person at the terminal.
+fn unasked(
+    place: &Place,
+    id: &RepositoryId,
+    out: &Output,
+    attempt: &mut dyn FnMut(&Secret) -> Result<Repository, Error>,
+) -> Result<Repository, Fail> {
+    let mut wrong: Option<PathBuf> = None;
+    for path in own_keys(place, id).into_iter().filter(|p| p.exists()) {
+        match attempt(&secret::key_file(&path)?) {
+            Err(Error::WrongKey) => wrong = Some(path),
+            other => return other.map_err(Fail::from),
+        }
+    }
+    if !secret::can_ask() {
+        return Err(match wrong {
+            Some(path) => Fail::new(Code::WrongKey, format!("the key file {} does not open {}", path.display(), place.path.display()))
+                .hint("give the right secret: --password-file, --key-file, SEABED_PASSWORD …"),
+            None => Fail::config(format!("no secret is given for {}", place.path.display()))
+                .hint("give one: --password-file, --password-command, --key-file, SEABED_PASSWORD, SEABED_KEY_FILE …"),
+        });
+    }
+    for _ in 0..secret::TRIES {
+        let Some(secret) = secret::ask(&format!("Passphrase for {}: ", place.path.display()))? else { continue };
+        match attempt(&secret) {
+            Err(Error::WrongKey) => out.warn("this passphrase opens nothing here"),
+            other => return other.map_err(Fail::from),
+        }
+    }
+    Err(Error::WrongKey.into())
+}
+
+fn missing(error: Error, place: &Place) -> Fail {
+    let none = matches!(error, Error::NoRepository { .. });
+    let fail = Fail::from(error);
+    match (none, place.is_default) {
+        (true, true) => Fail::new(fail.code, format!("there is no repository at {}", place.words()))
+            .hint("create it with `seabed backup --init PATH…` or `seabed init`, or name another one with --repo"),
+        _ => fail,
+    }
+}
+
+/// Whether `place` holds a repository.
+fn exists(place: &Place) -> Result<bool, Fail> {
+    match LocalStore::open(&place.path).and_then(|store| repository_id(&store)) {
+        Ok(_) => Ok(true),
+        Err(Error::NoRepository { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens the repository that is meant, or makes it where it is not there yet: `backup --init`.
+pub fn open_or_init(global: &Global, out: &Output) -> Result<Opened, Fail> {
+    let place = place(global)?;
+    if exists(&place)? {
+        return open_at(global, out, place);
+    }
+    init_at(global, out, place, false, "")
+}
+
+/// Makes the repository that is meant. `may_ask`: a person at the terminal may choose a passphrase.
+pub fn init(global: &Global, out: &Output, label: &str) -> Result<Opened, Fail> {
+    let place = place(global)?;
+    if exists(&place)? {
+        return Err(Error::RepositoryExists { place: place.path.display().to_string() }.into());
+    }
+    init_at(global, out, place, true, label)
+}
+
+fn init_at(global: &Global, out: &Output, place: Place, may_ask: bool, label: &str) -> Result<Opened, Fail> {
+    let id = RepositoryId::new(random()?);
+    let given = match secret::given(global)? {
+        Given::Nothing if may_ask && secret::can_ask() => secret::ask_new(out)?.map_or(Given::Nothing, Given::Secret),
+        given => given,
+    };
+    // The directory before the key file: where that cannot be made, nothing is left behind.
+    let store: Arc<dyn Store> = Arc::new(LocalStore::create(&place.path)?);
+    let (secret, new_key) = match given {
+        Given::Secret(secret) => (secret, None),
+        Given::KeyFile(path) => make_or_read(&path)?,
+        Given::Nothing => {
+            // A default key that is there already is used again: it may be all that opens something else.
+            let path = own_keys(&place, &id).into_iter().next().ok_or_else(|| {
+                Fail::config("there is no secret, and without HOME no place for a key file")
+                    .hint("give one with --password-file or --key-file")
+            })?;
+            make_or_read(&path)?
+        }
+    };
+    let mut cache = cache(global);
+    let options = InitOptions { label: label.to_owned(), id: Some(id), ..InitOptions::default() };
+    let made = Repository::init(store.clone(), &secret, &options, &OpenOptions { cache: cache.clone() });
+    let repository = match made {
+        // The descriptor is written before the cache is looked at: the repository is there.
+        Err(Error::Cache { .. } | Error::Catalog { .. }) => with_cache(&mut cache, out, |o| Repository::open(store.clone(), &secret, o))?,
+        other => other?,
+    };
+    Ok(Opened { repository, place, cache, created: true, new_key })
+}
+
+fn make_or_read(path: &Path) -> Result<(Secret, Option<PathBuf>), Fail> {
+    if path.exists() { Ok((secret::key_file(path)?, None)) } else { Ok((secret::make_key_file(path)?, Some(path.to_owned()))) }
+}
+
+/// Says which repository this is, where the story is told.
+pub fn introduce(opened: &Opened, out: &Output) {
+    let id = opened.repository.id().short();
+    if !opened.created {
+        out.say(&format!("repository {id} at {}", opened.place.words()));
+        return;
+    }
+    out.say(&format!("created repository {id} at {}", opened.place.words()));
+    if let Some(key) = &opened.new_key {
+        out.say(&format!("its key is in {}", key.display()));
+        out.say("  Copy this file to another place, now. Without it nobody can read the backups.");
+    }
+}
+
+/// Beside data on standard output only the default is worth a remark.
+pub fn remark(opened: &Opened, out: &Output) {
+    if opened.place.is_default {
+        out.remark(&format!("repository {} at {}", opened.repository.id().short(), opened.place.words()));
+    }
+}

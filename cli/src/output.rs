@@ -1,0 +1,310 @@
+//! The only printer: what a command says, for people and as JSON, and where it says it.
+//! It must never let a closed or full output stop a backup, nor pass control characters of a file name to a terminal.
+//! It obeys the CLI conventions: results on standard output, errors and warnings on standard error, restic's JSON shapes.
+
+use crate::exit::Fail;
+use indicatif::ProgressBar;
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::sync::{Mutex, PoisonError};
+
+/// Where a command's words go.
+pub struct Output {
+    /// JSON lines instead of text.
+    pub json: bool,
+    /// -1 quiet, 0, 1, 2 verbose.
+    pub level: i8,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Output {
+    /// As the flags say.
+    pub fn new(json: bool, quiet: bool, verbose: u8) -> Self {
+        let level = if quiet { -1 } else { verbose.min(2) as i8 };
+        Output { json, level, bar: Mutex::default() }
+    }
+
+    /// Whether standard output is a terminal.
+    pub fn on_terminal(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    /// Shows `bar` from now on; lines are printed above it.
+    pub fn show(&self, bar: Option<ProgressBar>) {
+        let old = std::mem::replace(&mut *self.bar.lock().unwrap_or_else(PoisonError::into_inner), bar);
+        if let Some(old) = old {
+            old.finish_and_clear();
+        }
+    }
+
+    fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        match &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    fn out(&self, text: &[u8]) -> io::Result<()> {
+        self.aside(|| {
+            let mut out = io::stdout().lock();
+            out.write_all(text)?;
+            out.write_all(b"\n")?;
+            out.flush()
+        })
+    }
+
+    fn err(&self, text: &str) {
+        // A standard error that is closed must not stop a backup.
+        self.aside(|| writeln!(io::stderr().lock(), "{text}")).unwrap_or(());
+    }
+
+    /// Progress of the story: on standard output, not with `--quiet`, not with `--json`.
+    pub fn say(&self, text: &str) {
+        if !self.json && self.level >= 0 {
+            self.out(text.as_bytes()).unwrap_or(());
+        }
+    }
+
+    /// A remark beside data on standard output: on standard error, only where a person looks.
+    pub fn remark(&self, text: &str) {
+        if !self.json && self.level >= 0 && io::stderr().is_terminal() {
+            self.err(text);
+        }
+    }
+
+    /// What happened to one file.
+    pub fn item(&self, text: &str) {
+        self.out(clean(text).as_bytes()).unwrap_or(());
+    }
+
+    /// A message of the story as JSON; nothing else hears it.
+    pub fn message(&self, value: &Value) {
+        self.out(value.to_string().as_bytes()).unwrap_or(());
+    }
+
+    /// The result itself: a line that is printed whatever the flags say. A reader that left ends the command.
+    pub fn result(&self, text: &[u8]) -> Result<(), Fail> {
+        self.out(text).map_err(Fail::output)
+    }
+
+    /// The result as JSON, on one line.
+    pub fn json_result(&self, value: &Value) -> Result<(), Fail> {
+        self.result(value.to_string().as_bytes())
+    }
+
+    /// Many lines of result, buffered: a listing of a million files must not flush each.
+    pub fn bulk(&self) -> Bulk {
+        Bulk { to: io::BufWriter::with_capacity(64 << 10, io::stdout()) }
+    }
+
+    /// Lets `write` fill standard output with raw bytes.
+    pub fn data<T>(&self, write: impl FnOnce(&mut (dyn Write + Send)) -> T) -> T {
+        // Past the line buffer of `Stdout`, which would look for line ends in gigabytes.
+        match io::stdout().as_fd().try_clone_to_owned() {
+            Ok(fd) => write(&mut std::fs::File::from(fd)),
+            Err(_) => write(&mut io::stdout()),
+        }
+    }
+
+    /// Something that is no failure.
+    pub fn warn(&self, text: &str) {
+        if self.json {
+            self.err(&serde_json::json!({"message_type": "warning", "message": text}).to_string());
+        } else {
+            self.err(&format!("seabed: warning: {}", clean(text)));
+        }
+    }
+
+    /// One source or target that failed; the command goes on.
+    pub fn failed_item(&self, message: &str, during: &str, item: &str) {
+        if self.json {
+            let value = serde_json::json!({"message_type": "error", "error": {"message": message}, "during": during, "item": item});
+            self.err(&value.to_string());
+        } else {
+            self.err(&format!("seabed: {}", clean(message)));
+        }
+    }
+
+    /// More about what was said last on standard error; text only.
+    pub fn detail(&self, text: &str) {
+        self.err(&format!("        {}", clean(text)));
+    }
+
+    /// The last words of a command that failed.
+    pub fn failed(&self, fail: &Fail) {
+        self.show(None);
+        if fail.message.is_empty() {
+            return;
+        }
+        if self.json {
+            let mut value = serde_json::json!({"message_type": "exit_error", "code": fail.code.number(), "message": fail.message});
+            if let (Some(map), Some(hint)) = (value.as_object_mut(), &fail.hint) {
+                map.insert("hint".to_owned(), hint.as_str().into());
+            }
+            if let (Some(map), Some(detail)) = (value.as_object_mut(), &fail.detail) {
+                map.insert("stderr".to_owned(), detail.as_str().into());
+            }
+            self.err(&value.to_string());
+            return;
+        }
+        self.err(&format!("seabed: {}", clean(&fail.message)));
+        for line in fail.detail.iter().flat_map(|d| d.lines()) {
+            self.err(&format!("  | {}", clean(line)));
+        }
+        if let Some(hint) = &fail.hint {
+            self.err(&format!("        {hint}"));
+        }
+    }
+
+    /// Text that the parser made: help, version, usage errors.
+    pub fn parser(&self, error: &clap::Error) {
+        if self.json && error.use_stderr() {
+            let text = error.render().to_string();
+            let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            self.failed(&Fail::config(first));
+        } else {
+            error.print().unwrap_or(());
+        }
+    }
+}
+
+/// Lines of a long result.
+pub struct Bulk {
+    to: io::BufWriter<io::Stdout>,
+}
+
+impl Bulk {
+    /// One line.
+    pub fn line(&mut self, text: &[u8]) -> Result<(), Fail> {
+        self.to.write_all(text).and_then(|()| self.to.write_all(b"\n")).map_err(Fail::output)
+    }
+
+    /// The end: only now all is out.
+    pub fn finish(mut self) -> Result<(), Fail> {
+        self.to.flush().map_err(Fail::output)
+    }
+}
+
+/// Control characters made visible: a file name must not drive the terminal.
+pub fn clean(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\n' && c != '\t' {
+            write!(out, "{}", c.escape_default()).unwrap_or(());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Raw bytes of a path for standard output: as they are into a pipe, made visible on a terminal.
+pub fn path_bytes(path: &[u8], terminal: bool) -> Vec<u8> {
+    if terminal { clean(&String::from_utf8_lossy(path)).replace('\n', "\\n").into_bytes() } else { path.to_vec() }
+}
+
+/// A table with a head line and a rule, in which flexible columns give way where the terminal is narrow.
+pub struct Table {
+    columns: Vec<Column>,
+    rows: Vec<Vec<String>>,
+}
+
+struct Column {
+    head: &'static str,
+    right: bool,
+    shrinks: bool,
+}
+
+/// Narrowest that a flexible column becomes.
+const COLUMN_MIN: usize = 6;
+
+impl Table {
+    /// No rows yet. Columns: head, right-aligned, may be cut.
+    pub fn new(columns: &[(&'static str, bool, bool)]) -> Self {
+        let columns = columns.iter().map(|&(head, right, shrinks)| Column { head, right, shrinks }).collect();
+        Table { columns, rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells.into_iter().map(|c| clean(&c).replace('\n', " ")).collect());
+    }
+
+    /// The lines, at most `width` wide where that can be. Columns that are empty in every row are left out.
+    pub fn lines(&self, width: Option<usize>) -> Vec<String> {
+        let used: Vec<usize> =
+            (0..self.columns.len()).filter(|i| self.rows.iter().any(|r| r.get(*i).is_some_and(|c| !c.is_empty()))).collect();
+        let cell = |row: &[String], i: usize| row.get(i).cloned().unwrap_or_default();
+        let mut widths: Vec<usize> = used
+            .iter()
+            .map(|&i| self.rows.iter().map(|r| cell(r, i).chars().count()).chain([self.columns[i].head.len()]).max().unwrap_or(0))
+            .collect();
+        let gaps = 2 * used.len().saturating_sub(1);
+        while width.is_some_and(|max| widths.iter().sum::<usize>() + gaps > max) {
+            let widest = (0..used.len()).filter(|&n| self.columns[used[n]].shrinks && widths[n] > COLUMN_MIN).max_by_key(|&n| widths[n]);
+            match widest {
+                Some(n) => widths[n] -= 1,
+                None => break,
+            }
+        }
+        let line = |cells: Vec<String>| {
+            let mut out = String::new();
+            for (n, text) in cells.iter().enumerate() {
+                let text = cut(text, widths[n]);
+                let pad = " ".repeat(widths[n].saturating_sub(text.chars().count()));
+                let gap = if n == 0 { "" } else { "  " };
+                if self.columns[used[n]].right { write!(out, "{gap}{pad}{text}") } else { write!(out, "{gap}{text}{pad}") }.unwrap_or(());
+            }
+            out.trim_end().to_owned()
+        };
+        let head = line(used.iter().map(|&i| self.columns[i].head.to_owned()).collect());
+        let rule = "-".repeat(widths.iter().sum::<usize>() + gaps);
+        let rows = self.rows.iter().map(|row| line(used.iter().map(|&i| cell(row, i)).collect()));
+        [head, rule].into_iter().chain(rows).collect()
+    }
+}
+
+/// The text in at most `max` characters. Of paths the end tells more than the beginning.
+fn cut(text: &str, max: usize) -> String {
+    let count = text.chars().count();
+    if count <= max {
+        return text.to_owned();
+    }
+    if text.starts_with('/') {
+        return ['…'].into_iter().chain(text.chars().skip(count - max + 1)).collect();
+    }
+    text.chars().take(max - 1).chain(['…']).collect()
+}
+
+/// Columns of the terminal, where standard output is one.
+pub fn terminal_width() -> Option<usize> {
+    let out = io::stdout();
+    if !out.is_terminal() {
+        return None;
+    }
+    rustix::termios::tcgetwinsize(out).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_fits_where_it_can() {
+        let mut table = Table::new(&[("ID", false, false), ("Series", false, true), ("Tags", false, true), ("Size", true, false)]);
+        table.row(vec!["40dc1520".into(), "/home/user/some/very/long/path/to/data".into(), String::new(), "1.0 MiB".into()]);
+        assert_eq!(table.lines(None)[2], "40dc1520  /home/user/some/very/long/path/to/data  1.0 MiB");
+        let narrow = table.lines(Some(40));
+        assert!(narrow.iter().all(|l| l.chars().count() <= 40), "{narrow:?}");
+        assert_eq!(narrow[2], "40dc1520  …ry/long/path/to/data  1.0 MiB");
+    }
+
+    #[test]
+    fn names_do_not_drive_the_terminal() {
+        assert_eq!(clean("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
+        assert_eq!(path_bytes(b"a\nb\xff", true), "a\\nb\u{fffd}".as_bytes());
+        assert_eq!(path_bytes(b"a\nb\xff", false), b"a\nb\xff");
+    }
+}

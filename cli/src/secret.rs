@@ -1,0 +1,186 @@
+//! The secret: where it comes from, and key files that this program makes.
+//! It must never print a secret, pass one to a shell, or overwrite a key file. It obeys spec chapter 3 (secrets).
+
+use crate::args::Global;
+use crate::exit::{Code, Fail, plain};
+use crate::open::directory;
+use crate::output::Output;
+use seabed_engine::id::unhex;
+use seabed_engine::seal::key::Secret;
+use seabed_engine::seal::{Key, random};
+use std::ffi::OsString;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{IsTerminal, Read, Write};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use zeroize::Zeroizing;
+
+/// Longest passphrase or key file that is read.
+const SECRET_BYTES_MAX: u64 = 64 << 10;
+/// How often a person may mistype.
+pub const TRIES: u32 = 3;
+
+/// Where the user said that the secret is.
+pub enum Given {
+    /// Here it is.
+    Secret(Secret),
+    /// In this key file, which need not exist yet.
+    KeyFile(PathBuf),
+    /// Nowhere.
+    Nothing,
+}
+
+/// A passphrase from bytes: one line end at its end is the editor's, not the user's.
+fn passphrase(bytes: Zeroizing<Vec<u8>>, place: &str) -> Result<Secret, Fail> {
+    let text = bytes.strip_suffix(b"\n").map_or(&bytes[..], |t| t.strip_suffix(b"\r").unwrap_or(t));
+    if text.is_empty() {
+        return Err(Fail::config(format!("the passphrase from {place} is empty")).hint("an empty passphrase protects nothing; give one"));
+    }
+    Ok(Secret::Passphrase(Zeroizing::new(text.to_vec())))
+}
+
+fn read_limited(mut from: impl Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
+    from.by_ref().take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > SECRET_BYTES_MAX {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "it is longer than 64 KiB"));
+    }
+    Ok(bytes)
+}
+
+fn from_file(path: &Path) -> Result<Secret, Fail> {
+    let bytes = File::open(path)
+        .and_then(read_limited)
+        .map_err(|e| Fail::config(format!("cannot read the passphrase file {}: {}", path.display(), plain(&e))))?;
+    passphrase(bytes, &path.display().to_string())
+}
+
+fn from_command(line: &str) -> Result<Secret, Fail> {
+    let bad = |why: String| Fail::config(format!("the passphrase command `{line}` {why}"));
+    let words =
+        shlex::split(line).filter(|w| !w.is_empty()).ok_or_else(|| bad("cannot be split into words: a quote is open".to_owned()))?;
+    let (program, arguments) = words.split_first().ok_or_else(|| bad("is empty".to_owned()))?;
+    // Standard input stays ours: `backup --stdin` would lose its first bytes to the command.
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|e| bad(format!("cannot be started: {}", plain(&e))))?;
+    let text = Zeroizing::new(output.stdout);
+    if !output.status.success() {
+        return Err(bad(format!("failed: {}", output.status)));
+    }
+    passphrase(text, "the passphrase command")
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+/// What flags say, else what the environment says. Two ways at once are a mistake that would surface in the wrong year.
+pub fn given(global: &Global) -> Result<Given, Fail> {
+    if let Some(path) = &global.password_file {
+        return from_file(path).map(Given::Secret);
+    }
+    if let Some(line) = &global.password_command {
+        return from_command(line).map(Given::Secret);
+    }
+    if let Some(path) = &global.key_file {
+        return Ok(Given::KeyFile(path.clone()));
+    }
+    const NAMES: [&str; 4] = ["SEABED_PASSWORD", "SEABED_PASSWORD_FILE", "SEABED_PASSWORD_COMMAND", "SEABED_KEY_FILE"];
+    let set: Vec<&str> = NAMES.into_iter().filter(|name| variable(name).is_some()).collect();
+    if let [first, second, ..] = set[..] {
+        return Err(Fail::config(format!("both {first} and {second} are set")).hint("unset all but one of them"));
+    }
+    let Some((name, value)) = set.first().and_then(|name| variable(name).map(|value| (*name, value))) else { return Ok(Given::Nothing) };
+    if value.is_empty() {
+        return Err(Fail::config(format!("{name} is set but empty")).hint("unset it, or give it a value"));
+    }
+    match name {
+        "SEABED_PASSWORD" => passphrase(Zeroizing::new(value.into_vec()), name).map(Given::Secret),
+        "SEABED_PASSWORD_FILE" => from_file(Path::new(&value)).map(Given::Secret),
+        "SEABED_PASSWORD_COMMAND" => {
+            let line = value.into_string().map_err(|_| Fail::config(format!("{name} is not UTF-8")))?;
+            from_command(&line).map(Given::Secret)
+        }
+        _ => Ok(Given::KeyFile(value.into())),
+    }
+}
+
+/// Reads a key file: 64 hexadecimal digits.
+pub fn key_file(path: &Path) -> Result<Secret, Fail> {
+    let bytes = File::open(path)
+        .and_then(read_limited)
+        .map_err(|e| Fail::config(format!("cannot read the key file {}: {}", path.display(), plain(&e))))?;
+    let key = std::str::from_utf8(&bytes).ok().and_then(|text| unhex::<32>(text.trim_ascii()));
+    key.map(|key| Secret::KeyFile(Key::new(key))).ok_or_else(|| {
+        Fail::config(format!("{} is no key file: 64 hexadecimal digits are one", path.display()))
+            .hint("a file that holds a passphrase goes with --password-file")
+    })
+}
+
+/// Makes a key file, durable before anything depends on it: a repository whose key a power cut took is lost.
+pub fn make_key_file(path: &Path) -> Result<Secret, Fail> {
+    let failed = |e: std::io::Error| Fail::config(format!("cannot create the key file {}: {}", path.display(), plain(&e)));
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let made = missing_directories(parent);
+    DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed)?;
+    let key: Zeroizing<[u8; 32]> = Zeroizing::new(random()?);
+    let text = Zeroizing::new(format!("{}\n", seabed_engine::id::hex(&key[..])));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    for directory in [parent].into_iter().chain(made.iter().filter_map(|d| d.parent())) {
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        File::open(directory).and_then(|d| d.sync_all()).map_err(failed)?;
+    }
+    Ok(Secret::KeyFile(Key::new(*key)))
+}
+
+/// The directories above and at `path` that do not exist yet: the entries of these must be made durable too.
+fn missing_directories(path: &Path) -> Vec<PathBuf> {
+    path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).map(Path::to_path_buf).collect()
+}
+
+/// Where keys that this program made are.
+pub fn key_directory() -> Option<PathBuf> {
+    directory("XDG_CONFIG_HOME", ".config").map(|base| base.join("seabed"))
+}
+
+/// Whether a person can be asked: the question goes to the terminal itself, so redirected streams do not matter.
+pub fn can_ask() -> bool {
+    let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").is_ok();
+    terminal && std::io::stderr().is_terminal() && std::io::stdin().is_terminal()
+}
+
+/// Asks for a passphrase; `None` for an empty answer.
+pub fn ask(question: &str) -> Result<Option<Secret>, Fail> {
+    let text = rpassword::prompt_password(question).map_err(|e| match e.kind() {
+        // Ctrl-C comes as a character here: the prompt reads key by key.
+        std::io::ErrorKind::Interrupted => Fail::new(Code::Interrupted, "interrupted"),
+        _ => Fail::config(format!("cannot ask for the passphrase: {}", plain(&e))),
+    })?;
+    let text = Zeroizing::new(text);
+    Ok((!text.is_empty()).then(|| Secret::Passphrase(Zeroizing::new(text.as_bytes().to_vec()))))
+}
+
+/// Asks twice for a new passphrase; `None` for an empty answer.
+pub fn ask_new(out: &Output) -> Result<Option<Secret>, Fail> {
+    for _ in 0..TRIES {
+        let Some(first) = ask("New passphrase (empty: generate a key file): ")? else { return Ok(None) };
+        let again = ask("The same again: ")?;
+        if let (Secret::Passphrase(a), Some(Secret::Passphrase(b))) = (&first, &again)
+            && a == b
+        {
+            return Ok(Some(first));
+        }
+        out.warn("the two differ; once more");
+    }
+    Err(Fail::config("the two passphrases differ"))
+}

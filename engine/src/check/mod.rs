@@ -1,0 +1,106 @@
+//! Check: reads every object and says what is damaged, and which snapshots and paths that hurts (DESIGN sections 1 and 5).
+//! Goes on after every damage, changes nothing, and never takes a cache's word for what the store holds.
+//! What is broken but needed by nobody is a warning: the next backup stored it anew, and an alarm that never ends is not read.
+
+mod data;
+mod findings;
+mod ledger;
+mod packs;
+mod structure;
+mod trees;
+
+pub use findings::{Finding, Warning};
+
+use crate::check::findings::Findings;
+use crate::error::{Error, Kind, Result};
+use crate::observe::Observer;
+use crate::repository::Repository;
+
+/// How much of the packs is read besides their footers.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum ReadData {
+    /// Nothing.
+    #[default]
+    None,
+    /// Everything.
+    All,
+    /// Part `n` of `of` equal parts, from 1: the packs whose first byte modulo `of` is `n - 1`. All parts together are everything.
+    Part {
+        /// Which.
+        n: u32,
+        /// Of how many; at most 256.
+        of: u32,
+    },
+    /// So many per cent of the packs, at least one.
+    Percent(f64),
+    /// Packs until so many bytes are read, at least one.
+    Bytes(u64),
+}
+
+/// What to check.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CheckOptions {
+    /// How much of the packs is read.
+    pub read_data: ReadData,
+}
+
+/// What a check saw.
+#[derive(Debug, Default)]
+pub struct CheckReport {
+    /// Committed snapshots that are not forgotten.
+    pub snapshots: u64,
+    /// Index segments.
+    pub segments: u64,
+    /// Packs in the store.
+    pub packs: u64,
+    /// Their bytes.
+    pub pack_bytes: u64,
+    /// Chunks that their footers list; a chunk in two packs counts twice.
+    pub chunks: u64,
+    /// Packs that were read whole.
+    pub packs_read: u64,
+    /// Bytes of packs that were read.
+    pub bytes_read: u64,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// Findings beyond those that are kept.
+    pub findings_left_out: u64,
+    /// What someone should know, and nothing is lost by.
+    pub warnings: Vec<Warning>,
+}
+
+impl CheckReport {
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty() && self.findings_left_out == 0
+    }
+
+    /// Whether something is damaged, and not only of a newer version or out of reach.
+    pub fn is_damaged(&self) -> bool {
+        self.findings_left_out > 0 || self.findings.iter().any(|f| f.error.kind() == Kind::Damage)
+    }
+}
+
+/// Checks a repository. An error is a failure of the check itself: a listing that fails, an interruption.
+pub fn check(repository: &Repository, options: &CheckOptions, observer: &dyn Observer) -> Result<CheckReport> {
+    data::validate(options.read_data)?;
+    let findings = Findings::default();
+    let mut report = CheckReport::default();
+    // Before any listing: a snapshot that is committed meanwhile must not look like one that was lost.
+    let watermark = ledger::Watermark::read(repository)?;
+    let mut structure = structure::read(repository, &findings)?;
+    let packs = packs::read(repository, &mut structure, options.read_data, &findings, observer, &mut report)?;
+    trees::walk(repository, &structure, &packs, &findings, observer)?;
+    ledger::check(&structure, &watermark, &findings);
+    report.snapshots = structure.snapshots.len() as u64;
+    report.segments = structure.segments;
+    findings.into_report(&mut report, structure.foreign);
+    Ok(report)
+}
+
+/// Whether an error says that one object cannot be used, so that the check goes on with the others.
+fn is_about_an_object(error: &Error) -> bool {
+    use crate::error::StoreOp;
+    matches!(error.kind(), Kind::Damage)
+        || matches!(error, Error::NewerFormat { .. } | Error::UnknownFeature { .. } | Error::Store { op: StoreOp::Get, .. })
+}

@@ -1,0 +1,329 @@
+//! Every object but the packs: listed, read, authenticated, decoded, and held against its name.
+//! The order of the listings is that of the protocol, so that a check beside a running backup or collection sees nothing that is not wrong.
+
+use crate::check::findings::{FindingId, Findings, Warning};
+use crate::check::is_about_an_object;
+use crate::error::{Damage, Error, Result};
+use crate::format::manifest::{Head, IndexPart, IndexRoot, NamesPart, ROOT_PATHS, ROOT_STREAM, ROOT_TAR};
+use crate::format::object::{ObjectType, Purpose};
+use crate::format::protocol::{Hold, Note, Record, Release, Tombstone};
+use crate::format::repo::Feature;
+use crate::format::segment::SegmentPack;
+use crate::format::wire::{Time, Wire};
+use crate::id::{Class, ObjectId, ObjectName, PackId, SnapshotId, WriterId, hex};
+use crate::index::Index;
+use crate::limits::{RECORD_BYTES_MAX, SMALL_OBJECT_BYTES_MAX};
+use crate::repository::Repository;
+use crate::seal::key::{decode_keyring, decode_slot};
+use crate::seal::object::{decode_descriptor, open_object};
+use crate::store::Listed;
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// Manifests that are read at once: ten thousand must not be in memory together with their names.
+const MANIFESTS_BATCH: usize = 256;
+
+/// A manifest, as far as it is walked.
+pub struct Manifest {
+    pub name: ObjectName,
+    pub id: SnapshotId,
+    /// The roots, streams with their path.
+    pub roots: Vec<(IndexRoot, Vec<u8>)>,
+}
+
+/// What a manifest or tombstone says of the ledger.
+pub struct LedgerRow {
+    pub writer: WriterId,
+    pub sequence: u64,
+    pub previous: Option<SnapshotId>,
+    pub heads: Vec<Head>,
+}
+
+/// What the objects besides the packs say.
+pub struct Structure {
+    pub snapshots: Vec<Manifest>,
+    pub pendings: Vec<Manifest>,
+    /// Snapshots whose manifest is listed, readable or not.
+    pub listed: HashSet<SnapshotId>,
+    /// Snapshots that have a tombstone, readable or not.
+    pub forgotten: HashSet<SnapshotId>,
+    pub ledger: Vec<LedgerRow>,
+    /// Some manifest or tombstone does not open: what it said of the ledger is not known.
+    pub ledger_is_torn: bool,
+    pub segments: u64,
+    pub index: Index,
+    /// The first segment that does not open: packs that no other segment names may have been in it.
+    pub bad_segment: Option<FindingId>,
+    /// The packs of the store.
+    pub packs: BTreeMap<(Class, PackId), u64>,
+    pub condemned: HashSet<PackId>,
+    pub foreign: BTreeSet<ObjectName>,
+}
+
+/// Reads and authenticates objects one by one; what is wrong goes to the findings.
+struct Reader<'a> {
+    repository: &'a Repository,
+    findings: &'a Findings,
+    foreign: BTreeSet<ObjectName>,
+}
+
+impl Reader<'_> {
+    /// The objects of one type in `folder`; what is none is taken down as foreign.
+    fn list(&mut self, kind: ObjectType, folder: &str) -> Result<Vec<Listed>> {
+        let (ours, foreign): (Vec<_>, Vec<_>) =
+            self.repository.store().list(folder)?.into_iter().partition(|object| ObjectType::of(&object.name) == Some(kind));
+        self.foreign.extend(foreign.into_iter().map(|object| object.name));
+        Ok(ours)
+    }
+
+    /// `None` where the object is gone since the listing or does not open. What does not open is a finding.
+    fn keep<T>(&self, read: Result<T>, snapshot: Option<SnapshotId>) -> Result<Option<T>> {
+        match read {
+            Ok(value) => Ok(Some(value)),
+            // Deleted since the listing: collected, merged or committed. If it was not, what needs it says so.
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) if is_about_an_object(&error) => {
+                let at = self.findings.add(error);
+                if let Some(snapshot) = snapshot {
+                    self.findings.hurts(at, snapshot);
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open<T: Wire>(&self, name: &ObjectName, kind: ObjectType, bytes_max: u64) -> Result<T> {
+        let bytes = self.repository.store().get(name, bytes_max)?;
+        open_object(self.repository.keys(), &self.repository.id(), name, kind, &bytes)
+    }
+
+    /// Reads all objects of a type. `fits` says whether what is inside agrees with the name.
+    fn all<T: Wire>(&mut self, kind: ObjectType, folder: &str, fits: impl Fn(&str, &T) -> bool) -> Result<Vec<(ObjectName, T)>> {
+        let mut out = Vec::new();
+        for Listed { name, .. } in self.list(kind, folder)? {
+            let bytes_max = if kind == ObjectType::Record { RECORD_BYTES_MAX } else { SMALL_OBJECT_BYTES_MAX };
+            let read = self.open::<T>(&name, kind, bytes_max).and_then(|body| match fits(name.last(), &body) {
+                true => Ok(body),
+                false => Err(Error::damaged(&name, Damage::Name)),
+            });
+            let snapshot = name.last().split('-').next().and_then(SnapshotId::from_hex);
+            if let Some(body) = self.keep(read, snapshot.filter(|_| kind != ObjectType::Note))? {
+                out.push((name, body));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Descriptor, slots and keyrings. This run's own slot and keyring copy opened already; of the others only the layout can be
+    /// seen, for what is inside is sealed to their owners.
+    fn keys(&mut self) -> Result<()> {
+        let name = ObjectName::descriptor();
+        let store = self.repository.store();
+        let read = store.get(&name, SMALL_OBJECT_BYTES_MAX).and_then(|bytes| {
+            let (descriptor, mac) = decode_descriptor(&name, &bytes)?;
+            mac.verify(self.repository.keys().require(&name, Purpose::Gear, 0)?)?;
+            if descriptor == *self.repository.descriptor() { Ok(()) } else { Err(Error::damaged(&name, Damage::Malformed("repository"))) }
+        });
+        match read {
+            Err(error) if error.is_missing() => {
+                self.findings.add(error);
+            }
+            read => {
+                self.keep(read, None)?;
+            }
+        }
+        for slot in self.list(ObjectType::Slot, "slots")? {
+            let read = store.get(&slot.name, SMALL_OBJECT_BYTES_MAX).and_then(|bytes| decode_slot(&slot.name, &bytes));
+            self.keep(read, None)?;
+        }
+        for keyring in self.list(ObjectType::Keyring, "keyring")? {
+            let read = store.get(&keyring.name, SMALL_OBJECT_BYTES_MAX).and_then(|bytes| decode_keyring(&keyring.name, &bytes));
+            self.keep(read, None)?;
+        }
+        Ok(())
+    }
+
+    fn manifests(
+        &mut self,
+        names: &[ObjectName],
+        id_of: impl Fn(&ObjectName) -> Option<SnapshotId>,
+        mut each: impl FnMut(&Self, &ObjectName, SnapshotId, Option<(IndexPart, NamesPart)>),
+    ) -> Result<()> {
+        for batch in names.chunks(MANIFESTS_BATCH) {
+            let read: Vec<_> = batch.par_iter().map(|name| self.repository.read_manifest(name).and_then(|m| checked(name, m))).collect();
+            for (name, read) in batch.iter().zip(read) {
+                let Some(id) = id_of(name) else { continue };
+                let gone = matches!(&read, Err(error) if error.is_missing());
+                let committed = (name.as_snapshot() == Some(id)).then_some(id);
+                let read = self.keep(read, committed)?;
+                if !gone {
+                    each(self, name, id, read);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The segments as one index, with what they disagree on.
+    fn segments(&mut self) -> Result<(u64, Index, Option<FindingId>)> {
+        'listing: loop {
+            let mut segments = Vec::new();
+            let mut packs: HashMap<PackId, SegmentPack> = HashMap::new();
+            let mut bad = None;
+            for Listed { name, .. } in self.list(ObjectType::Segment, "index")? {
+                let segment = match self.repository.read_segment(&name) {
+                    Ok(segment) => segment,
+                    // Merged away between the listing and the read: the merged segment came before, a new listing shows it.
+                    Err(error) if error.is_missing() => continue 'listing,
+                    Err(error) if is_about_an_object(&error) => {
+                        bad = bad.or(Some(self.findings.add(error)));
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                for pack in &segment.packs {
+                    let first = packs.entry(pack.id).or_insert_with(|| pack.clone());
+                    if (first.class, first.bytes) != (pack.class, pack.bytes) {
+                        self.findings.add(Error::damaged(&name, Damage::Index));
+                    }
+                }
+                segments.push(segment);
+            }
+            return Ok((segments.len() as u64, Index::new(segments), bad));
+        }
+    }
+}
+
+/// What both parts of a manifest must say so that it can be restored.
+fn checked(name: &ObjectName, (index, names): (IndexPart, NamesPart)) -> Result<(IndexPart, NamesPart)> {
+    let bad = || Error::damaged(name, Damage::Malformed("roots"));
+    for (root, named) in index.roots.iter().zip(&names.roots) {
+        let fits = match root.kind {
+            ROOT_STREAM => root.content.is_some() && named.stream.is_some() && root.names.is_none() && root.lists.is_none(),
+            ROOT_PATHS | ROOT_TAR => {
+                let empty = root.names.is_none() && root.lists.is_none() && root.entries == 0;
+                root.content.is_none() && (empty || root.as_tree().is_some())
+            }
+            _ => false,
+        };
+        if !fits {
+            return Err(bad());
+        }
+    }
+    Ok((index, names))
+}
+
+/// Reads all that there is besides packs.
+pub fn read(repository: &Repository, findings: &Findings) -> Result<Structure> {
+    let mut reader = Reader { repository, findings, foreign: BTreeSet::new() };
+    reader.keys()?;
+    // Roots first, pendings before snapshots (a commit moves them that way), and tombstones after both: what is forgotten meanwhile
+    // is seen as forgotten, never as lost. Then the index, then the packs: whatever a root needs was there before it. Records last:
+    // a pack that is missing from the listing was condemned before it was deleted.
+    let names = |listed: Vec<Listed>| -> Vec<ObjectName> { listed.into_iter().map(|l| l.name).collect() };
+    let pendings = names(reader.list(ObjectType::Pending, "pending")?);
+    let committed = names(reader.list(ObjectType::Snapshot, "snapshots")?);
+    let tombstones = reader.list(ObjectType::Tombstone, "forgotten")?;
+    let forgotten: HashSet<SnapshotId> = tombstones.iter().filter_map(|l| l.name.as_tombstone()).collect();
+    let listed: HashSet<SnapshotId> = committed.iter().filter_map(ObjectName::as_snapshot).collect();
+
+    let mut ledger = Vec::new();
+    let mut snapshots = Vec::new();
+    let mut ledger_is_torn = false;
+    let manifest = |name: &ObjectName, id, index: IndexPart, parts: NamesPart| {
+        let paths = parts.roots.into_iter().map(|root| root.name.0);
+        Manifest { name: name.clone(), id, roots: index.roots.into_iter().zip(paths).collect() }
+    };
+    reader.manifests(&committed, ObjectName::as_snapshot, |reader, name, id, read| match read {
+        Some((index, parts)) => {
+            let IndexPart { writer, sequence, previous, .. } = index;
+            ledger.push(LedgerRow { writer, sequence, previous, heads: index.heads.clone() });
+            // What hangs below a forgotten snapshot may be collected already.
+            if !forgotten.contains(&id) {
+                snapshots.push(manifest(name, id, index, parts));
+            }
+        }
+        None => {
+            ledger_is_torn = true;
+            reader.findings.tear();
+        }
+    })?;
+    let mut walked = Vec::new();
+    let now = repository.store().now()?;
+    reader.manifests(
+        &pendings,
+        |name| name.as_pending().map(|(id, _)| id),
+        |reader, name, id, read| {
+            let Some((index, parts)) = read else { return };
+            let days = age_in_days(now, index.finished);
+            if listed.contains(&id) || days >= PENDING_STALE_DAYS {
+                reader.findings.warn(Warning::PendingStale { pending: name.clone(), days });
+            } else {
+                walked.push(manifest(name, id, index, parts));
+            }
+        },
+    )?;
+    let about = |name: &str, id: &[u8]| name.starts_with(&format!("{}-", hex(id)));
+    let read = reader.all(ObjectType::Tombstone, "forgotten", |name, t: &Tombstone| about(name, t.snapshot.as_bytes()))?;
+    ledger_is_torn |= read.len() < tombstones.len();
+    ledger.extend(read.into_iter().map(|(_, t)| LedgerRow {
+        writer: t.writer,
+        sequence: t.sequence,
+        previous: t.previous,
+        heads: t.heads,
+    }));
+    reader.all(ObjectType::Hold, "holds", |name, hold: &Hold| about(name, hold.snapshot.as_bytes()))?;
+    reader.all(ObjectType::Release, "releases", |name, release: &Release| about(name, release.snapshot.as_bytes()))?;
+    reader
+        .all(ObjectType::Note, "notes", |name, note: &Note| about(name, if note.about.0.is_empty() { &[0; 32] } else { &note.about.0 }))?;
+    reader.all(ObjectType::Feature, "features", |name, feature: &Feature| feature.name == name)?;
+
+    let (segments, index, bad_segment) = reader.segments()?;
+    let mut packs = BTreeMap::new();
+    for class in Class::ALL {
+        for object in reader.list(ObjectType::pack(class), class.folder())? {
+            if let Some((class, id)) = object.name.as_pack() {
+                packs.insert((class, id), object.bytes);
+            }
+        }
+    }
+    let records = reader.all(ObjectType::Record, "records", |name, r: &Record| name.starts_with(&format!("{:016x}-", r.sequence)))?;
+    let condemned = records.iter().flat_map(|(_, r)| r.packs.iter().map(|p| p.id)).collect();
+    lost_records(repository, &records, findings)?;
+    Ok(Structure {
+        snapshots,
+        pendings: walked,
+        listed,
+        forgotten,
+        ledger,
+        ledger_is_torn,
+        segments,
+        index,
+        bad_segment,
+        packs,
+        condemned,
+        foreign: reader.foreign,
+    })
+}
+
+/// Pendings that are older are no roots any more (spec chapter 7).
+const PENDING_STALE_DAYS: u64 = 14;
+
+fn age_in_days(now: i64, time: Time) -> u64 {
+    let age = time.as_nanos().map_or(0, |then| now.saturating_sub(then));
+    u64::try_from(age / (86_400 * 1_000_000_000)).unwrap_or(0)
+}
+
+/// A record that another one has seen, that none folds and that is not listed: a short listing, or someone deleted it.
+fn lost_records(repository: &Repository, records: &[(ObjectName, Record)], findings: &Findings) -> Result<()> {
+    let listed = repository.listed(ObjectType::Record, "records")?;
+    let there: HashSet<ObjectId> = listed.iter().filter_map(|l| l.name.as_record()).map(|(_, id)| id).collect();
+    let folded: HashSet<ObjectId> = records.iter().flat_map(|(_, r)| r.folds.iter().copied()).collect();
+    for (name, record) in records {
+        for id in record.seen.iter().filter(|id| !there.contains(id) && !folded.contains(id)) {
+            findings.add(Error::RecordLost { record: *id, known_by: name.clone() });
+        }
+    }
+    Ok(())
+}

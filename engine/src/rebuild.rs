@@ -1,0 +1,118 @@
+//! Rebuild: the index from the footers of packs, the catalog from the manifests (DESIGN section 1, promise 2).
+//! Takes nothing from the old index, so that it works when that is gone or damaged; loses no pack to a running backup.
+
+use crate::error::{Error, Kind, Result};
+use crate::format::object::ObjectType;
+use crate::id::{Class, ObjectName};
+use crate::index::build_segment;
+use crate::observe::{Observer, Progress};
+use crate::pack::OpenPack;
+use crate::pack::writer::NewPack;
+use crate::repository::{Access, Repository, Unreadable};
+use rayon::prelude::*;
+
+/// Chunks of one new segment: bounds the memory of building it to some 40 MiB.
+const SEGMENT_CHUNKS: usize = 1 << 19;
+/// Footers that are read at once.
+const PACKS_BATCH: usize = 64;
+
+/// What a rebuild did.
+#[derive(Debug, Default)]
+pub struct RebuildReport {
+    /// Packs that the index names now.
+    pub packs: u64,
+    /// Their chunks; one in two packs counts twice.
+    pub chunks: u64,
+    /// Segments that were written.
+    pub segments: u64,
+    /// Old segments that were removed.
+    pub removed: u64,
+    /// Packs that are damaged and not in the index any more: the next backup stores anew what was only there.
+    pub damaged: Vec<Error>,
+    /// Snapshots in the catalog.
+    pub snapshots: u64,
+    /// Manifests that do not open.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// Makes index and catalog anew.
+pub fn rebuild(repository: &Repository, observer: &dyn Observer) -> Result<RebuildReport> {
+    repository.require_features(Access::Write)?;
+    let mut report = RebuildReport::default();
+    // Segments are listed before packs, and packs are written before the segment that names them: so every pack of a segment in
+    // this list is in the next one, if it still exists. A segment that a running backup puts after this is none of ours.
+    let old = repository.listed(ObjectType::Segment, "index")?;
+    for segment in &old {
+        // One of a newer program may say what this one cannot: it must not be replaced.
+        if let Err(error) = repository.read_segment(&segment.name)
+            && error.kind() != Kind::Damage
+        {
+            return Err(error);
+        }
+    }
+    let mut packs = Vec::new();
+    for class in Class::ALL {
+        packs.extend(repository.listed(ObjectType::pack(class), class.folder())?);
+    }
+    let mut batch = Vec::new();
+    let mut batched = 0;
+    for listed in packs.chunks(PACKS_BATCH) {
+        if observer.interrupted() {
+            return Err(Error::Interrupted);
+        }
+        let opened: Vec<_> = listed.par_iter().map(|pack| footer(repository, &pack.name)).collect();
+        for opened in opened {
+            match opened {
+                Ok(pack) => {
+                    let chunks = pack.ids.len() / crate::id::ChunkId::BYTES;
+                    if batched + chunks > SEGMENT_CHUNKS && !batch.is_empty() {
+                        publish(repository, &mut batch, &mut report)?;
+                        batched = 0;
+                    }
+                    batched += chunks;
+                    batch.push(pack);
+                }
+                // Collected since the listing.
+                Err(error) if error.is_missing() => {}
+                Err(error) if error.kind() == Kind::Damage => report.damaged.push(error),
+                // A store that fails for a moment, a pack of a newer program: nothing was removed yet, and nothing is.
+                Err(error) => return Err(error),
+            }
+        }
+        observer.progress(&Progress {
+            files_done: report.packs + batch.len() as u64,
+            files_total: packs.len() as u64,
+            ..Progress::default()
+        });
+    }
+    if !batch.is_empty() {
+        publish(repository, &mut batch, &mut report)?;
+    }
+    // Last: until here the old segments and the new ones say the same twice, which is always right. A rebuild that dies before
+    // this line leaves a larger index, one that died after a removal before its put would leave packs that nobody finds.
+    for segment in &old {
+        repository.store().delete(&segment.name)?;
+        report.removed += 1;
+    }
+    repository.drop_index();
+    repository.catalog().clear()?;
+    report.unreadable = repository.refresh()?.unreadable;
+    report.snapshots = repository.catalog().ids()?.len() as u64;
+    Ok(report)
+}
+
+fn footer(repository: &Repository, name: &ObjectName) -> Result<NewPack> {
+    let (class, id) = name.as_pack().ok_or(Error::damaged(name, crate::error::Damage::Name))?;
+    let pack = OpenPack::open(repository.store(), repository.keys(), class, &id)?;
+    Ok(NewPack { class, id, bytes: pack.bytes, ids: pack.table.footer.ids.0 })
+}
+
+fn publish(repository: &Repository, batch: &mut Vec<NewPack>, report: &mut RebuildReport) -> Result<()> {
+    let segment = build_segment(batch);
+    repository.put_segment(&segment)?;
+    report.segments += 1;
+    report.packs += batch.len() as u64;
+    report.chunks += (segment.entries.0.len() / crate::format::segment::ENTRY_BYTES) as u64;
+    batch.clear();
+    Ok(())
+}
