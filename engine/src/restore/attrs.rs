@@ -81,6 +81,10 @@ pub(super) enum On<'a> {
 
 impl On<'_> {
     fn chown(&self, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
+        // To the kernel this number means "as it is"; no owner has it, but a manifest may claim so.
+        if uid == Some(u32::MAX) || gid == Some(u32::MAX) {
+            return Err(Errno::INVAL);
+        }
         let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
         match self {
             On::Open { fd, .. } => rustix::fs::fchown(fd, uid, gid),

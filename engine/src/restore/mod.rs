@@ -49,8 +49,10 @@ fn run(shared: &Shared<'_>, selected: &Selected, selection: &Selection, pass: Pa
             })
             .collect();
         drop(jobs_out);
-        let planned = plan.all();
-        plan.close();
+        // Closed on every way out: workers that wait for jobs of a planner that panicked would wait for ever.
+        let closing = Closing(&mut plan);
+        let planned = closing.0.all();
+        drop(closing);
         let panicked = workers.into_iter().any(|w| w.join().is_err());
         // A thread that panics is a bug, and it must not pass for a finished restore.
         if panicked { Err(Error::SelfCheck { what: "a restoring thread" }) } else { planned }
@@ -62,6 +64,15 @@ fn run(shared: &Shared<'_>, selected: &Selected, selection: &Selection, pass: Pa
     // After all files: hard links need the file that they link to, directories need their last child.
     plan.links()?;
     plan.directories()
+}
+
+/// Lets the workers end, also when the planner panics.
+struct Closing<'p, 'a>(&'p mut Plan<'a>);
+
+impl Drop for Closing<'_, '_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// Whether an error is the repository's, so that a restore without `keep_going` ends with it.

@@ -190,7 +190,7 @@ impl<'a> Plan<'a> {
         match content {
             Some(content) if entry.size >= LONG_FILE_BYTES && self.pass == Pass::Write => self.long_file(dir, entry, &content),
             content => {
-                self.batch_bytes += entry.size;
+                self.batch_bytes = self.batch_bytes.saturating_add(entry.size);
                 self.batch.push(FileJob { dir, entry, content });
                 if self.batch.len() >= BATCH_FILES || self.batch_bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
             }

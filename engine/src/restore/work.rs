@@ -129,7 +129,7 @@ impl<'a> Shared<'a> {
     pub fn count(&self, entry: &Entry) {
         let mut report = lock(&self.report);
         report.files_total += 1;
-        report.bytes_total += entry.size;
+        report.bytes_total = report.bytes_total.saturating_add(entry.size);
     }
 
     /// Counts a directory.
@@ -166,10 +166,11 @@ impl<'a> Shared<'a> {
             Action::Unchanged => &mut report.files_unchanged,
             Action::Skipped | Action::Deleted => &mut report.files_skipped,
         }) += 1;
-        report.bytes_restored += written;
-        report.bytes_skipped += entry.size - written.min(entry.size);
+        // Sizes are claims: added up they may be more than a number holds.
+        report.bytes_restored = report.bytes_restored.saturating_add(written);
+        report.bytes_skipped = report.bytes_skipped.saturating_add(entry.size - written.min(entry.size));
         let done = report.files_restored + report.files_updated + report.files_unchanged + report.files_skipped;
-        let (bytes_done, errors) = (report.bytes_restored + report.bytes_skipped, report.error_count);
+        let (bytes_done, errors) = (report.bytes_restored.saturating_add(report.bytes_skipped), report.error_count);
         drop(report);
         if self.observer.wants_items() {
             self.observer.item(&join(dir, &entry.name.0), action, entry.size);
