@@ -592,3 +592,16 @@ fn packs_without_a_segment_are_told_and_taken_in() {
     assert_eq!(added.packs, report.packs);
     assert!(check_all(&open(&fixture.store).unwrap()).warnings.is_empty());
 }
+
+/// One flipped bit in one index segment used to stop every restore and every backup until somebody ran `rebuild`.
+#[test]
+fn a_damaged_segment_stops_neither_restore_nor_backup() {
+    let fixture = Fixture::with_every_type();
+    let want = contents(&open(&fixture.store).unwrap()).unwrap();
+    let segments: Vec<ObjectName> = fixture.objects().into_keys().filter(|name| name.as_str().starts_with("index/")).collect();
+    assert!(!segments.is_empty());
+    for name in &segments {
+        assert!(fixture.store.corrupt(name, |bytes| bytes[50] ^= 1));
+    }
+    assert_eq!(contents(&open(&fixture.store).unwrap()).unwrap(), want);
+}

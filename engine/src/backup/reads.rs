@@ -10,7 +10,7 @@ use crate::chunk::Profile;
 use crate::error::{Error, SourceError};
 use crate::format::entry::{Entry, EntryKind, STATUS_CHANGED, STATUS_UNREADABLE};
 use crate::format::manifest::Stream;
-use crate::format::wire::Bytes;
+use crate::format::wire::{Bytes, Time};
 use crate::observe::{Action, Observer};
 use crate::pack::Probe;
 use crate::repository::Repository;
@@ -206,6 +206,19 @@ impl Reads<'_> {
         }
     }
 
+    /// A directory that only leads to what was asked for. Its times and inode say nothing of that and change with every name that
+    /// comes or goes beside it: kept, they made a new tree of a source that was the same.
+    fn implied(&mut self, mut walk: WalkEntry) -> Result<(), Error> {
+        let entry = &mut walk.entry;
+        (entry.mtime, entry.ctime, entry.btime, entry.atime) = (Time::default(), Time::default(), None, None);
+        (entry.inode, entry.links, entry.size) = (0, 0, 0);
+        let prior = self.join.find(&walk.dir, &walk.entry.name.0);
+        let now = &walk.entry;
+        let same = |p: &Entry| p.kind == now.kind && p.mode == now.mode && p.uid == now.uid && p.gid == now.gid && p.status == now.status;
+        let action = action(prior.as_ref().map(|p| &p.entry), prior.as_ref().is_some_and(|p| same(&p.entry)));
+        self.push(Step::Todo(TodoItem { walk, content: None, action }), 0)
+    }
+
     fn made_up(&mut self, dir: Arc<[u8]>, entry: Entry) -> Result<(), Error> {
         let prior = self.join.find(&dir, &entry.name.0);
         let action = action(prior.as_ref().map(|p| &p.entry), prior.as_ref().is_some_and(|p| p.entry == entry));
@@ -227,9 +240,10 @@ impl Reads<'_> {
 
     fn entry(&mut self, mut walk: WalkEntry) -> Result<(), Error> {
         self.refuse_twice(&walk)?;
-        if !walk.entry.implied {
-            self.ends.entries += 1;
+        if walk.entry.implied {
+            return self.implied(walk);
         }
+        self.ends.entries += 1;
         if !self.ends.streams.is_empty() {
             self.beside_streams(&walk)?;
         }

@@ -184,7 +184,7 @@ impl Target {
             failed("setuid and setgid bits", "set the mode of", Errno::PERM);
         }
         on.chmod(mode).unwrap_or_else(|e| failed("modes", "set the mode of", e));
-        if self.options.times {
+        if self.options.times && !entry.implied {
             on.utimes(&timestamps(entry)).unwrap_or_else(|e| failed("times", "set the times of", e));
         }
         problems
