@@ -238,6 +238,7 @@ impl Drop for CommandStream {
                     kill_process_group(group, Signal::KILL).unwrap_or(());
                     break;
                 }
+                #[allow(clippy::disallowed_methods, reason = "there is no wait with a timeout")]
                 std::thread::sleep(std::time::Duration::from_millis(5));
             }
         }
