@@ -379,7 +379,7 @@ fn a_stream_and_a_file_of_one_path_stay_inside() {
 #[test]
 fn hard_links_lead_nowhere_but_to_what_was_restored() {
     let (attacker, victim) = (Attacker::new(), Victim::new());
-    let mut linked = |name: &[u8], bytes: &[u8], inode: u64| {
+    let linked = |name: &[u8], bytes: &[u8], inode: u64| {
         let (mut entry, content) = attacker.file(name, bytes);
         (entry.links, entry.inode, entry.device) = (2, inode, 0);
         (entry, content)
