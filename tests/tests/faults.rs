@@ -4,9 +4,11 @@
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use seabed_engine::backup::{BackupOptions, BackupReport, Failure, backup};
+use seabed_engine::check::{CheckOptions, ReadData, check};
 use seabed_engine::error::{Error, Kind};
 use seabed_engine::id::SnapshotId;
 use seabed_engine::observe::{Observer, Silent};
+use seabed_engine::rebuild::rebuild;
 use seabed_engine::repository::Repository;
 use seabed_engine::store::Store;
 use seabed_engine::store::local::LocalStore;
@@ -93,7 +95,14 @@ fn aftermath(what: &str, store: Arc<dyn Store>, source: &Source, before: &[(Snap
         same(&format!("{what}: of the run that failed"), &repository, id, &source.top(), &now);
     }
     let again = backup_paths(&repository, &source.roots()).unwrap_or_else(|e| panic!("{what}: the next run: {e}"));
-    same(&format!("{what}: of the next run"), &open(store, None).unwrap(), &again.snapshot.unwrap(), &source.top(), &now);
+    same(&format!("{what}: of the next run"), &open(store.clone(), None).unwrap(), &again.snapshot.unwrap(), &source.top(), &now);
+    clean(what, store);
+}
+
+/// Nothing that a fault left behind is damage.
+fn clean(what: &str, store: Arc<dyn Store>) {
+    let report = check(&open(store, None).unwrap(), &CheckOptions { read_data: ReadData::All }, &Silent).unwrap();
+    assert!(!report.is_damaged(), "{what}: {:?}", report.findings);
 }
 
 /// Runs `case` for each operation, each fault, once and for ever, until an operation number is past the end.
@@ -189,6 +198,55 @@ fn every_operation_of_a_restore_may_fail() {
         same(what, &open(Arc::new(faulty), None).unwrap(), &id, &source.top(), &want);
         fired
     });
+}
+
+#[test]
+fn every_operation_of_a_rebuild_may_fail() {
+    let source = Source::new();
+    let built = Arc::new(MemoryStore::new());
+    let repository = init(built.clone(), None).unwrap();
+    let first = backup_paths(&repository, &source.roots()).unwrap().snapshot.unwrap();
+    let before = [(first, source.tree())];
+    source.change(1);
+    backup_paths(&repository, &source.roots()).unwrap();
+    for lost in [false, true] {
+        let start = copy(&built);
+        if lost {
+            for segment in start.list("index").unwrap() {
+                assert!(start.remove(&segment.name));
+            }
+        }
+        sweep(|what, schedule| {
+            let memory = copy(&start);
+            let faulty = FaultStore::new(memory.clone());
+            let repository = open(Arc::new(faulty.clone()), None).unwrap();
+            faulty.schedule(Some(schedule));
+            rebuild(&repository, &Silent).map(|_| ()).unwrap_or_default();
+            let what = format!("{what} {:?}", faulty.log());
+            let again = rebuild(&open(memory.clone(), None).unwrap(), &Silent).unwrap_or_else(|e| panic!("{what}: the next rebuild: {e}"));
+            assert!(again.damaged.is_empty() && again.unreadable.is_empty(), "{what}: {again:?}");
+            let run = backup_paths(&open(memory.clone(), None).unwrap(), &source.roots());
+            aftermath(&what, memory, &source, &before, run);
+            faulty.fired() > 0
+        });
+    }
+}
+
+/// A panic in a listener left the reading thread waiting for room that nobody gave back, and the backup stood still for ever.
+#[test]
+fn a_listener_that_panics_ends_the_run() {
+    struct Panics;
+    impl Observer for Panics {
+        fn progress(&self, _: &seabed_engine::observe::Progress) {
+            panic!("a bug of the listener");
+        }
+    }
+    let source = Source::new();
+    fs::write(source.top().join("very long"), noise(5, 40 << 20)).unwrap();
+    let repository = init(Arc::new(MemoryStore::new()), None).unwrap();
+    let run = std::panic::AssertUnwindSafe(|| backup(&repository, options(&source.roots()), &Panics).is_ok());
+    assert!(!std::panic::catch_unwind(run).unwrap_or(false));
+    assert!(snapshots(&repository).is_empty());
 }
 
 /// Counts polls, and says stop at one of them.
@@ -370,6 +428,7 @@ fn a_read_only_repository_is_read_and_not_written() {
     let repository = open(Arc::new(LocalStore::open(&place).unwrap()), None).unwrap();
     assert_eq!(snapshots(&repository), [id]);
     same("read-only", &repository, &id, &source.top(), &source.tree());
+    clean("read-only", Arc::new(LocalStore::open(&place).unwrap()));
     let before = source.tree();
     source.change(1);
     let error = backup_paths(&repository, &source.roots()).unwrap_err().to_string();

@@ -12,6 +12,8 @@ use seabed_engine::id::SnapshotId;
 use seabed_engine::list::list;
 use seabed_engine::observe::Silent;
 use seabed_engine::repository::Repository;
+use seabed_engine::restore::target::{Overwrite, TargetOptions};
+use seabed_engine::restore::{RestoreOptions, restore};
 use seabed_engine::store::memory::MemoryStore;
 use seabed_tests::repo::{bytes_stream, dump_path, init, open, options, restore_to, select};
 use seabed_tests::trees::{Edit, Tree, additions, apply, capture, differences, edits, noise, settle};
@@ -288,4 +290,28 @@ fn random_sequences_come_back_one() {
 #[test]
 fn random_sequences_come_back_two() {
     half();
+}
+
+/// With `if-changed` the first name of a hard-linked file was there and left alone, and the names that were missing came back as
+/// copies of it: a restore over an older one took the links apart.
+#[test]
+fn links_that_are_missing_come_back_as_links() {
+    let bench = Bench::new();
+    let a = bench.top().join("a");
+    fs::write(a.join("one"), b"content").unwrap();
+    for name in ["three", "two"] {
+        fs::hard_link(a.join("one"), a.join(name)).unwrap();
+    }
+    let repository = init(bench.store.clone(), None).unwrap();
+    let id = backup(&repository, options(&bench.roots()), &Silent).unwrap().snapshot.unwrap();
+    let target = bench.target("target");
+    restore_to(&repository, &id, b"", &target).unwrap();
+    let place = target.join(a.strip_prefix("/").unwrap());
+    fs::remove_file(place.join("two")).unwrap();
+    let selected = select(&repository, &id, b"").unwrap();
+    let unchanged = TargetOptions { overwrite: Overwrite::IfChanged, ..Default::default() };
+    restore(&repository, &selected, &RestoreOptions { target, options: unchanged, ..Default::default() }, &Silent).unwrap();
+    let mut have = capture(&place, false);
+    equal("restored over", &capture(&a, false), &have).unwrap();
+    assert_eq!(have.remove(&b"two"[..]).unwrap().links.len(), 3);
 }

@@ -69,6 +69,7 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let segments = Buffers::default();
 
     let run: Result<_, Failure> = std::thread::scope(|scope| {
+        let _stop = StopOnPanic(&trouble);
         scope.spawn(|| sink.finish_packs(&uploads_out));
         let packer = &sink;
         scope.spawn(move || packer.pack(&frames_out, uploads_in));
@@ -112,6 +113,17 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
         commit::Made { session, condemned, series, parent, times, ends, assembled, written: sink.written() },
         observer,
     )
+}
+
+/// A thread that panics (an observer's bug is enough) gives no credit back: the reading thread would wait for it for ever.
+struct StopOnPanic<'a>(&'a Trouble);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
+        }
+    }
 }
 
 /// Refuses stream names that no reader would take back: a manifest with one would not open.
