@@ -24,7 +24,7 @@ use crate::format::manifest::stream_name_is_valid;
 use crate::id::{Class, PackId, SnapshotId};
 use crate::index::{Index, build_segment};
 use crate::observe::Observer;
-use crate::pack::sink::{Buffers, Sink, SinkOptions, Trouble, frame_channel, job_channel};
+use crate::pack::sink::{Buffers, PanicGuard, Sink, SinkOptions, Trouble, frame_channel, job_channel};
 use crate::repository::{Access, Repository, Segments};
 use crate::seal::random;
 use crossbeam_channel::{bounded, unbounded};
@@ -84,6 +84,7 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
         let join = ParentJoin::new(&reader, parent.as_ref(), &options);
         let options = &options;
         let source = scope.spawn(move || reads::run(repository, options, join, flow, observer));
+        let _guard = PanicGuard(&trouble);
         let assembled = assembler.run(&done_out, &credits, &trouble);
         if assembled.is_err() {
             // The other threads stop when they see it; what they say then is only an echo.

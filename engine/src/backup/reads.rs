@@ -13,6 +13,7 @@ use crate::format::manifest::Stream;
 use crate::format::wire::{Bytes, Time};
 use crate::observe::{Action, Observer};
 use crate::pack::Probe;
+use crate::pack::sink::PanicGuard;
 use crate::repository::Repository;
 use crate::source::stream::StreamFailure;
 use crate::source::{Completer, WalkEntry, WalkItem, Walker, data_ranges};
@@ -72,6 +73,7 @@ pub fn run(
     observer: &dyn Observer,
 ) -> Result<SourceEnds, Failure> {
     let trouble = flow.trouble;
+    let _guard = PanicGuard(trouble);
     let mut reads = Reads {
         repository,
         flow,

@@ -8,7 +8,7 @@ use crate::error::SourceError;
 use crate::format::entry::{Entry, EntryKind, STATUS_CHANGED, STATUS_UNREADABLE, join};
 use crate::format::wire::Time;
 use crate::id::{ChunkId, Class};
-use crate::pack::sink::{FrameJob, Sink};
+use crate::pack::sink::{FrameJob, PanicGuard, Sink};
 use crate::pack::writer::EncodedFrame;
 use crate::repository::Repository;
 use crate::source::roots::display;
@@ -98,6 +98,7 @@ pub fn run(
     frames: &Sender<(Class, EncodedFrame)>,
     done: Sender<(Numbered<Done>, Vec<SourceError>)>,
 ) {
+    let _guard = PanicGuard(sink.trouble);
     let mut done = Some(done);
     let mut worker = Worker { repository, completer: Completer::new(), errors: Vec::new() };
     let mut encoder = match sink.encoder() {

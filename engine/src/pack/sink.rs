@@ -51,6 +51,17 @@ impl Trouble {
     }
 }
 
+/// Makes a panic of one thread known to the others, which would wait for it for ever.
+pub struct PanicGuard<'a>(pub &'a Trouble);
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.set(Error::SelfCheck { what: "a thread of the backup" });
+        }
+    }
+}
+
 /// Buffers that went through the pipeline and are used again: the peak stays flat, and no page is faulted in twice.
 #[derive(Default)]
 pub struct Buffers(Mutex<Vec<Vec<u8>>>);
@@ -168,6 +179,7 @@ impl<'a> Sink<'a> {
 
     /// The packer thread: until the encoders are gone. Returns with every pack handed to `finisher`.
     pub fn pack(&self, frames: &Receiver<(Class, EncodedFrame)>, finisher: Sender<PackUpload>) {
+        let _guard = PanicGuard(self.trouble);
         let mut open: [Option<PackWriter>; 3] = [None, None, None];
         let result = (|| {
             for (class, frame) in frames {
@@ -197,6 +209,7 @@ impl<'a> Sink<'a> {
 
     /// The finisher thread: makes packs durable, then names them in segments. Waiting for a disk here stalls nobody else.
     pub fn finish_packs(&self, uploads: &Receiver<PackUpload>) {
+        let _guard = PanicGuard(self.trouble);
         let mut packs: Vec<NewPack> = Vec::new();
         let result = (|| {
             for upload in uploads {

@@ -8,7 +8,7 @@ use crate::format::entry::{Entry, EntryKind};
 use crate::format::wire::Time;
 use crate::source::meta::{SETTABLE_FLAGS, proc_path};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
-use rustix::fs::{AtFlags, Gid, IFlags, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::fs::{AtFlags, Gid, IFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -229,6 +229,17 @@ impl Target {
         if done.is_err() && entry.flags != 0 {
             self.shortfall("chattr flags", dir, name);
         }
+    }
+
+    /// Attributes of something that stays where it is because its content is right already.
+    pub fn refresh(&self, dir: &Dir, entry: &Entry) -> crate::error::Result<Vec<Error>> {
+        let name = self.checked(dir, &entry.name.0)?;
+        if entry.kind == EntryKind::Symlink {
+            return Ok(self.set_attrs(&On::Link(dir.fd.as_fd(), name), dir, name, entry));
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let node = rustix::fs::openat(&dir.fd, name, flags, Mode::empty()).map_err(|e| self.error("open", dir, name, e))?;
+        Ok(self.set_attrs(&On::Node(node.as_fd()), dir, name, entry))
     }
 
     /// Attributes of a directory, after everything in it is done: a read-only or immutable one takes no more names, and each new

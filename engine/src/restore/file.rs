@@ -355,7 +355,7 @@ impl Target {
     }
 
     /// A name from a snapshot, checked once more before it reaches the kernel: the parser did, but this is the last door.
-    fn checked<'n>(&self, dir: &Dir, name: &'n [u8]) -> Result<&'n [u8]> {
+    pub(super) fn checked<'n>(&self, dir: &Dir, name: &'n [u8]) -> Result<&'n [u8]> {
         if name_is_valid(name) { Ok(name) } else { Err(self.error("create", dir, b"", Errno::INVAL)) }
     }
 }

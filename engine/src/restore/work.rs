@@ -188,6 +188,18 @@ impl<'a> Shared<'a> {
         placed.problems.into_iter().try_for_each(|problem| self.error(problem))
     }
 
+    /// Gives what stays the attributes of its entry: only its content is known to be right.
+    fn refresh(&self, dir: &[u8], entry: &Entry) -> Result<Vec<Error>> {
+        if self.target.options().dry_run {
+            return Ok(Vec::new());
+        }
+        let refreshed = self.target.existing(dir).and_then(|found| match found {
+            Some(found) => self.target.refresh(&found, entry),
+            None => Ok(Vec::new()),
+        });
+        refreshed.or_else(|error| self.error(error).map(|()| Vec::new()))
+    }
+
     /// Device and inode of what stands in an entry's place.
     fn id_of(&self, dir: &[u8], entry: &Entry) -> Option<(u64, u64)> {
         let found = self.target.existing(dir).ok()??;
@@ -368,7 +380,8 @@ impl Worker<'_, '_> {
                 let written = if matches!(action, Action::Unchanged | Action::Skipped) { 0 } else { entry.size };
                 // What stays is what the later members of a hard-linked file are linked to.
                 let id = if action == Action::Unchanged && entry.links > 1 { shared.id_of(dir, entry) } else { None };
-                return shared.placed(dir, entry, Placed { action, id, problems: Vec::new() }, written);
+                let problems = if action == Action::Unchanged { shared.refresh(dir, entry)? } else { Vec::new() };
+                return shared.placed(dir, entry, Placed { action, id, problems }, written);
             }
             Err(error) => return shared.failed(dir, entry, error),
         }
