@@ -298,20 +298,24 @@ fn random_sequences_come_back_two() {
 fn links_that_are_missing_come_back_as_links() {
     let bench = Bench::new();
     let a = bench.top().join("a");
-    fs::write(a.join("one"), b"content").unwrap();
-    for name in ["three", "two"] {
-        fs::hard_link(a.join("one"), a.join(name)).unwrap();
+    // Long files go another way than short ones.
+    for (dir, len) in [("long", 3 << 20), ("short", 7)] {
+        fs::create_dir(a.join(dir)).unwrap();
+        fs::write(a.join(dir).join("one"), noise(1, len)).unwrap();
+        for name in ["three", "two"] {
+            fs::hard_link(a.join(dir).join("one"), a.join(dir).join(name)).unwrap();
+        }
     }
     let repository = init(bench.store.clone(), None).unwrap();
     let id = backup(&repository, options(&bench.roots()), &Silent).unwrap().snapshot.unwrap();
     let target = bench.target("target");
     restore_to(&repository, &id, b"", &target).unwrap();
     let place = target.join(a.strip_prefix("/").unwrap());
-    fs::remove_file(place.join("two")).unwrap();
+    for dir in ["long", "short"] {
+        fs::remove_file(place.join(dir).join("two")).unwrap();
+    }
     let selected = select(&repository, &id, b"").unwrap();
     let unchanged = TargetOptions { overwrite: Overwrite::IfChanged, ..Default::default() };
     restore(&repository, &selected, &RestoreOptions { target, options: unchanged, ..Default::default() }, &Silent).unwrap();
-    let mut have = capture(&place, false);
-    equal("restored over", &capture(&a, false), &have).unwrap();
-    assert_eq!(have.remove(&b"two"[..]).unwrap().links.len(), 3);
+    equal("restored over", &capture(&a, false), &capture(&place, false)).unwrap();
 }
