@@ -431,3 +431,14 @@ fn paths_come_from_lists_too() {
     let out = home.ends(0, &["backup", "src", "--skip-if-unchanged"]);
     assert!(out.contains("no snapshot was made") && home.snapshot_count() == before, "{out}");
 }
+
+/// Three killed backups used to leave eight temporary files, some of a whole pack, and no later run took them away.
+#[test]
+fn what_killed_runs_leave_is_removed_by_the_next() {
+    let home = Home::new();
+    home.ends(0, &["backup", "--init", "src"]);
+    let debris = ".local/share/seabed/repo/tmp/00112233445566778899aabbccddeeff";
+    home.write(debris, "half a pack");
+    home.ends(0, &["backup", "src"]);
+    assert!(!home.path(debris).exists());
+}

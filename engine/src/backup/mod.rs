@@ -41,6 +41,10 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let started = clock::now();
     repository.require_features(Access::Write)?;
     check_streams(&options)?;
+    // Killed runs leave up to a pack each. What cannot be removed is no reason not to back up.
+    if !options.dry_run {
+        repository.store().sweep().map(|_| ()).unwrap_or(());
+    }
     let (base, condemned) = usable_index(repository, options.dry_run, observer)?;
     let refresh = repository.refresh()?;
     for bad in &refresh.unreadable {

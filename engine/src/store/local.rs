@@ -175,6 +175,10 @@ impl Store for LocalStore {
         }
     }
 
+    fn sweep(&self) -> Result<u64> {
+        self.sweep_temps()
+    }
+
     fn now(&self) -> Result<i64> {
         #[allow(clippy::disallowed_methods, reason = "the only clock that a directory has")]
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok().and_then(|d| i64::try_from(d.as_nanos()).ok());

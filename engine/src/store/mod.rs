@@ -69,6 +69,11 @@ pub trait Store: Send + Sync {
     /// Removes an object; one that is gone already is `Ok`.
     fn delete(&self, name: &ObjectName) -> Result<()>;
 
+    /// Removes what uploads of dead processes left behind, if the store can tell; returns how many. Live ones are not touched.
+    fn sweep(&self) -> Result<u64> {
+        Ok(0)
+    }
+
     /// The store's own clock, nanoseconds since 1970: deletion is never decided by the client's clock.
     fn now(&self) -> Result<i64>;
 }
