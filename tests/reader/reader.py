@@ -512,7 +512,7 @@ def attributes(path, e, complaints):
         attempt('xattr', os.setxattr, path, x.name, x.value or b'', follow_symlinks=False)
     if e.get('kind') != 2:
         attempt('mode', os.chmod, path, e.mode & 0o7777)
-    if not e.implied:
+    if not e.get('implied'):
         attempt('time', os.utime, path, ns=(nanos(e.mtime),) * 2, follow_symlinks=False)
 
 NODES = {4: stat.S_IFSOCK, 5: stat.S_IFCHR, 6: stat.S_IFBLK}
