@@ -7,6 +7,7 @@ use crate::format::lists::Item;
 use crate::id::Class;
 use crate::observe::{Observer, Progress};
 use crate::pack::reader::{ChunkReader, ReadBuffers};
+use crate::pack::sink::Buffers;
 use crate::repository::Repository;
 use crate::repository::entries::find_content;
 use crate::repository::selector::Selected;
@@ -49,10 +50,13 @@ pub fn dump(repository: &Repository, selected: &Selected, out: &mut (dyn Write +
     let (parts_in, parts_out) = unbounded::<Result<Numbered<Part>>>();
     // One token per part that is under way: memory is bounded however slow the output is.
     let (tokens_in, tokens_out) = bounded::<()>(threads * 3);
+    // Parts go round in the same memory: grown and faulted in anew, each was paid for three times.
+    let buffers = Buffers::default();
     std::thread::scope(|scope| {
         for _ in 0..threads {
             let (jobs, parts, reader) = (jobs_out.clone(), parts_in.clone(), &reader);
-            scope.spawn(move || fetch(reader, &jobs, &parts));
+            let buffers = &buffers;
+            scope.spawn(move || fetch(reader, &jobs, &parts, buffers));
         }
         let planner = &reader;
         scope.spawn(move || {
@@ -63,7 +67,7 @@ pub fn dump(repository: &Repository, selected: &Selected, out: &mut (dyn Write +
             }
         });
         drop(jobs_out);
-        let written = write(&parts_out, &tokens_out, out, observer);
+        let written = write(&parts_out, (&tokens_out, &buffers), out, observer);
         // Closed here, so that nobody waits for room that will never come.
         drop((parts_out, tokens_out));
         let written = written?;
@@ -101,10 +105,10 @@ fn plan(
     Ok(())
 }
 
-fn fetch(reader: &ChunkReader, jobs: &Receiver<Numbered<Vec<Item>>>, parts: &Sender<Result<Numbered<Part>>>) {
+fn fetch(reader: &ChunkReader, jobs: &Receiver<Numbered<Vec<Item>>>, parts: &Sender<Result<Numbered<Part>>>, spare: &Buffers) {
     let mut buffers = ReadBuffers::default();
     for (number, items) in jobs {
-        let mut bytes = Vec::new();
+        let mut bytes = spare.take();
         let read = items.iter().try_for_each(|item| match item {
             Item::Chunk(id) => reader.read(Class::Data, id, &mut buffers, &mut bytes),
             Item::Hole(_) => Ok(()),
@@ -117,7 +121,7 @@ fn fetch(reader: &ChunkReader, jobs: &Receiver<Numbered<Vec<Item>>>, parts: &Sen
 
 fn write(
     parts: &Receiver<Result<Numbered<Part>>>,
-    tokens: &Receiver<()>,
+    (tokens, spare): (&Receiver<()>, &Buffers),
     out: &mut (dyn Write + Send),
     observer: &dyn Observer,
 ) -> Result<u64> {
@@ -136,6 +140,7 @@ fn write(
                 Part::Bytes(bytes) => {
                     out.write_all(&bytes).map_err(failed)?;
                     written += bytes.len() as u64;
+                    spare.give(bytes);
                 }
                 Part::Hole(bytes) => {
                     let mut left = bytes;
