@@ -6,8 +6,8 @@ use crate::format::entry::EntryKind;
 use crate::format::lists::Item;
 use crate::id::Class;
 use crate::observe::{Observer, Progress};
-use crate::pack::reader::{ChunkReader, ReadBuffers};
-use crate::pack::sink::Buffers;
+use crate::pack::buffers::Buffers;
+use crate::pack::reader::{ChunkReader, Piece, ReadBuffers};
 use crate::repository::Repository;
 use crate::repository::entries::find_content;
 use crate::repository::selector::Selected;
@@ -21,9 +21,46 @@ const ITEMS_PER_PART: usize = 256;
 /// Zeros that are written at a time for a hole.
 const HOLE_STEP: usize = 64 << 10;
 
+/// A run of chunks at least this long is written from where it was decoded; shorter ones are gathered first.
+const SHARED_BYTES_MIN: usize = 32 << 10;
+/// Frames that one part keeps alive: what is under way stays below 24 MiB with two threads.
+const SHARED_FRAMES_MAX: usize = 4;
+
 enum Part {
-    Bytes(Vec<u8>),
+    Bytes(Gathered),
     Hole(u64),
+}
+
+/// Bytes in order: some of them copied to `copied`, some still where they were decoded.
+#[derive(Default)]
+struct Gathered {
+    copied: Vec<u8>,
+    /// Each with the length that `copied` had before it.
+    shared: Vec<(usize, Piece)>,
+    frames: usize,
+}
+
+impl Gathered {
+    fn push(&mut self, piece: Piece) {
+        let known = self.shared.iter().rev().any(|(_, other)| other.shares_frame(&piece));
+        if piece.len() < SHARED_BYTES_MIN || !known && self.frames == SHARED_FRAMES_MAX {
+            self.copied.extend_from_slice(&piece);
+        } else {
+            self.frames += usize::from(!known);
+            self.shared.push((self.copied.len(), piece));
+        }
+    }
+
+    fn write(&self, out: &mut (dyn Write + Send)) -> std::io::Result<u64> {
+        let (mut at, mut written) = (0, 0);
+        for (copied, piece) in &self.shared {
+            out.write_all(&self.copied[at..*copied])?;
+            out.write_all(piece)?;
+            (at, written) = (*copied, written + piece.len());
+        }
+        out.write_all(&self.copied[at..])?;
+        Ok((written + self.copied.len()) as u64)
+    }
 }
 
 type Numbered<T> = (u64, T);
@@ -108,15 +145,33 @@ fn plan(
 fn fetch(reader: &ChunkReader, jobs: &Receiver<Numbered<Vec<Item>>>, parts: &Sender<Result<Numbered<Part>>>, spare: &Buffers) {
     let mut buffers = ReadBuffers::default();
     for (number, items) in jobs {
-        let mut bytes = spare.take();
-        let read = items.iter().try_for_each(|item| match item {
-            Item::Chunk(id) => reader.read(Class::Data, id, &mut buffers, &mut bytes),
-            Item::Hole(_) => Ok(()),
-        });
-        if parts.send(read.map(|()| (number, Part::Bytes(bytes)))).is_err() {
+        let gathered = gather(reader, &items, &mut buffers, spare.take());
+        if parts.send(gathered.map(|gathered| (number, Part::Bytes(gathered)))).is_err() {
             return;
         }
     }
+}
+
+fn gather(reader: &ChunkReader, items: &[Item], buffers: &mut ReadBuffers, copied: Vec<u8>) -> Result<Gathered> {
+    let mut gathered = Gathered { copied, ..Gathered::default() };
+    let mut run: Option<Piece> = None;
+    for item in items {
+        let Item::Chunk(id) = item else { continue };
+        let piece = reader.piece(Class::Data, id, buffers)?;
+        let apart = match &mut run {
+            Some(run) => run.join(piece),
+            None => Some(piece),
+        };
+        if let Some(piece) = apart
+            && let Some(before) = run.replace(piece)
+        {
+            gathered.push(before);
+        }
+    }
+    if let Some(last) = run {
+        gathered.push(last);
+    }
+    Ok(gathered)
 }
 
 fn write(
@@ -125,7 +180,7 @@ fn write(
     out: &mut (dyn Write + Send),
     observer: &dyn Observer,
 ) -> Result<u64> {
-    let mut waiting = BTreeMap::new();
+    let mut waiting: BTreeMap<u64, Part> = BTreeMap::new();
     let (mut next, mut written) = (0, 0);
     for part in parts {
         let (number, part) = part?;
@@ -138,9 +193,8 @@ fn write(
             let failed = |source| Error::Output { source };
             match part {
                 Part::Bytes(bytes) => {
-                    out.write_all(&bytes).map_err(failed)?;
-                    written += bytes.len() as u64;
-                    spare.give(bytes);
+                    written += bytes.write(out).map_err(failed)?;
+                    spare.give(bytes.copied);
                 }
                 Part::Hole(bytes) => {
                     let mut left = bytes;

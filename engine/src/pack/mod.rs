@@ -1,6 +1,7 @@
 //! Frames and packs, read side and codec (spec chapter 4): compressing, verifying, opening, decoding.
 //! Every compressed frame is decoded and compared before it leaves memory, every frame read is authenticated before it is decoded.
 
+pub mod buffers;
 pub mod reader;
 pub mod sink;
 pub mod writer;

@@ -5,11 +5,13 @@ use crate::chunk::ChunkIds;
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, Class};
 use crate::index::{Index, Location};
+use crate::pack::buffers::Buffers;
 use crate::pack::{FrameDecoder, OpenPack, check_chunk};
 use crate::seal::key::Keys;
 use crate::store::Store;
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A map of at most `max` weight that forgets what was used longest ago; a value that is being made is made once.
@@ -82,6 +84,48 @@ const FRAMES_CACHE_BYTES: usize = 32 << 20;
 /// Footers that are kept, by their size in memory.
 const PACKS_CACHE_BYTES: usize = 24 << 20;
 
+/// A decoded frame. Its memory goes back to where it came from.
+struct Frame {
+    plain: Vec<u8>,
+    home: Arc<Buffers>,
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        self.home.give(std::mem::take(&mut self.plain));
+    }
+}
+
+/// Bytes that lie in a decoded frame: all of them were checked against the ids of their chunks.
+pub struct Piece {
+    frame: Arc<Frame>,
+    range: Range<usize>,
+}
+
+impl Deref for Piece {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.frame.plain[self.range.clone()]
+    }
+}
+
+impl Piece {
+    /// Whether both lie in the same frame.
+    pub fn shares_frame(&self, other: &Piece) -> bool {
+        Arc::ptr_eq(&self.frame, &other.frame)
+    }
+
+    /// Takes in `next` where it lies directly behind; gives it back where not.
+    pub fn join(&mut self, next: Piece) -> Option<Piece> {
+        if self.shares_frame(&next) && self.range.end == next.range.start {
+            self.range.end = next.range.end;
+            None
+        } else {
+            Some(next)
+        }
+    }
+}
+
 /// Finds, reads and checks chunks.
 pub struct ChunkReader {
     store: Arc<dyn Store>,
@@ -89,7 +133,9 @@ pub struct ChunkReader {
     ids: ChunkIds,
     index: Arc<Index>,
     packs: Lru<u32, OpenPack>,
-    frames: Lru<(u32, u32), Vec<u8>>,
+    frames: Lru<FrameAt, Frame>,
+    /// Memory of frames that were forgotten.
+    spare: Arc<Buffers>,
 }
 
 /// Pack and frame by their numbers in the index.
@@ -100,13 +146,22 @@ type FrameAt = (u32, u32);
 pub struct ReadBuffers {
     stored: Vec<u8>,
     decoder: FrameDecoder,
-    last: Option<(FrameAt, Arc<OpenPack>, Arc<Vec<u8>>)>,
+    last: Option<Last>,
+}
+
+/// Where the last chunk was: the next one most often lies behind it.
+struct Last {
+    at: Location,
+    frame_at: FrameAt,
+    pack: Arc<OpenPack>,
+    frame: Arc<Frame>,
 }
 
 impl ChunkReader {
     /// A reader over what `index` knows.
     pub fn new(store: Arc<dyn Store>, keys: Arc<Keys>, ids: ChunkIds, index: Arc<Index>) -> Self {
-        ChunkReader { store, keys, ids, index, packs: Lru::new(PACKS_CACHE_BYTES), frames: Lru::new(FRAMES_CACHE_BYTES) }
+        let (packs, frames) = (Lru::new(PACKS_CACHE_BYTES), Lru::new(FRAMES_CACHE_BYTES));
+        ChunkReader { store, keys, ids, index, packs, frames, spare: Arc::default() }
     }
 
     /// The index that chunks are looked up in.
@@ -120,41 +175,55 @@ impl ChunkReader {
         self.packs.get(pack, weigh, || OpenPack::open(&*self.store, &self.keys, info.class, &info.id))
     }
 
-    fn read_at(&self, at: Location, class: Class, id: &ChunkId, buffers: &mut ReadBuffers, out: &mut Vec<u8>) -> Result<()> {
+    fn piece_at(&self, at: Location, class: Class, id: &ChunkId, buffers: &mut ReadBuffers) -> Result<Piece> {
         // The footer gives the frame; a run of neighbours then needs no lock at all.
-        let known = buffers.last.as_ref().filter(|(key, _, _)| key.0 == at.pack).map(|(_, pack, _)| pack.clone());
+        let known = buffers.last.as_ref().filter(|last| last.at.pack == at.pack).map(|last| last.pack.clone());
         let pack = match known {
             Some(pack) => pack,
             None => self.open(at.pack)?,
         };
         let wrong = || Error::damaged(&pack.name, crate::error::Damage::Malformed("index position"));
         let span = *pack.table.chunks.get(at.chunk as usize).ok_or_else(wrong)?;
-        let key = (at.pack, span.frame);
+        let frame_at = (at.pack, span.frame);
         let frame = match &buffers.last {
-            Some((last, _, frame)) if *last == key => frame.clone(),
+            Some(last) if last.frame_at == frame_at => last.frame.clone(),
             _ => {
                 let ReadBuffers { stored, decoder, .. } = &mut *buffers;
-                let frame = self.frames.get(key, Vec::len, || {
-                    let mut plain = Vec::new();
-                    pack.frame(&*self.store, span.frame, stored, decoder, &mut plain)?;
-                    Ok(plain)
-                })?;
-                buffers.last = Some((key, pack.clone(), frame.clone()));
-                frame
+                // By capacity: what a frame holds of its former life is memory too.
+                self.frames.get(
+                    frame_at,
+                    |frame| frame.plain.capacity(),
+                    || {
+                        let mut frame = Frame { plain: self.spare.take(), home: self.spare.clone() };
+                        pack.frame(&*self.store, span.frame, stored, decoder, &mut frame.plain)?;
+                        Ok(frame)
+                    },
+                )?
             }
         };
-        let bytes = frame.get(span.offset as usize..(span.offset + span.bytes) as usize).ok_or_else(wrong)?;
-        check_chunk(&pack.name, &self.ids, class, id, bytes)?;
-        out.extend_from_slice(bytes);
-        Ok(())
+        let range = span.offset as usize..(span.offset + span.bytes) as usize;
+        check_chunk(&pack.name, &self.ids, class, id, frame.plain.get(range.clone()).ok_or_else(wrong)?)?;
+        buffers.last = Some(Last { at, frame_at, pack, frame: frame.clone() });
+        Ok(Piece { frame, range })
     }
 
-    /// Appends the bytes of a chunk to `out`. Where a chunk has several copies, a damaged one is passed over.
-    pub fn read(&self, class: Class, id: &ChunkId, buffers: &mut ReadBuffers, out: &mut Vec<u8>) -> Result<()> {
+    /// The bytes of a chunk where they were decoded. Where a chunk has several copies, a damaged one is passed over.
+    pub fn piece(&self, class: Class, id: &ChunkId, buffers: &mut ReadBuffers) -> Result<Piece> {
+        // Behind the last one, as what was stored together is read together: that saves a search in the index, and of two copies
+        // it is the one whose frame is decoded already.
+        if let Some(last) = &buffers.last
+            && last.pack.class == class
+            && last.pack.table.id(last.at.chunk as usize + 1).is_some_and(|next| next == *id)
+        {
+            let next = Location { chunk: last.at.chunk + 1, ..last.at };
+            if let Ok(piece) = self.piece_at(next, class, id, buffers) {
+                return Ok(piece);
+            }
+        }
         let mut failure = None;
         for at in self.index.find(class, id) {
-            match self.read_at(at, class, id, buffers, out) {
-                Ok(()) => return Ok(()),
+            match self.piece_at(at, class, id, buffers) {
+                Ok(piece) => return Ok(piece),
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
@@ -166,6 +235,12 @@ impl ChunkReader {
             Some(error) => error,
             None => Error::ChunkMissing { id: *id },
         })
+    }
+
+    /// Appends the bytes of a chunk to `out`.
+    pub fn read(&self, class: Class, id: &ChunkId, buffers: &mut ReadBuffers, out: &mut Vec<u8>) -> Result<()> {
+        out.extend_from_slice(&self.piece(class, id, buffers)?);
+        Ok(())
     }
 
     /// The bytes of a chunk.

@@ -7,6 +7,7 @@ use crate::format::segment::Segment;
 use crate::id::{ChunkId, Class, SnapshotId, WriterId};
 use crate::index::build_segment;
 use crate::limits::{FRAME_BYTES_TARGET, SEGMENT_CHUNKS_TARGET, TAG_BYTES};
+use crate::pack::buffers::Buffers;
 use crate::pack::writer::{EncodedFrame, NewPack, PackUpload, PackWriter};
 use crate::pack::{Compression, FrameEncoder};
 use crate::seal::key::Keys;
@@ -58,30 +59,6 @@ impl Drop for PanicGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.set(Error::SelfCheck { what: "a thread of the backup" });
-        }
-    }
-}
-
-/// Buffers that went through the pipeline and are used again: the peak stays flat, and no page is faulted in twice.
-#[derive(Default)]
-pub struct Buffers(Mutex<Vec<Vec<u8>>>);
-
-/// Memory that waiting buffers of one kind may take.
-const BUFFERS_BYTES_MAX: usize = 16 << 20;
-
-impl Buffers {
-    /// An empty buffer, with the capacity of its former life.
-    pub fn take(&self) -> Vec<u8> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
-    }
-
-    /// Gives a buffer back. What is more than a burst needs is dropped: it would stay for the whole run.
-    pub fn give(&self, mut buffer: Vec<u8>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting: usize = kept.iter().map(Vec::capacity).sum();
-        if buffer.capacity() > 0 && waiting + buffer.capacity() <= BUFFERS_BYTES_MAX {
-            buffer.clear();
-            kept.push(buffer);
         }
     }
 }
