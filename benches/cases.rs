@@ -6,7 +6,7 @@ use seabed_engine::backup::{BackupOptions, ParentChoice, StreamSource, backup};
 use seabed_engine::chunk::{ChunkIds, Chunker, Profile};
 use seabed_engine::id::{Birth, Class, FamilyId};
 use seabed_engine::observe::Silent;
-use seabed_engine::pack::{Compression, FrameDecoder, FrameEncoder};
+use seabed_engine::pack::{Compression, FrameDecoder, FrameEncoder, Origin};
 use seabed_engine::repository::{InitOptions, OpenOptions, Repository};
 use seabed_engine::restore::{RestoreOptions, restore};
 use seabed_engine::seal::key::Secret;
@@ -111,7 +111,7 @@ fn frame(setting: &Setting, data: Vec<u8>, compression: Compression) -> Outcome 
     let mut measured = timed(setting, data.len(), || {
         stored = 0;
         for plain in data.chunks(FRAME_BYTES) {
-            encoder.encode(plain, &mut out)?;
+            encoder.encode(Origin::Files, plain, &mut out)?;
             stored += black_box(&out).len();
         }
         Ok(())
@@ -126,7 +126,7 @@ fn decode(setting: &Setting) -> Outcome {
     let mut frames = Vec::new();
     for plain in data.chunks(FRAME_BYTES) {
         let mut out = Vec::new();
-        let codec = encoder.encode(plain, &mut out)?;
+        let codec = encoder.encode(Origin::Files, plain, &mut out)?;
         frames.push((codec, plain.len(), out));
     }
     let mut decoder = FrameDecoder::default();

@@ -14,6 +14,7 @@ use crate::index::Index;
 use crate::index::session::SessionIndex;
 use crate::limits::SEGMENT_CHUNKS_TARGET;
 use crate::observe::{Action, Observer, Progress};
+use crate::pack::Origin;
 use crate::pack::buffers::Buffers;
 use crate::pack::sink::{FrameBuilder, FrameJob, Sink, Trouble};
 use crate::repository::Repository;
@@ -76,6 +77,8 @@ pub struct Assembler<'s, 'a> {
     made: Assembled,
     root: Option<TreeRoot>,
     progress: Progress,
+    /// How many streams come before the files.
+    streams: usize,
 }
 
 impl<'s, 'a> Assembler<'s, 'a> {
@@ -100,7 +103,13 @@ impl<'s, 'a> Assembler<'s, 'a> {
             made: Assembled { tree: None, streams: Vec::new(), summary: Summary::default(), errors: Vec::new(), error_count: 0 },
             root: None,
             progress: Progress::default(),
+            streams: options.streams.len(),
         }
+    }
+
+    /// Streams come first.
+    fn origin(&self) -> Origin {
+        if self.made.streams.len() < self.streams { Origin::Streams } else { Origin::Files }
     }
 
     /// Takes everything in order until the reading thread and the workers are done.
@@ -146,6 +155,7 @@ impl<'s, 'a> Assembler<'s, 'a> {
     }
 
     fn take(&mut self, done: Done) -> Result<()> {
+        self.store.frames.set_origin(self.origin())?;
         match done {
             Done::Items { items, data } => {
                 let mut rest = &data[..];

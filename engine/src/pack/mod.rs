@@ -17,20 +17,35 @@ use crate::store::Store;
 use zstd_safe::{CCtx, CParameter, DCtx};
 
 /// How new frames are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compression {
     /// Never.
     Off,
+    /// As suits the [`Origin`], where a probe shows that it helps.
+    #[default]
+    Auto,
     /// At this zstd level where a probe shows that it helps.
     Level(i32),
 }
 
-impl Default for Compression {
-    /// zstd level 3: the knee of size against time on kernel trees and dumps.
-    fn default() -> Self {
-        Compression::Level(3)
-    }
+/// Where the content of a frame comes from, which tells how to search it for repetitions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Files, and what describes them.
+    #[default]
+    Files,
+    /// Dumps and other streams: rows of short fields, many of them digits.
+    Streams,
 }
+
+/// The knee of size against time on source trees.
+const AUTO_LEVEL: i32 = 3;
+/// What [`Origin::Streams`] changes of level 3. In rows a match of five bytes is a chance meeting of digits that costs more to say than
+/// it saves. Against the level's own (16, 17, 5) a dump's frames are 1 to 2 % smaller, made 10 % and decoded 15 % faster; with
+/// these, source trees would be 1.5 % larger. Powers of two, powers of two, bytes.
+const STREAM_CHAIN_LOG: u32 = 17;
+const STREAM_HASH_LOG: u32 = 17;
+const STREAM_MATCH_BYTES_MIN: u32 = 6;
 
 /// Samples that a probe takes, and their length: 32 KiB of a 1 MiB frame.
 const PROBE_SAMPLES: usize = 8;
@@ -74,10 +89,20 @@ impl Probe {
     }
 }
 
+fn compressor(parameters: &[CParameter]) -> Result<CCtx<'static>> {
+    let mut zstd = CCtx::create();
+    // Frames say their length and are at most FRAME_BYTES_MAX long, so that a window never helps a decoder to more memory than that.
+    for parameter in parameters.iter().chain(&[CParameter::ContentSizeFlag(true)]) {
+        zstd.set_parameter(*parameter).map_err(|_| Error::SelfCheck { what: "zstd's parameters" })?;
+    }
+    Ok(zstd)
+}
+
 /// Compresses frames; one per thread.
 pub struct FrameEncoder {
     compression: Compression,
-    full: CCtx<'static>,
+    files: CCtx<'static>,
+    streams: CCtx<'static>,
     probe: Probe,
     decoder: FrameDecoder,
     scratch: Vec<u8>,
@@ -86,23 +111,34 @@ pub struct FrameEncoder {
 impl FrameEncoder {
     /// An encoder for `compression`.
     pub fn new(compression: Compression) -> Result<Self> {
-        let broken = |_| Error::SelfCheck { what: "zstd's parameters" };
-        let mut full = CCtx::create();
-        if let Compression::Level(level) = compression {
-            full.set_parameter(CParameter::CompressionLevel(level)).map_err(broken)?;
-            // Frames are at most FRAME_BYTES_MAX long, so that a window never helps a decoder to more memory than that.
-            full.set_parameter(CParameter::ContentSizeFlag(true)).map_err(broken)?;
+        let level = if let Compression::Level(level) = compression { level } else { AUTO_LEVEL };
+        let mut streams = vec![CParameter::CompressionLevel(level)];
+        if compression == Compression::Auto {
+            let changed = [
+                CParameter::ChainLog(STREAM_CHAIN_LOG),
+                CParameter::HashLog(STREAM_HASH_LOG),
+                CParameter::MinMatch(STREAM_MATCH_BYTES_MIN),
+            ];
+            streams.extend(changed);
         }
-        Ok(FrameEncoder { compression, full, probe: Probe::new()?, decoder: FrameDecoder::default(), scratch: Vec::new() })
+        Ok(FrameEncoder {
+            compression,
+            files: compressor(&[CParameter::CompressionLevel(level)])?,
+            streams: compressor(&streams)?,
+            probe: Probe::new()?,
+            decoder: FrameDecoder::default(),
+            scratch: Vec::new(),
+        })
     }
 
     /// Compresses a frame into `out` (cleared first) where that helps; with [`CODEC_RAW`] the plaintext itself is the frame and
     /// `out` stays empty. Leaves room for the tag.
-    pub fn encode(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<u8> {
+    pub fn encode(&mut self, origin: Origin, plain: &[u8], out: &mut Vec<u8>) -> Result<u8> {
         out.clear();
         if self.compression != Compression::Off && self.probe.seems_compressible(plain) {
             out.reserve(zstd_safe::compress_bound(plain.len()) + crate::limits::TAG_BYTES);
-            if self.full.compress2(out, plain).is_ok() && out.len() * 100 < plain.len() * 98 {
+            let zstd = if origin == Origin::Streams { &mut self.streams } else { &mut self.files };
+            if zstd.compress2(out, plain).is_ok() && out.len() * 100 < plain.len() * 98 {
                 // A compressor bug or a flipped bit must not become the only copy (restic #4523, #5086).
                 self.decoder
                     .decode(CODEC_ZSTD, out, plain.len(), &mut self.scratch)
@@ -271,3 +307,44 @@ pub fn check_chunk(object: &ObjectName, ids: &crate::chunk::ChunkIds, class: Cla
 }
 
 const _: () = assert!(PACK_BYTES_MAX < u32::MAX as u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of random digits, as a dump has them.
+    fn rows() -> Vec<u8> {
+        let random = |n: u32| blake3::hash(&n.to_le_bytes()).to_hex();
+        (0..6000u32).flat_map(|n| format!("{n}\tuser{n}@example.org\t{}\tt\n", &random(n)[..40]).into_bytes()).collect()
+    }
+
+    #[test]
+    fn frames_of_either_origin_come_back_and_rows_are_smaller_as_a_stream() {
+        let mut encoder = FrameEncoder::new(Compression::Auto).unwrap();
+        let plain = rows();
+        let mut sizes = Vec::new();
+        // Each twice: an encoder is used for one after the other.
+        for origin in [Origin::Files, Origin::Streams, Origin::Files, Origin::Streams] {
+            let (mut frame, mut back) = (Vec::new(), Vec::new());
+            let codec = encoder.encode(origin, &plain, &mut frame).unwrap();
+            assert_eq!(codec, CODEC_ZSTD);
+            assert!(FrameDecoder::default().decode(codec, &frame, plain.len(), &mut back));
+            assert!(back == plain, "{origin:?}");
+            sizes.push(frame.len());
+        }
+        assert_eq!((sizes[0], sizes[1]), (sizes[2], sizes[3]));
+        assert!(sizes[1] < sizes[0], "{sizes:?}");
+    }
+
+    #[test]
+    fn a_level_that_was_asked_for_is_used_for_everything() {
+        let mut encoder = FrameEncoder::new(Compression::Level(3)).unwrap();
+        let plain = rows();
+        let mut size = |origin| {
+            let mut frame = Vec::new();
+            encoder.encode(origin, &plain, &mut frame).unwrap();
+            frame.len()
+        };
+        assert_eq!(size(Origin::Files), size(Origin::Streams));
+    }
+}

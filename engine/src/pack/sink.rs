@@ -9,7 +9,7 @@ use crate::index::build_segment;
 use crate::limits::{FRAME_BYTES_TARGET, SEGMENT_CHUNKS_TARGET, TAG_BYTES};
 use crate::pack::buffers::Buffers;
 use crate::pack::writer::{EncodedFrame, NewPack, PackUpload, PackWriter};
-use crate::pack::{Compression, FrameEncoder};
+use crate::pack::{Compression, FrameEncoder, Origin};
 use crate::seal::key::Keys;
 use crate::store::Store;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -66,6 +66,7 @@ impl Drop for PanicGuard<'_> {
 /// A frame's plaintext on its way to an encoder.
 pub struct FrameJob {
     class: Class,
+    origin: Origin,
     plain: Vec<u8>,
     chunks: Vec<(ChunkId, u32)>,
 }
@@ -143,7 +144,7 @@ impl<'a> Sink<'a> {
     /// Encodes one frame and hands it to the packer.
     pub fn encode(&self, encoder: &mut FrameEncoder, job: FrameJob, out: &Sender<(Class, EncodedFrame)>) -> Result<()> {
         let mut bytes = self.buffers.take();
-        let codec = encoder.encode(&job.plain, &mut bytes)?;
+        let codec = encoder.encode(job.origin, &job.plain, &mut bytes)?;
         let plain = job.plain.len() as u32;
         let mut spare = job.plain;
         if codec == CODEC_RAW {
@@ -236,8 +237,18 @@ pub struct FrameBuilder<'s, 'a> {
 impl<'s, 'a> FrameBuilder<'s, 'a> {
     /// A builder that feeds the encoders behind `jobs`.
     pub fn new(sink: &'s Sink<'a>, jobs: Sender<FrameJob>) -> Self {
-        let empty = |class| FrameJob { class, plain: Vec::new(), chunks: Vec::new() };
+        let empty = |class| FrameJob { class, origin: Origin::Files, plain: Vec::new(), chunks: Vec::new() };
         FrameBuilder { sink, open: Class::ALL.map(empty), jobs }
+    }
+
+    /// Says where data chunks come from by now. A frame has one origin.
+    pub fn set_origin(&mut self, origin: Origin) -> Result<()> {
+        let at = usize::from(Class::Data.code());
+        if self.open[at].origin != origin {
+            self.flush_class(at)?;
+            self.open[at].origin = origin;
+        }
+        Ok(())
     }
 
     /// Appends a new chunk.
@@ -259,7 +270,8 @@ impl<'s, 'a> FrameBuilder<'s, 'a> {
 
     fn flush_class(&mut self, at: usize) -> Result<()> {
         let frame = &mut self.open[at];
-        let job = FrameJob { class: frame.class, plain: std::mem::take(&mut frame.plain), chunks: std::mem::take(&mut frame.chunks) };
+        let (plain, chunks) = (std::mem::take(&mut frame.plain), std::mem::take(&mut frame.chunks));
+        let job = FrameJob { class: frame.class, origin: frame.origin, plain, chunks };
         if job.chunks.is_empty() {
             return Ok(());
         }
