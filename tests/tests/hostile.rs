@@ -8,18 +8,23 @@ use seabed_engine::error::{Damage, Error, Kind};
 use seabed_engine::format::entry::{Entry, EntryKind, STATUS_UNREADABLE};
 use seabed_engine::format::lists::{Content, Item, ListNode, ListRoot, ListsChild, put_lists_leaf, put_lists_node};
 use seabed_engine::format::manifest::{IndexPart, IndexRoot, NamesPart, NamesRoot, ROOT_PATHS, ROOT_STREAM, Stream, Summary};
+use seabed_engine::format::object::ObjectType;
 use seabed_engine::format::pack::{CODEC_RAW, CODEC_ZSTD};
 use seabed_engine::format::tree::TreeRoot;
 use seabed_engine::format::wire::{Bytes, Time, to_bytes};
-use seabed_engine::id::{ChunkId, Class, ObjectName, SnapshotId};
+use seabed_engine::id::{ChunkId, Class, ObjectId, ObjectName, SnapshotId};
 use seabed_engine::index::build_segment;
 use seabed_engine::list::list;
 use seabed_engine::observe::Silent;
 use seabed_engine::pack::writer::{EncodedFrame, PackWriter};
-use seabed_engine::repository::Repository;
 use seabed_engine::repository::selector::Selected;
+use seabed_engine::repository::{OpenOptions, Repository};
 use seabed_engine::restore::target::TargetOptions;
 use seabed_engine::restore::{RestoreOptions, RestoreReport, restore};
+use seabed_engine::seal::Key;
+use seabed_engine::seal::key::{Keys, Secret, new_keyring, new_slot};
+use seabed_engine::seal::object::{open_manifest, open_manifest_index, seal_manifest};
+use seabed_engine::store::Store;
 use seabed_engine::store::memory::MemoryStore;
 use seabed_tests::repo::{init, open, select};
 use seabed_tests::trees::{Tree, capture};
@@ -100,7 +105,7 @@ impl Attacker {
         (self.chunk(Class::Names, &names), self.chunk(Class::Lists, &put_lists_node(level, &twins)))
     }
 
-    fn snapshot(&self, index: Vec<IndexRoot>, names: Vec<NamesRoot>) -> SnapshotId {
+    fn manifest(&self, index: Vec<IndexRoot>, names: Vec<NamesRoot>) -> (SnapshotId, IndexPart, NamesPart) {
         *self.snapshots.borrow_mut() += 1;
         let id = SnapshotId::new([*self.snapshots.borrow(); 32]);
         let now = Time { secs: 1_700_000_000, nanos: 0 };
@@ -136,6 +141,11 @@ impl Attacker {
             origin: None,
             extra: vec![],
         };
+        (id, index, names)
+    }
+
+    fn snapshot(&self, index: Vec<IndexRoot>, names: Vec<NamesRoot>) -> SnapshotId {
+        let (id, index, names) = self.manifest(index, names);
         self.repository.put_manifest(&ObjectName::snapshot(&id), &index, &names).unwrap();
         id
     }
@@ -536,4 +546,54 @@ fn odd_entries_are_errors_of_their_own() {
         Err(error) => assert_eq!(error.kind(), Kind::Damage, "{error}"),
         Ok(_) => assert_eq!(fs::read(victim.target().join("zz")).unwrap(), b"good"),
     }
+}
+
+#[test]
+fn a_pending_manifest_cannot_be_passed_off_as_a_commit() {
+    let attacker = Attacker::new();
+    let (id, index, names) = attacker.manifest(vec![], vec![]);
+    let (keys, repository) = (attacker.repository.keys(), attacker.repository.id());
+    let (pending, snapshot) = (ObjectName::pending(&id, 1), ObjectName::snapshot(&id));
+    let object = seal_manifest(keys, &repository, &pending, &index, &names).unwrap();
+    assert_eq!(open_manifest(keys, &repository, &pending, &object).unwrap(), (index, names));
+    let mut renamed = object.clone();
+    renamed[6] = ObjectType::Snapshot as u8;
+    assert!(open_manifest_index(keys, &repository, &snapshot, &object).is_err());
+    assert!(open_manifest_index(keys, &repository, &snapshot, &renamed).is_err());
+    assert!(open_manifest_index(keys, &repository, &ObjectName::pending(&id, 2), &object).is_err());
+}
+
+/// Two hosts added a slot at the same time, each in a keyring of its own with the same epoch: whoever read one of them only would
+/// drop the other's slot from the next.
+#[test]
+fn keyrings_of_one_epoch_are_united() {
+    let attacker = Attacker::new();
+    let repository = attacker.repository.id();
+    let add = |text: &str, key: u8| {
+        let secret = Secret::KeyFile(Key::new([key; 32]));
+        let (name, object, slot) = new_slot(&repository, &secret, (8, 1, 1), text, Time::default()).unwrap();
+        let mut keys = Keys::from_set(&name, &attacker.repository.keys().to_set(), attacker.repository.keys().epoch).unwrap();
+        keys.members.push(slot.member());
+        let (ring, sealed) = new_keyring(&repository, &keys).unwrap();
+        attacker.store.put(&name, &object).unwrap();
+        attacker.store.put(&ring, &sealed).unwrap();
+        secret
+    };
+    let added = [add("laptop", 1), add("server", 2)];
+    let members = |secret: &Secret| {
+        let opened = Repository::open(attacker.store.clone(), secret, &OpenOptions { cache: None }).unwrap();
+        opened.keys().members.len()
+    };
+    assert_eq!(members(&seabed_tests::repo::secret()), 3, "the first slot is in all keyrings");
+    assert_eq!(added.each_ref().map(members), [2, 2], "each of the others is in its own");
+
+    // Two keys for one purpose and epoch: whatever was written under one of them, some holder could not read.
+    let mut other = Keys::generate().unwrap().to_set();
+    other.family = attacker.repository.keys().family;
+    other.members = attacker.repository.keys().members.clone();
+    let name = ObjectName::keyring(1, &ObjectId::new([1; 16]));
+    let (ring, sealed) = new_keyring(&repository, &Keys::from_set(&name, &other, 1).unwrap()).unwrap();
+    attacker.store.put(&ring, &sealed).unwrap();
+    let refused = open(attacker.store.clone(), None).map(drop).unwrap_err();
+    assert_eq!(refused.kind(), Kind::Damage, "{refused}");
 }

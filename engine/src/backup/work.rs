@@ -18,6 +18,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 
+/// How much is asked at a time of a file whose length nobody knows.
+const READ_ON_BYTES: usize = 64 << 10;
+
 /// A file open for reading.
 pub struct File {
     /// The descriptor.
@@ -203,7 +206,12 @@ impl Worker<'_> {
                 walk.entry.status = STATUS_UNREADABLE;
                 return DoneContent::None;
             }
-            if data.len() - start == walk.entry.size as usize && file.is_still(&walk.entry) {
+            let still = file.is_still(&walk.entry);
+            if still && data.len() - start == walk.entry.size as usize {
+                break;
+            }
+            // Files of procfs have no size, and content all the same.
+            if still && walk.entry.size == 0 && matches!(read_on(file, start, data), Ok(true)) {
                 break;
             }
             if last || !file.look_again(&mut walk.entry) {
@@ -225,6 +233,19 @@ impl Worker<'_> {
         }
         chunks
     }
+}
+
+/// Reads on behind what `data` holds from `start` on. `false` where there is no end in sight.
+fn read_on(file: &File, start: usize, data: &mut Vec<u8>) -> Result<bool, Errno> {
+    let limit = start + 2 * SMALL_FILE_BYTES as usize;
+    while data.len() < limit {
+        data.reserve(READ_ON_BYTES);
+        let at = (data.len() - start) as u64;
+        if file.append_at(data, at)? == 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Appends the content of a file that should be `size` long; a little more is read, so that one that grew is noticed.

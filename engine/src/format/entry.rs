@@ -20,6 +20,20 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
+    /// What the type bits of a `st_mode` say; `None` for types that Linux does not have.
+    pub const fn from_mode(mode: u32) -> Option<Self> {
+        Some(match mode & 0o170_000 {
+            0o040_000 => EntryKind::Directory,
+            0o100_000 => EntryKind::File,
+            0o120_000 => EntryKind::Symlink,
+            0o010_000 => EntryKind::Fifo,
+            0o140_000 => EntryKind::Socket,
+            0o020_000 => EntryKind::CharDevice,
+            0o060_000 => EntryKind::BlockDevice,
+            _ => return None,
+        })
+    }
+
     /// The word for it in messages and JSON (restic's words).
     pub const fn word(self) -> &'static str {
         match self {

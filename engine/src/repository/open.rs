@@ -184,19 +184,19 @@ fn unlock(store: &dyn Store, descriptor: &Descriptor, secret: &Secret) -> Result
     let mut keyrings = listed(store, ObjectType::Keyring, "keyring")?;
     // Names sort by epoch: the last one that holds a copy for this slot is the newest.
     keyrings.reverse();
-    let mut damage = None;
+    let mut newest: Option<Keys> = None;
     for listed in keyrings {
-        let tried = store.get(&listed.name, SMALL_OBJECT_BYTES_MAX).and_then(|bytes| {
-            let keyring = decode_keyring(&listed.name, &bytes)?;
-            open_keyring(repository, &listed.name, &keyring, &slot)
-        });
-        match tried {
-            // A damaged newer keyring is said, not passed over: writing on under old keys would undo a rotation unseen.
-            Ok(Some(_)) if damage.is_some() => break,
-            Ok(Some(keys)) => return Ok(keys),
-            Ok(None) => {}
-            Err(error) => damage = damage.or(Some(error)),
+        // Several share an epoch where slots were added at the same time: neither knows of the other's.
+        if newest.as_ref().is_some_and(|keys| listed.name.as_keyring() != Some(keys.epoch)) {
+            break;
+        }
+        // A damaged newer keyring is said, not passed over: writing on under old keys would undo a rotation unseen.
+        let keyring = decode_keyring(&listed.name, &store.get(&listed.name, SMALL_OBJECT_BYTES_MAX)?)?;
+        match (open_keyring(repository, &listed.name, &keyring, &slot)?, &mut newest) {
+            (Some(more), Some(keys)) => keys.unite(&listed.name, more)?,
+            (Some(keys), none) => *none = Some(keys),
+            (None, _) => {}
         }
     }
-    Err(damage.unwrap_or(Error::WrongKey))
+    newest.ok_or(Error::WrongKey)
 }

@@ -9,7 +9,7 @@ use crate::format::entry::{Entry, EntryKind, name_is_valid};
 use crate::format::wire::Time;
 use crate::observe::Action;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FileType, IFlags, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, IFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -103,7 +103,7 @@ impl Target {
             Overwrite::IfNewer if (entry.mtime.secs, entry.mtime.nanos) > (there.secs, there.nanos) => Decision::Replace,
             Overwrite::IfNewer => Decision::Skip,
             Overwrite::IfChanged => {
-                let same = kind_of(&st) == Some(entry.kind)
+                let same = EntryKind::from_mode(st.st_mode) == Some(entry.kind)
                     && match entry.kind {
                         EntryKind::File => st.st_size as u64 == entry.size && there == entry.mtime,
                         EntryKind::Symlink => {
@@ -235,7 +235,7 @@ impl Target {
         // In a directory that others can write, the name may already be something else. What is held now is looked at, and only that is changed.
         let held = self.hold(dir, name)?;
         let st = rustix::fs::fstat(&held).map_err(|e| self.error("look at", dir, name, e))?;
-        if kind_of(&st) != Some(entry.kind) || (st.st_uid != self.uid && entry.kind != EntryKind::Symlink) {
+        if EntryKind::from_mode(st.st_mode) != Some(entry.kind) || (st.st_uid != self.uid && entry.kind != EntryKind::Symlink) {
             return Err(self.error("create", dir, name, Errno::STALE));
         }
         let on = if entry.kind == EntryKind::Symlink { On::Link(dir.fd.as_fd(), name) } else { On::Node(held.as_fd()) };
@@ -358,17 +358,4 @@ impl Target {
     pub(super) fn checked<'n>(&self, dir: &Dir, name: &'n [u8]) -> Result<&'n [u8]> {
         if name_is_valid(name) { Ok(name) } else { Err(self.error("create", dir, b"", Errno::INVAL)) }
     }
-}
-
-fn kind_of(st: &Stat) -> Option<EntryKind> {
-    Some(match FileType::from_raw_mode(st.st_mode) {
-        FileType::RegularFile => EntryKind::File,
-        FileType::Directory => EntryKind::Directory,
-        FileType::Symlink => EntryKind::Symlink,
-        FileType::Fifo => EntryKind::Fifo,
-        FileType::Socket => EntryKind::Socket,
-        FileType::CharacterDevice => EntryKind::CharDevice,
-        FileType::BlockDevice => EntryKind::BlockDevice,
-        FileType::Unknown => return None,
-    })
 }

@@ -184,6 +184,24 @@ impl Keys {
         if keys.get(Purpose::Gear, 0).is_none() { Err(bad()) } else { Ok(keys) }
     }
 
+    /// Takes in the keys and members of `other`, a keyring of the same epoch called `name`.
+    pub fn unite(&mut self, name: &ObjectName, other: Keys) -> Result<()> {
+        if self.family != other.family {
+            return Err(Error::damaged(name, Damage::Malformed("family")));
+        }
+        for (place, key) in other.keys {
+            // Two keys for one place: whoever picked the other one's could read nothing that was written under this one.
+            if self.keys.get(&place).is_some_and(|known| !bool::from(known.as_bytes().ct_eq(key.as_bytes()))) {
+                return Err(Error::damaged(name, Damage::Malformed("keys")));
+            }
+            self.keys.insert(place, key);
+        }
+        let new = |member: &Member| !self.members.iter().any(|known| known.slot == member.slot);
+        let new: Vec<_> = other.members.into_iter().filter(new).collect();
+        self.members.extend(new);
+        Ok(())
+    }
+
     /// As a keyring holds them.
     pub fn to_set(&self) -> KeySet {
         let row = |((purpose, epoch), key): (&(Purpose, u32), &Key)| SubKey {

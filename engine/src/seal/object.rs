@@ -165,10 +165,9 @@ pub fn decode_descriptor<'a>(name: &'a ObjectName, bytes: &'a [u8]) -> Result<(D
 mod tests {
     use super::*;
     use crate::chunk::Profile;
-    use crate::format::manifest::Summary;
     use crate::format::protocol::Note;
     use crate::format::wire::{Bytes, Time};
-    use crate::id::{FamilyId, SnapshotId, WriterId};
+    use crate::id::FamilyId;
 
     const REPO: RepositoryId = RepositoryId::new([1; 16]);
 
@@ -208,51 +207,5 @@ mod tests {
         assert!(open_object::<Note>(&keys, &REPO, &other, ObjectType::Note, &object).is_err());
         assert!(open_object::<Note>(&keys, &REPO, &name, ObjectType::Hold, &object).is_err());
         assert!(open_object::<Note>(&keys, &RepositoryId::new([2; 16]), &name, ObjectType::Note, &object).is_err());
-    }
-
-    #[test]
-    fn a_pending_manifest_cannot_be_passed_off_as_a_commit() {
-        let keys = Keys::generate().unwrap();
-        let id = SnapshotId::new([7; 32]);
-        let index = IndexPart {
-            snapshot: id,
-            roots: vec![],
-            writer: WriterId::new([1; 16]),
-            sequence: 1,
-            previous: None,
-            heads: vec![],
-            time: Time::default(),
-            started: Time::default(),
-            finished: Time::default(),
-            group: None,
-            incomplete: true,
-            extra: vec![],
-        };
-        let names = NamesPart {
-            series: "s".into(),
-            host: "h".into(),
-            user: String::new(),
-            uid: 0,
-            gid: 0,
-            paths: vec![],
-            excludes: vec![],
-            tags: vec![],
-            description: String::new(),
-            program: "seabed".into(),
-            parent: None,
-            roots: vec![],
-            summary: Summary::default(),
-            failures: vec![],
-            origin: None,
-            extra: vec![],
-        };
-        let (pending, snapshot) = (ObjectName::pending(&id, 1), ObjectName::snapshot(&id));
-        let object = seal_manifest(&keys, &REPO, &pending, &index, &names).unwrap();
-        assert_eq!(open_manifest(&keys, &REPO, &pending, &object).unwrap(), (index, names));
-        let mut renamed = object.clone();
-        renamed[6] = ObjectType::Snapshot as u8;
-        assert!(open_manifest_index(&keys, &REPO, &snapshot, &object).is_err());
-        assert!(open_manifest_index(&keys, &REPO, &snapshot, &renamed).is_err());
-        assert!(open_manifest_index(&keys, &REPO, &ObjectName::pending(&id, 2), &object).is_err());
     }
 }

@@ -108,15 +108,7 @@ pub(super) fn absolute<'a>(buf: &'a mut Vec<u8>, dir: &[u8], name: &[u8]) -> &'a
 }
 
 pub(super) fn kind_of(st: &Statx) -> EntryKind {
-    match FileType::from_raw_mode(u32::from(st.stx_mode)) {
-        FileType::Directory => EntryKind::Directory,
-        FileType::Symlink => EntryKind::Symlink,
-        FileType::Fifo => EntryKind::Fifo,
-        FileType::Socket => EntryKind::Socket,
-        FileType::CharacterDevice => EntryKind::CharDevice,
-        FileType::BlockDevice => EntryKind::BlockDevice,
-        _ => EntryKind::File,
-    }
+    EntryKind::from_mode(u32::from(st.stx_mode)).unwrap_or(EntryKind::File)
 }
 
 pub(super) fn entry_of(name: &[u8], kind: EntryKind, st: &Statx, with_atime: bool) -> Entry {
