@@ -3,6 +3,7 @@
 
 pub mod fault_store;
 pub mod golden;
+pub mod mount;
 pub mod repo;
 pub mod store_contract;
 pub mod trees;

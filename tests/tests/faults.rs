@@ -2,7 +2,6 @@
 //! is absent or complete, a success is a snapshot that restores, and the next run succeeds.
 //! The sweeps take each operation in turn, so that no place between two operations goes untried.
 
-use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use seabed_engine::backup::{BackupOptions, BackupReport, Failure, backup};
 use seabed_engine::check::{CheckOptions, ReadData, check};
 use seabed_engine::error::{Error, Kind};
@@ -14,6 +13,7 @@ use seabed_engine::store::Store;
 use seabed_engine::store::local::LocalStore;
 use seabed_engine::store::memory::MemoryStore;
 use seabed_tests::fault_store::{Fault, FaultStore, Schedule};
+use seabed_tests::mount::Mount;
 use seabed_tests::repo::{backup_paths, bytes_stream, init, open, options, restored};
 use seabed_tests::trees::{Tree, capture, differences, noise};
 use std::fs;
@@ -341,28 +341,6 @@ fn a_handle_reads_what_came_after_its_first_read() {
     }
 }
 
-/// A file system of its own for one test.
-struct Mount(TempDir);
-
-impl Mount {
-    fn new(options: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let options = std::ffi::CString::new(options).unwrap();
-        if let Err(e) = mount("tmpfs", dir.path(), "tmpfs", MountFlags::empty(), Some(options.as_c_str())) {
-            panic!("this test needs the right to mount a tmpfs (run as root, or under `unshare -rm`): {e}");
-        }
-        Mount(dir)
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        if let Err(e) = unmount(self.0.path(), UnmountFlags::DETACH) {
-            eprintln!("cannot unmount {}: {e}", self.0.path().display());
-        }
-    }
-}
-
 #[test]
 fn a_disk_may_fill_up_at_any_byte() {
     let source = Source::new();
@@ -370,14 +348,14 @@ fn a_disk_may_fill_up_at_any_byte() {
     let mut filled_at = std::collections::BTreeSet::new();
     // One repository for all sizes: what it can still take shrinks by a page from run to run, and is given back after each.
     let mount = Mount::new("size=6m");
-    let place = mount.0.path().join("repo");
+    let place = mount.repo();
     let repository = init(Arc::new(LocalStore::create(&place).unwrap()), None).unwrap();
     let first = backup_paths(&repository, &source.roots()).unwrap().snapshot.unwrap();
     let before = source.tree();
     for pages in 0..80u64 {
         source.change(pages);
-        let ballast = mount.0.path().join("ballast");
-        let fs_now = rustix::fs::statvfs(mount.0.path()).unwrap();
+        let ballast = mount.path().join("ballast");
+        let fs_now = rustix::fs::statvfs(mount.path()).unwrap();
         let fill = fs_now.f_bavail.saturating_sub(pages / 2 + 1);
         fs::write(&ballast, vec![1; (fill * fs_now.f_bsize) as usize]).unwrap();
         let store = Arc::new(LocalStore::open(&place).unwrap());
@@ -420,11 +398,11 @@ fn a_disk_may_fill_up_at_any_byte() {
 fn a_read_only_repository_is_read_and_not_written() {
     let source = Source::new();
     let mount = Mount::new("size=32m");
-    let place = mount.0.path().join("repo");
+    let place = mount.repo();
     let repository = init(Arc::new(LocalStore::create(&place).unwrap()), None).unwrap();
     let id = backup_paths(&repository, &source.roots()).unwrap().snapshot.unwrap();
     drop(repository);
-    mount_remount(mount.0.path(), MountFlags::RDONLY, c"").unwrap();
+    mount.set_read_only();
     let repository = open(Arc::new(LocalStore::open(&place).unwrap()), None).unwrap();
     assert_eq!(snapshots(&repository), [id]);
     same("read-only", &repository, &id, &source.top(), &source.tree());

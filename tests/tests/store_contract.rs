@@ -1,49 +1,20 @@
 //! The contract suite on the stores that need no server, and what only a directory can suffer: debris, strangers, full and
 //! read-only disks. It must never leave a mount behind. It obeys DESIGN section 7 and the local rows of the fault list.
 
-use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use seabed_engine::error::{Error, Kind};
 use seabed_engine::store::Store;
 use seabed_engine::store::local::LocalStore;
 use seabed_engine::store::memory::MemoryStore;
+use seabed_tests::mount::Mount;
 use seabed_tests::store_contract::{bytes, check, io_kind, name, names};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use tempfile::TempDir;
-
-/// A tmpfs of its own for one test.
-struct Mount {
-    dir: TempDir,
-}
-
-impl Mount {
-    fn new(options: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let options = std::ffi::CString::new(options).unwrap();
-        if let Err(e) = mount("tmpfs", dir.path(), "tmpfs", MountFlags::empty(), Some(options.as_c_str())) {
-            panic!("this test needs the right to mount a tmpfs (run as root, or under `unshare -rm`): {e}");
-        }
-        Self { dir }
-    }
-
-    fn repo(&self) -> PathBuf {
-        self.dir.path().join("repo")
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        // Detached: a store that is still open must not keep the mount for ever.
-        if let Err(e) = unmount(self.dir.path(), UnmountFlags::DETACH) {
-            eprintln!("cannot unmount {}: {e}", self.dir.path().display());
-        }
-    }
-}
 
 fn local() -> (TempDir, LocalStore) {
     let dir = tempfile::tempdir().unwrap();
@@ -352,9 +323,7 @@ fn a_read_only_disk_is_read_and_not_written() {
     let mount = Mount::new("size=4m,mode=700");
     let object = name("data/ab/cd");
     LocalStore::create(mount.repo()).unwrap().put(&object, b"abc").unwrap();
-    if let Err(e) = mount_remount(mount.dir.path(), MountFlags::RDONLY, c"size=4m") {
-        panic!("this test needs the right to remount a tmpfs: {e}");
-    }
+    mount.set_read_only();
     let store = LocalStore::open(mount.repo()).unwrap();
     assert_eq!(store.get(&object, 3).unwrap(), b"abc");
     assert_eq!(store.get_suffix(&object, 2).unwrap(), (b"bc".to_vec(), 3));
