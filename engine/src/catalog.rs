@@ -1,10 +1,10 @@
 //! The catalog: what the manifests say, in SQLite, so that listing ten thousand snapshots reads no object (DESIGN section 6).
-//! Never the only copy of anything but the rollback watermark; a file that is damaged or foreign is made anew.
+//! Never the only copy of anything but the rollback watermark and what checks found; a file that is damaged or foreign is made anew.
 
 use crate::error::{Error, Result};
 use crate::format::manifest::{Head, IndexPart, NamesPart};
 use crate::format::wire::{Wire, from_bytes, to_bytes};
-use crate::id::{RepositoryId, SnapshotId, WriterId};
+use crate::id::{PackId, RepositoryId, SnapshotId, WriterId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Raised with every change of `catalog.sql`: an older or newer file is dropped, not migrated.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 /// How long a process waits for another one's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -219,6 +219,29 @@ impl Catalog {
             Ok(newest)
         };
         run().map_err(|e| self.failed(e))
+    }
+
+    /// Packs in which the last check that read them found damage.
+    pub fn suspects(&self) -> Result<HashSet<PackId>> {
+        let read = || {
+            let mut query = self.db.prepare_cached("SELECT pack FROM suspects")?;
+            query.query_map([], |row| row.get::<_, [u8; 32]>(0).map(PackId::new))?.collect::<rusqlite::Result<_>>()
+        };
+        read().map_err(|e| self.failed(e))
+    }
+
+    /// Takes down which of the packs that were read are damaged; what was said of the others stays.
+    pub fn judge(&mut self, verdicts: &[(PackId, bool)]) -> Result<()> {
+        let path = self.path.clone();
+        let run = |db: &mut Connection| {
+            let tx = db.transaction()?;
+            for (pack, damaged) in verdicts {
+                let sql = if *damaged { "INSERT OR IGNORE INTO suspects VALUES (?1)" } else { "DELETE FROM suspects WHERE pack = ?1" };
+                tx.prepare_cached(sql)?.execute([pack.as_bytes()])?;
+            }
+            tx.commit()
+        };
+        run(&mut self.db).map_err(|source| Error::Catalog { path, source })
     }
 
     /// Highest sequence number ever seen of each writer.

@@ -1,6 +1,6 @@
 -- The catalog: one file per repository in the cache directory. It only indexes what objects say; on any mismatch it is
--- dropped and made anew. The one thing it knows that the repository cannot say itself is `heads`: the newest snapshot
--- ever seen of each writer, by which a repository that was rolled back gives itself away.
+-- dropped and made anew. Two things it knows that the repository does not say itself: `heads`, the newest snapshot ever
+-- seen of each writer, by which a repository that was rolled back gives itself away; and `suspects`.
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
 CREATE TABLE snapshots (
   id          BLOB PRIMARY KEY,      -- 32 bytes
@@ -19,4 +19,8 @@ CREATE TABLE heads (
   writer      BLOB PRIMARY KEY,
   sequence    INTEGER NOT NULL,
   snapshot    BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+-- Packs in which a check found damage that a listing does not show: backups store anew what they need of them.
+CREATE TABLE suspects (
+  pack        BLOB PRIMARY KEY       -- 32 bytes
 ) STRICT, WITHOUT ROWID;

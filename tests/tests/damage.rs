@@ -480,6 +480,41 @@ fn the_next_backup_heals_lost_and_cut_packs() {
     }
 }
 
+/// A flipped bit keeps a pack's length: check said "a backup of the same sources stores anew what is lost", and the backup added
+/// nothing and pointed the new snapshot at the damage.
+#[test]
+fn a_backup_after_a_check_heals_flipped_bits() {
+    for class in Class::ALL {
+        for place in [40, 60] {
+            let tree = tempfile::tempdir().unwrap();
+            std::fs::write(tree.path().join("a"), noise("a", 3000)).unwrap();
+            let (store, cache) = (MemoryStore::new(), tempfile::tempdir().unwrap());
+            init(&store);
+            let repository = || seabed_tests::repo::open(Arc::new(store.clone()), Some(cache.path())).unwrap();
+            run(&repository(), tree.path(), b"-- dump");
+            let want = contents(&repository()).unwrap();
+            let pack = store.list(class.folder()).unwrap().remove(0).name;
+            // A frame from the front, the footer from the back.
+            let flip = |o: &mut Vec<u8>| {
+                let at = if place == 40 { 40 } else { o.len() - place };
+                o[at] ^= 1;
+            };
+            assert!(store.corrupt(&pack, flip));
+            assert!(check_all(&repository()).is_damaged(), "{pack}");
+            run(&repository(), tree.path(), b"-- dump");
+            let healed = check_all(&repository());
+            assert!(healed.is_clean(), "{pack}: {healed:?}");
+            assert!(matches!(&healed.warnings[..], [Warning::Unneeded { .. }]), "{pack}: {healed:?}");
+            let have = contents(&repository()).unwrap();
+            assert!(want.iter().all(|(id, contents)| have.get(id) == Some(contents)), "{pack}");
+            // The disk gives the right bytes again: the pack counts as before.
+            assert!(store.corrupt(&pack, flip));
+            assert!(check_all(&repository()).warnings.is_empty());
+            assert!(repository().catalog().suspects().unwrap().is_empty());
+        }
+    }
+}
+
 /// A footer that rots keeps its pack's length: a backup goes by the index and believes the pack. A rebuild leaves the pack out, and
 /// the next backup stores anew what was there.
 #[test]

@@ -5,7 +5,7 @@ use crate::check::{ReadData, is_about_an_object};
 use crate::error::{Damage, Error, Result};
 use crate::format::object::open_header;
 use crate::format::pack::{PACK_HEADER_BYTES, TRAILER_BYTES};
-use crate::id::{Class, PackId};
+use crate::id::{ChunkId, Class, PackId};
 use crate::observe::{Observer, Progress};
 use crate::pack::{FrameDecoder, OpenPack, check_chunk};
 use crate::repository::Repository;
@@ -47,6 +47,13 @@ pub struct FooterFacts {
     pub agrees: bool,
 }
 
+/// Chunks of one pack that cannot be read, and why.
+pub struct BadChunks {
+    pub numbers: Range<u32>,
+    pub ids: Vec<ChunkId>,
+    pub error: Error,
+}
+
 /// What was seen of a pack.
 #[derive(Default)]
 pub struct Outcome {
@@ -57,7 +64,7 @@ pub struct Outcome {
     /// What is wrong with it besides its chunks.
     pub errors: Vec<Error>,
     /// Chunks that cannot be read.
-    pub bad: Vec<(Range<u32>, Error)>,
+    pub bad: Vec<BadChunks>,
 }
 
 /// Refuses a choice that makes no sense.
@@ -306,17 +313,21 @@ impl Worker {
         lock(&run.spare).push(step.bytes);
     }
 
-    fn frame(&mut self, run: &Run<'_>, step: &Step, number: u32, bad: &mut Vec<(Range<u32>, Error)>) {
+    fn frame(&mut self, run: &Run<'_>, step: &Step, number: u32, bad: &mut Vec<BadChunks>) {
         let pack = &*step.pack;
         let damaged = || Error::damaged(&pack.name, Damage::Frame { frame: number });
         let Some(span) = pack.table.frames.get(number as usize) else { return };
         let chunks = span.first_chunk..span.first_chunk + span.info.chunks;
+        let mut found = |numbers: Range<u32>, error| {
+            let ids = numbers.clone().filter_map(|chunk| pack.table.id(chunk as usize)).collect();
+            bad.push(BadChunks { numbers, ids, error });
+        };
         let from = (span.offset - step.at) as usize;
-        let Some(stored) = step.bytes.get(from..from + span.info.stored as usize) else { return bad.push((chunks, damaged())) };
+        let Some(stored) = step.bytes.get(from..from + span.info.stored as usize) else { return found(chunks, damaged()) };
         self.stored.clear();
         self.stored.extend_from_slice(stored);
         if let Err(error) = pack.decode(number, &mut self.stored, &mut self.decoder, &mut self.plain) {
-            return bad.push((chunks, error));
+            return found(chunks, error);
         }
         for chunk in chunks {
             let (Some(at), Some(id)) = (pack.table.chunks.get(chunk as usize), pack.table.id(chunk as usize)) else { continue };
@@ -325,7 +336,7 @@ impl Worker {
                 None => Err(damaged()),
             };
             if let Err(error) = checked {
-                bad.push((chunk..chunk + 1, error));
+                found(chunk..chunk + 1, error);
             }
         }
     }

@@ -34,8 +34,8 @@ pub enum Warning {
         /// Its length.
         bytes: u64,
     },
-    /// A pack that is gone or broken, and no snapshot needs it.
-    #[error("{error}; no snapshot needs it, and `rebuild` drops it from the index")]
+    /// A pack that is gone or broken, and no snapshot needs it: of what snapshots need, there are other copies.
+    #[error("{error}; nothing is lost by it: no snapshot needs it, or there is another copy")]
     Unneeded {
         /// What is wrong with it.
         error: Error,
@@ -135,6 +135,13 @@ impl Findings {
     /// As [`Findings::add_if_needed`], for what was expected: not even a warning where nobody needs it.
     pub fn add_silently(&self, error: Error) -> FindingId {
         self.insert(error, Excuse::Drop)
+    }
+
+    /// What was found in a pack of `bytes` bytes is a warning, if no snapshot turns out to need it.
+    pub fn excuse(&self, id: FindingId, bytes: u64) {
+        if let Some(row) = self.lock().rows.get_mut(id.0) {
+            row.excuse = Excuse::Warn(bytes);
+        }
     }
 
     /// Something that says what a snapshot needs could not be read.

@@ -1,5 +1,5 @@
 //! Check: reads every object and says what is damaged, and which snapshots and paths that hurts (DESIGN sections 1 and 5).
-//! Goes on after every damage, changes nothing, and never takes a cache's word for what the store holds.
+//! Goes on after every damage, changes nothing in the repository, and never takes a cache's word for what the store holds.
 //! What is broken but needed by nobody is a warning: the next backup stored it anew, and an alarm that never ends is not read.
 
 mod data;

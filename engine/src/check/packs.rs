@@ -1,7 +1,7 @@
 //! Packs against the store's listing and the index: every footer is opened and every row of the index held against it.
 //! What is left afterwards is where each chunk is, how long it is, and which copies are no good.
 
-use crate::check::data::{self, Job};
+use crate::check::data::{self, BadChunks, Job};
 use crate::check::findings::{FindingId, Findings};
 use crate::check::structure::Structure;
 use crate::check::{CheckReport, ReadData};
@@ -12,7 +12,7 @@ use crate::observe::Observer;
 use crate::pack::OpenPack;
 use crate::pack::writer::NewPack;
 use crate::repository::Repository;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What is known of one pack, by its number in the index.
@@ -79,10 +79,16 @@ pub fn read(
 
     let mut orphans = Vec::new();
     let mut bad_chunks = Vec::new();
+    let mut verdicts = Vec::new();
     for (job, outcome) in jobs.iter().zip(outcomes) {
         let name = ObjectName::pack(job.class, &job.id);
         report.packs_read += u64::from(outcome.whole);
         report.bytes_read += outcome.bytes_read;
+        // A pack that is merely not read keeps what was said of it.
+        let damaged = matches!(outcome.footer, Some(Err(_))) || !outcome.bad.is_empty() || !outcome.errors.is_empty();
+        if damaged || outcome.whole {
+            verdicts.push((job.id, damaged));
+        }
         let mut known = PackFacts::default();
         match outcome.footer {
             None => {}
@@ -106,8 +112,8 @@ pub fn read(
                 findings.add(error);
             }
         }
-        for (chunks, error) in outcome.bad {
-            bad_chunks.push(((job.class, job.id), chunks, findings.add(error)));
+        for BadChunks { numbers, ids, error } in outcome.bad {
+            bad_chunks.push((job, numbers, ids, findings.add(error)));
         }
         if let Some(number) = job.number
             && job.open
@@ -127,12 +133,28 @@ pub fn read(
         }
     }
     let mut bad = HashMap::new();
-    for ((class, id), chunks, at) in bad_chunks {
-        if let Some(pack) = number_of(&index, class, &id) {
-            bad.extend(chunks.map(|chunk| (Location { pack, chunk }, at)));
+    for (job, numbers, _, at) in &bad_chunks {
+        if let Some(pack) = number_of(&index, job.class, &job.id) {
+            bad.extend(numbers.clone().map(|chunk| (Location { pack, chunk }, *at)));
         }
     }
-    Ok(Packs { index: Arc::new(index), facts, bad })
+    let packs = Packs { index: Arc::new(index), facts, bad };
+    // Once all of a frame's chunks are stored anew nobody misses anything. One without a copy is a finding though no snapshot needs
+    // it: another host's backup may rely on it.
+    let lost: HashSet<FindingId> = bad_chunks
+        .iter()
+        .filter(|(job, _, ids, _)| ids.iter().any(|id| packs.length(job.class, id).is_none()))
+        .map(|(_, _, _, at)| *at)
+        .collect();
+    for (job, _, _, at) in bad_chunks.iter().filter(|(_, _, _, at)| !lost.contains(at)) {
+        findings.excuse(*at, job.bytes);
+    }
+    // What a listing cannot show is remembered, or the next backup would go on relying on it. A cache that cannot be written
+    // makes no difference to what was found.
+    if let Err(error) = repository.catalog().judge(&verdicts) {
+        observer.warning(&error.to_string());
+    }
+    Ok(packs)
 }
 
 /// Packs without a segment that are taken into the index at once.
