@@ -134,6 +134,9 @@ impl From<Error> for Fail {
             Error::Output { source } if source.kind() == std::io::ErrorKind::BrokenPipe => return Fail::new(Code::Done, ""),
             Error::NoRepository { .. } => "create it with `seabed init`, or name another one with --repo or SEABED_REPOSITORY",
             Error::RepositoryExists { .. } => "it is ready for `seabed backup`; choose another place with --repo",
+            Error::DescriptorLost { .. } => {
+                "put the file `seabed` back from a copy of the repository; for a new repository choose another place with --repo"
+            }
             Error::PlaceNotEmpty { .. } => "choose an empty or new directory with --repo",
             Error::WrongKey => "check --password-file, --key-file and the SEABED_PASSWORD, SEABED_KEY_FILE variables",
             Error::Damaged { .. } | Error::ChunkMissing { .. } | Error::PackMissing { .. } => {

@@ -76,6 +76,8 @@ pub enum Error {
     NoRepository { place: String },
     #[error("a repository already exists at {place}")]
     RepositoryExists { place: String },
+    #[error("{place} holds snapshots or packs, but the descriptor `seabed` of their repository is gone")]
+    DescriptorLost { place: String },
     #[error("{place} is not empty and holds no repository")]
     PlaceNotEmpty { place: String },
     #[error("no key slot opens with this secret")]
@@ -148,7 +150,7 @@ impl Error {
         match self {
             Error::NoRepository { .. } => Kind::NoRepository,
             Error::WrongKey => Kind::WrongKey,
-            Error::Damaged { .. } | Error::ChunkMissing { .. } | Error::PackMissing { .. } => Kind::Damage,
+            Error::Damaged { .. } | Error::ChunkMissing { .. } | Error::PackMissing { .. } | Error::DescriptorLost { .. } => Kind::Damage,
             Error::SnapshotLost { .. } | Error::LedgerGap { .. } | Error::RecordLost { .. } => Kind::Damage,
             Error::Option { .. } => Kind::Configuration,
             Error::Refused { .. } => Kind::Refused,

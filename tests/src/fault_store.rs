@@ -7,8 +7,12 @@ use seabed_engine::id::ObjectName;
 use seabed_engine::store::{Listed, Store, Upload};
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Looks in a row that see no operation: then whoever is not at work waits for something.
+const STANDSTILL_LOOKS: u32 = 20;
 
 /// How an operation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ struct State {
     count: AtomicU64,
     fired: AtomicU64,
     log: Mutex<Vec<String>>,
+    /// Uploads fail at their end, once nobody writes any more.
+    stalls: AtomicBool,
 }
 
 /// See the module's text. A clone shares the schedule.
@@ -59,6 +65,11 @@ impl FaultStore {
         self.state.count.store(0, SeqCst);
         self.state.fired.store(0, SeqCst);
         self.state.log.lock().unwrap().clear();
+    }
+
+    /// From now on the end of every upload waits until everybody else stands still, and fails then: a disk that is slow and full.
+    pub fn stall_and_fail(&self) {
+        self.state.stalls.store(true, SeqCst);
     }
 
     /// Operations since the schedule was set.
@@ -117,6 +128,16 @@ impl Upload for FaultUpload {
 
     fn finish(self: Box<Self>, name: &ObjectName) -> Result<()> {
         let FaultUpload { store, inner } = *self;
+        if store.state.stalls.load(SeqCst) {
+            let (mut seen, mut still) = (0, 0);
+            while still < STANDSTILL_LOOKS {
+                std::thread::sleep(Duration::from_millis(20));
+                let now = store.operations();
+                still = if now == seen { still + 1 } else { 0 };
+                seen = now;
+            }
+            return Err(Error::Store { op: StoreOp::Put, object: name.as_str().to_owned(), source: io::Error::other("injected") });
+        }
         store.run(StoreOp::Put, name.as_str(), || inner.finish(name))
     }
 }

@@ -414,3 +414,22 @@ fn a_read_only_repository_is_read_and_not_written() {
     assert_eq!(snapshots(&repository), [id]);
     same("read-only, after the refusal", &repository, &id, &source.top(), &before);
 }
+
+/// A pack that could not be made durable hung the backup for ever: the packer waited for room in a queue that nobody emptied any
+/// more, and not even SIGTERM ended it.
+#[test]
+fn a_pack_that_fails_while_others_wait_ends_the_run() {
+    let store = FaultStore::new(Arc::new(MemoryStore::new()));
+    let repository = init(Arc::new(store.clone()), None).unwrap();
+    store.stall_and_fail();
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut backup_options = options(&[]);
+        backup_options.streams = vec![bytes_stream("random", noise(1, 60 << 20))];
+        backup_options.data_pack_bytes = 4 << 20;
+        done.send(backup(&repository, backup_options, &Silent).map(drop)).unwrap();
+    });
+    let result = ended.recv_timeout(Duration::from_secs(60)).expect("a backup that ends");
+    assert!(result.unwrap_err().to_string().contains("injected"));
+    assert!(store.list("snapshots").unwrap().is_empty());
+}

@@ -55,6 +55,9 @@ pub struct Args {
     #[arg(long, value_name = "NAME", help_heading = "Streams", requires = "stdin")]
     pub stdin_filename: Option<OsString>,
     /// Store what a shell command prints, as NAME (repeatable)
+    ///
+    /// The command runs under `sh -c`. Of a pipeline the shell only tells the exit status of its
+    /// last part: say NAME='bash -o pipefail -c "first | last"', or leave compression to seabed.
     #[arg(long, value_name = "NAME=COMMAND", help_heading = "Streams")]
     pub exec: Vec<OsString>,
     /// Streams may be empty
@@ -241,6 +244,11 @@ fn trimmed(path: &str) -> String {
 }
 
 fn finished(args: &Args, opened: &Opened, report: &BackupReport, out: &Output) -> Run {
+    // What a dump warns of is worth reading, but no reason for a mail every night.
+    for (name, text) in report.remarks.iter().filter(|_| out.level >= 0) {
+        out.warn(&format!("the command of `{}` succeeded and said:", String::from_utf8_lossy(name)));
+        String::from_utf8_lossy(text).trim_end().lines().for_each(|line| out.detail(line));
+    }
     if out.json {
         out.message(&summary_json(args, opened, report));
     } else {

@@ -97,7 +97,12 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let code = if report.is_damaged() { Code::Damage } else { Code::Failed };
     let fail =
         Fail::new(code, format!("{} found", if found == 1 { "1 problem".to_owned() } else { format!("{} problems", size::count(found)) }));
-    Err(if suggest_rebuild(&report) {
+    let lost = report.findings.iter().any(|f| matches!(f.error, Error::SnapshotLost { .. } | Error::LedgerGap { .. }));
+    Err(if lost {
+        fail.hint(
+            "if this is an older copy of the repository, or another one of the same origin, `--no-cache` forgets what was seen elsewhere",
+        )
+    } else if suggest_rebuild(&report) {
         fail.hint("`seabed rebuild`, then a backup of the sources, heals what can be healed")
     } else {
         fail.hint("a backup of the same sources stores anew what is lost; `seabed restore --keep-going` brings back the rest")
@@ -125,6 +130,9 @@ fn tell(finding: &Finding, out: &Output) {
     }
     for path in paths {
         out.detail(&format!("  {path}"));
+    }
+    if finding.more_paths {
+        out.detail("  and more; `seabed restore --keep-going` names every file that it cannot bring back");
     }
 }
 
@@ -154,6 +162,7 @@ fn summary(report: &CheckReport, took: f64) -> Value {
                 "message": f.error.to_string(),
                 "snapshots": f.snapshots.iter().map(|id| id.to_string()).collect::<Vec<_>>(),
                 "paths": paths_of(f),
+                "more_paths": f.more_paths,
             })
         })
         .collect();

@@ -9,6 +9,7 @@ use crate::output::Output;
 use crate::progress::Listener;
 use crate::signals;
 use seabed_engine::dump::dump;
+use seabed_engine::error::Error;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -61,8 +62,14 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
             let failed =
                 |e: std::io::Error| Fail::new(Code::Failed, format!("cannot write {}: {}", path.display(), crate::exit::plain(&e)));
             let mut file = std::fs::File::create_new(path).map_err(failed)?;
-            let result = dump(repository, &selected, &mut file, &listener);
-            file.sync_all().map_err(failed)?;
+            let result = dump(repository, &selected, &mut file, &listener).and_then(|bytes| {
+                file.sync_all().map_err(|source| Error::Output { source })?;
+                Ok(bytes)
+            });
+            // What is there would pass for the file, and stand in the way of the next try.
+            if result.is_err() {
+                std::fs::remove_file(path).unwrap_or(());
+            }
             result
         }
     };

@@ -63,6 +63,8 @@ pub fn commit(repository: &Repository, options: &BackupOptions, made: Made, obse
     }
     summary.errors = error_count;
     summary.bytes_stored = written.bytes;
+    let remarks: Vec<_> = ends.streams.iter().map(|end| (end.name.clone(), end.stream.stderr.0.clone())).collect();
+    let remarks: Vec<_> = remarks.into_iter().filter(|(_, text)| !text.is_empty()).collect();
     let (index_roots, names_roots) = roots(tree.as_ref().filter(|_| ends.entries > 0), streams, ends.streams);
     let parent_id = parent.as_ref().map(|p| p.id);
     let unchanged = parent.as_ref().is_some_and(|p| p.index.roots == index_roots);
@@ -74,6 +76,7 @@ pub fn commit(repository: &Repository, options: &BackupOptions, made: Made, obse
         errors,
         error_count,
         excluded: ends.excluded,
+        remarks: remarks.clone(),
         started: times.started,
         finished,
     };

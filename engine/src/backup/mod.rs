@@ -75,8 +75,10 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
 
     let run: Result<_, Failure> = std::thread::scope(|scope| {
         let _stop = StopOnPanic(&trouble);
-        scope.spawn(|| sink.finish_packs(&uploads_out));
-        let packer = &sink;
+        // Each owns the end that it takes from: when it gives up, whoever waits to send is told. The finisher only borrowed its end
+        // once; when a pack failed, the packer waited for room in the queue for ever.
+        let (finisher, packer) = (&sink, &sink);
+        scope.spawn(move || finisher.finish_packs(&uploads_out));
         scope.spawn(move || packer.pack(&frames_out, uploads_in));
         for _ in 0..threads {
             let (jobs, todo, frames, done) = (jobs_out.clone(), todo_out.clone(), frames_in.clone(), done_in.clone());

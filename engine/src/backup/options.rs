@@ -166,6 +166,8 @@ pub struct BackupReport {
     pub error_count: u64,
     /// Entries that excludes left out.
     pub excluded: u64,
+    /// Streams whose commands succeeded and wrote to standard error all the same: name, and the end of what they wrote.
+    pub remarks: Vec<(Vec<u8>, Vec<u8>)>,
     /// When it began.
     pub started: Time,
     /// When it ended.

@@ -21,6 +21,8 @@ pub struct Finding {
     pub snapshots: Vec<SnapshotId>,
     /// The first paths that it hurts, as stored, without leading `/`.
     pub paths: Vec<Vec<u8>>,
+    /// Whether it hurts more paths than these.
+    pub more_paths: bool,
 }
 
 /// Something that is not as it should be, and by which nothing is lost.
@@ -84,6 +86,7 @@ struct Row {
     error: Error,
     snapshots: BTreeSet<SnapshotId>,
     paths: BTreeSet<Vec<u8>>,
+    more_paths: bool,
     excuse: Excuse,
 }
 
@@ -118,7 +121,7 @@ impl Findings {
         }
         let id = FindingId(state.rows.len());
         state.by_text.insert(text, id);
-        state.rows.push(Row { error, snapshots: BTreeSet::new(), paths: BTreeSet::new(), excuse });
+        state.rows.push(Row { error, snapshots: BTreeSet::new(), paths: BTreeSet::new(), more_paths: false, excuse });
         id
     }
 
@@ -168,6 +171,7 @@ impl Findings {
             // The first ones in order, whichever thread was first.
             if row.paths.len() > PATHS_MAX {
                 row.paths.pop_last();
+                row.more_paths = true;
             }
         }
     }
@@ -178,9 +182,10 @@ impl Findings {
         report.findings_left_out = left_out;
         report.warnings = warnings;
         report.warnings.extend(foreign.into_iter().map(|object| Warning::Foreign { object }));
-        for Row { error, snapshots, paths, excuse } in rows {
+        for Row { error, snapshots, paths, more_paths, excuse } in rows {
             let hurts = !snapshots.is_empty();
-            let finding = |error| Finding { error, snapshots: snapshots.into_iter().collect(), paths: paths.into_iter().collect() };
+            let finding =
+                |error| Finding { error, snapshots: snapshots.into_iter().collect(), paths: paths.into_iter().collect(), more_paths };
             match (excuse, error) {
                 (Excuse::None, error) => report.findings.push(finding(error)),
                 (_, error) if hurts => report.findings.push(finding(error)),

@@ -8,7 +8,7 @@ use crate::format::object::{ObjectType, Purpose};
 use crate::format::repo::{CHUNKER_GEAR, Descriptor, Feature};
 use crate::format::tree::TreeCutter;
 use crate::format::wire::Time;
-use crate::id::{ObjectName, RepositoryId};
+use crate::id::{Class, ObjectName, RepositoryId};
 use crate::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::repository::{Cache, Repository, listed};
 use crate::seal::key::{KDF_DEFAULT, Keys, Secret, decode_keyring, decode_slot, new_keyring, new_slot, open_keyring, open_slot};
@@ -63,6 +63,8 @@ impl Repository {
         if store.size(&descriptor_name)?.is_some() {
             return Err(Error::RepositoryExists { place: store.place() });
         }
+        // Slots and a keyring may be left of an init that was killed.
+        refuse_without_descriptor(&*store)?;
         let now = Time::from_nanos(store.now()?);
         let repository = match init.id {
             Some(id) => id,
@@ -93,7 +95,10 @@ impl Repository {
     pub fn open(store: Arc<dyn Store>, secret: &Secret, options: &OpenOptions) -> Result<Self> {
         let name = ObjectName::descriptor();
         let bytes = match store.get(&name, SMALL_OBJECT_BYTES_MAX) {
-            Err(e) if e.is_missing() => return Err(Error::NoRepository { place: store.place() }),
+            Err(e) if e.is_missing() => {
+                refuse_without_descriptor(&*store)?;
+                return Err(Error::NoRepository { place: store.place() });
+            }
             other => other?,
         };
         let (descriptor, mac) = decode_descriptor(&name, &bytes)?;
@@ -160,6 +165,17 @@ impl Repository {
     }
 }
 
+/// A repository whose descriptor was lost is no place for a new one: the old one's objects would lie among the new one's, and look
+/// like damage for ever.
+fn refuse_without_descriptor(store: &dyn Store) -> Result<()> {
+    for folder in ["snapshots", "pending", "index", Class::Data.folder(), Class::Names.folder(), Class::Lists.folder()] {
+        if !store.list(folder)?.is_empty() {
+            return Err(Error::DescriptorLost { place: store.place() });
+        }
+    }
+    Ok(())
+}
+
 /// Finds the slot of `secret` and the newest keyring that it opens.
 fn unlock(store: &dyn Store, descriptor: &Descriptor, secret: &Secret) -> Result<Keys> {
     let repository = &descriptor.repository;
@@ -184,6 +200,8 @@ fn unlock(store: &dyn Store, descriptor: &Descriptor, secret: &Secret) -> Result
     let mut keyrings = listed(store, ObjectType::Keyring, "keyring")?;
     // Names sort by epoch: the last one that holds a copy for this slot is the newest.
     keyrings.reverse();
+    // A slot opens and there is no keyring at all: that is not the fault of the secret.
+    let none = keyrings.is_empty();
     let mut newest: Option<Keys> = None;
     for listed in keyrings {
         // Several share an epoch where slots were added at the same time: neither knows of the other's.
@@ -198,5 +216,5 @@ fn unlock(store: &dyn Store, descriptor: &Descriptor, secret: &Secret) -> Result
             (None, _) => {}
         }
     }
-    newest.ok_or(Error::WrongKey)
+    newest.ok_or_else(|| if none { Error::damaged(&ObjectName::keyring(1, &slot.id), Damage::Missing) } else { Error::WrongKey })
 }
