@@ -2,7 +2,7 @@
 //! No decision about deletion may rest on it; those use the store's time.
 
 use crate::format::wire::Time;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Now, by this machine.
 #[allow(clippy::disallowed_methods, reason = "the one place")]
@@ -12,4 +12,10 @@ pub fn now() -> Time {
         Ok(since) => Time { secs: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() },
         Err(before) => Time::from_nanos(i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |n| -n)),
     }
+}
+
+/// Lets time pass.
+#[allow(clippy::disallowed_methods, reason = "the one place")]
+pub fn wait(time: Duration) {
+    std::thread::sleep(time);
 }

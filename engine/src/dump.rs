@@ -1,10 +1,10 @@
 //! Writes one file or stream of a snapshot to an output, in order, with several threads fetching ahead.
 //! Every chunk is checked before a byte of it is written; what was written before an error is right, and the error is returned.
 
-use crate::error::{Error, Result};
+use crate::error::{Damage, Error, Result};
 use crate::format::entry::EntryKind;
 use crate::format::lists::Item;
-use crate::id::Class;
+use crate::id::{Class, ObjectName};
 use crate::observe::{Observer, Progress};
 use crate::pack::buffers::Buffers;
 use crate::pack::reader::{ChunkReader, Piece, ReadBuffers};
@@ -79,8 +79,9 @@ pub fn dump(repository: &Repository, selected: &Selected, out: &mut (dyn Write +
         };
         return Err(Error::NotAFile { path: path(), what });
     };
+    let wrong = || Error::damaged(&ObjectName::snapshot(&snapshot.id), Damage::Malformed("length of a file"));
     if !content.can_be(entry.size) {
-        return Err(missing());
+        return Err(wrong());
     }
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
     let (jobs_in, jobs_out) = unbounded::<Numbered<Vec<Item>>>();
@@ -108,7 +109,7 @@ pub fn dump(repository: &Repository, selected: &Selected, out: &mut (dyn Write +
         // Closed here, so that nobody waits for room that will never come.
         drop((parts_out, tokens_out));
         let written = written?;
-        if written == entry.size { Ok(written) } else { Err(missing()) }
+        if written == entry.size { Ok(written) } else { Err(wrong()) }
     })
 }
 

@@ -164,6 +164,10 @@ impl Store for FaultStore {
         self.run(StoreOp::Get, name.as_str(), || self.inner.get_suffix(name, bytes))
     }
 
+    fn settle(&self, name: &ObjectName) -> Result<()> {
+        self.run(StoreOp::Put, name.as_str(), || self.inner.settle(name))
+    }
+
     fn size(&self, name: &ObjectName) -> Result<Option<u64>> {
         self.run(StoreOp::Get, name.as_str(), || self.inner.size(name))
     }

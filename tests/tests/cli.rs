@@ -439,6 +439,11 @@ fn what_killed_runs_leave_is_removed_by_the_next() {
     home.ends(0, &["backup", "--init", "src"]);
     let debris = ".local/share/seabed/repo/tmp/00112233445566778899aabbccddeeff";
     home.write(debris, "half a pack");
+    // It could be another machine's, so that only its age tells.
+    home.ends(0, &["backup", "src"]);
+    assert!(home.path(debris).exists());
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(2 * 24 * 60 * 60);
+    fs::File::options().write(true).open(home.path(debris)).unwrap().set_modified(old).unwrap();
     home.ends(0, &["backup", "src"]);
     assert!(!home.path(debris).exists());
 }

@@ -179,6 +179,27 @@ fn directories_removed_while_they_are_walked_leave_their_siblings() {
     }
 }
 
+/// With --ignore-ctime a change of attributes does not show: an attribute added to a directory and to a file in it was stored for the
+/// file and lost for the directory.
+#[test]
+fn without_ctime_attributes_are_read_again() {
+    let bench = Bench::new();
+    let file = bench.file("src/dir/file", b"content");
+    let mut again = options(&[bench.path("src")]);
+    again.ignore_ctime = true;
+    backup_paths(&bench.repository, &[bench.path("src")]).unwrap();
+    for path in [file.parent().unwrap(), &file] {
+        rustix::fs::setxattr(path, c"user.seabed", b"new", rustix::fs::XattrFlags::empty()).unwrap();
+    }
+    backup(&bench.repository, again, &Silent).unwrap();
+    let (_target, place) = bench.restored();
+    for path in ["src/dir", "src/dir/file"] {
+        let mut value = [0; 8];
+        let have = rustix::fs::getxattr(place.join(path), c"user.seabed", &mut value).map(|bytes| &value[..bytes] == b"new");
+        assert_eq!(have, Ok(true), "{path}");
+    }
+}
+
 /// Files of procfs say a size of 0: they were stored empty and called changed.
 #[test]
 fn a_file_without_a_size_is_stored_with_its_content() {

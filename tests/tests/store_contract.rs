@@ -7,13 +7,14 @@ use seabed_engine::store::local::LocalStore;
 use seabed_engine::store::memory::MemoryStore;
 use seabed_tests::mount::Mount;
 use seabed_tests::store_contract::{bytes, check, io_kind, name, names};
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 fn local() -> (TempDir, LocalStore) {
@@ -115,13 +116,19 @@ fn debris_of_the_dead_goes_and_the_living_stay() {
     // Finished and not yet named: read-only already.
     let sealed = repo.join("tmp").join("0123456789abcdef0123456789abcdef");
     fs::write(&sealed, b"sealed").unwrap();
+    // Another machine's, or from before a restart: it goes by its age alone. Some network file systems give each host its own locks,
+    // and a backup's upload was swept away by the other host's.
+    let foreign = repo.join("tmp").join("fedcba9876543210fedcba9876543210");
+    fs::write(&foreign, b"under way").unwrap();
+    let old = SystemTime::now() - Duration::from_secs(2 * 24 * 60 * 60);
+    File::options().write(true).open(&sealed).unwrap().set_modified(old).unwrap();
     fs::set_permissions(&sealed, fs::Permissions::from_mode(0o400)).unwrap();
     fs::write(repo.join("tmp/strange.txt"), b"not ours").unwrap();
     symlink(dir.path(), repo.join("tmp/00000000000000000000000000000000")).unwrap();
     fs::create_dir(repo.join("tmp/11111111111111111111111111111111")).unwrap();
     let mut living = store.begin().unwrap();
     living.write(b"whole").unwrap();
-    assert_eq!(temps(&repo), 6);
+    assert_eq!(temps(&repo), 7);
     assert_eq!(store.list("").unwrap(), []);
     let other = LocalStore::open(&repo).unwrap();
     assert_eq!(other.sweep_temps().unwrap(), 2);
@@ -129,10 +136,11 @@ fn debris_of_the_dead_goes_and_the_living_stay() {
     assert_eq!(store.sweep_temps().unwrap(), 0, "nor one's own");
     living.finish(&name("notes/01")).unwrap();
     assert_eq!(other.get(&name("notes/01"), 9).unwrap(), b"whole");
-    assert_eq!(temps(&repo), 3, "only what is not ours");
+    assert!(foreign.exists());
+    assert_eq!(temps(&repo), 4, "only what is not ours");
     let dropped = store.begin().unwrap();
     drop(dropped);
-    assert_eq!(temps(&repo), 3);
+    assert_eq!(temps(&repo), 4);
 }
 
 /// A sweep that takes a file between its creation and its lock must cost nothing.

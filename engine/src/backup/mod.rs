@@ -178,7 +178,7 @@ fn usable_index(repository: &Repository, dry_run: bool, observer: &dyn Observer)
         for object in repository.store().list(class.folder())? {
             let Some((class, id)) = object.name.as_pack() else { continue };
             if !index.knows_pack(&id) && !condemned.contains(&id) {
-                orphans.extend(repository.orphan_pack(class, &id, object.bytes));
+                orphans.extend(repository.orphan_pack(class, &id, object.bytes)?);
             }
             listed.insert(id, object.bytes);
         }

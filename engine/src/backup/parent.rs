@@ -16,9 +16,9 @@ use std::sync::Arc;
 use std::vec::IntoIter;
 
 /// Slack for clocks that tick coarsely: a file changed within the tick in which the last scan began may carry an older time.
-const TICK_NANOS: i64 = 20_000_000;
+pub const TICK_NANOS: u64 = 20_000_000;
 /// The same for file systems that keep whole seconds (two for FAT).
-const COARSE_TICK_NANOS: i64 = 2_000_000_000;
+const COARSE_TICK_NANOS: u64 = 2_000_000_000;
 
 /// Entries of one directory that are not yet passed.
 type Rest = IntoIter<(Entry, Option<Content>)>;
@@ -115,7 +115,7 @@ impl<'r> ParentJoin<'r> {
         // A time of whole seconds is what coarse file systems give; a fine one gives it once in 10^9.
         let tick = if deciding.nanos == 0 { COARSE_TICK_NANOS } else { TICK_NANOS };
         let settled = match (deciding.as_nanos(), scanned.as_nanos()) {
-            (Some(deciding), Some(scanned)) => deciding.saturating_add(tick) < scanned,
+            (Some(deciding), Some(scanned)) => deciding.saturating_add_unsigned(tick) < scanned,
             _ => false,
         };
         now.mtime == prior.mtime && same_ctime && same_inode && same_size && settled

@@ -5,7 +5,7 @@ use crate::backup::as_path::{AsPath, Moved};
 use crate::backup::flow::{Done, DoneContent, DoneItem, Flow, Numbered, Step, Todo, TodoItem};
 use crate::backup::options::{BackupOptions, Failure, StreamSource};
 use crate::backup::parent::{ParentJoin, Prior, action, inherit};
-use crate::backup::work::{File, open_file};
+use crate::backup::work::{File, open_file, wait_out_tick};
 use crate::chunk::Profile;
 use crate::error::{Error, SourceError};
 use crate::format::entry::{Entry, EntryKind, STATUS_CHANGED, STATUS_UNREADABLE};
@@ -254,7 +254,8 @@ impl Reads<'_> {
         let act = action(prior.as_ref().map(|p| &p.entry), unchanged);
         if walk.entry.kind != EntryKind::File {
             return match prior {
-                Some(prior) if unchanged => {
+                // Without ctime nobody can tell whether an attribute changed: they are read again.
+                Some(prior) if unchanged && !self.join.ignores_ctime() => {
                     inherit(&mut walk.entry, prior.entry);
                     self.push(Step::Done(DoneItem { dir: walk.dir, entry: walk.entry, content: DoneContent::None, action: act }), 0)
                 }
@@ -326,6 +327,7 @@ impl Reads<'_> {
         }
         walk.entry.profile = profile.code();
         let mut total = 0;
+        wait_out_tick(&walk.entry);
         let result = self.file_ranges(&file, &walk, profile, &mut total)?;
         if let Err(errno) = result {
             // What was read is dropped with the entry: half a file under a whole file's name helps nobody.

@@ -2,8 +2,10 @@
 //! Frames come first: they are what the threads behind wait for. A file that cannot be read costs that file, never the batch.
 
 use crate::backup::flow::{Done, DoneContent, DoneItem, Numbered, Step, Todo, TodoItem};
+use crate::backup::parent::TICK_NANOS;
 use crate::backup::reads::SMALL_FILE_BYTES;
 use crate::chunk::Profile;
+use crate::clock;
 use crate::error::SourceError;
 use crate::format::entry::{Entry, EntryKind, STATUS_CHANGED, STATUS_UNREADABLE, join};
 use crate::format::wire::Time;
@@ -17,6 +19,7 @@ use crossbeam_channel::{Receiver, Sender, never, select_biased};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 /// How much is asked at a time of a file whose length nobody knows.
 const READ_ON_BYTES: usize = 64 << 10;
@@ -200,6 +203,7 @@ impl Worker<'_> {
         let start = data.len();
         for last in [false, true] {
             data.truncate(start);
+            wait_out_tick(&walk.entry);
             if let Err(errno) = read_whole(file, walk.entry.size, data) {
                 data.truncate(start);
                 self.fail(walk, "read", errno.into());
@@ -232,6 +236,16 @@ impl Worker<'_> {
             content = rest;
         }
         chunks
+    }
+}
+
+/// Waits until a change of the file would show in its times. The clock of a file system moves on every few milliseconds only: what is
+/// written twice between two of its ticks, and read between the two writes, looks unchanged afterwards.
+pub fn wait_out_tick(entry: &Entry) {
+    let (Some(changed), Some(now)) = (entry.ctime.as_nanos(), clock::now().as_nanos()) else { return };
+    // A time ahead of ours is another machine's; how far it will go on nobody knows.
+    if let Ok(since @ 0..TICK_NANOS) = u64::try_from(now.saturating_sub(changed)) {
+        clock::wait(Duration::from_nanos(TICK_NANOS - since));
     }
 }
 

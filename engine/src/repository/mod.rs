@@ -152,9 +152,11 @@ impl Repository {
 
     /// Reads the footer of a pack that no segment names (a killed run's), for a segment of its own. `None` where it does not
     /// open: it is left alone, and `check` speaks of it.
-    pub fn orphan_pack(&self, class: Class, id: &PackId, bytes: u64) -> Option<NewPack> {
-        let pack = OpenPack::open(&*self.store, &self.keys, class, id).ok()?;
-        Some(NewPack { class, id: *id, bytes, ids: pack.table.footer.ids.0 })
+    pub fn orphan_pack(&self, class: Class, id: &PackId, bytes: u64) -> Result<Option<NewPack>> {
+        let Ok(pack) = OpenPack::open(&*self.store, &self.keys, class, id) else { return Ok(None) };
+        // Before any segment names it: its run may have died between the name and the fsync of its folder.
+        self.store.settle(&pack.name)?;
+        Ok(Some(NewPack { class, id: *id, bytes, ids: pack.table.footer.ids.0 }))
     }
 
     /// The packs that the store lists and `index` does not know, but for those to be left out.
@@ -166,7 +168,7 @@ impl Repository {
                     && !index.knows_pack(&id)
                     && !leave_out(&id)
                 {
-                    orphans.extend(self.orphan_pack(class, &id, object.bytes));
+                    orphans.extend(self.orphan_pack(class, &id, object.bytes)?);
                 }
             }
         }

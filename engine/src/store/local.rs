@@ -19,9 +19,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
-use upload::LocalUpload;
+use std::time::{Duration, SystemTime};
+use upload::{LocalUpload, MARK_BYTES, boot_mark};
 
+/// A temp file of another machine is debris after a day without a write: no upload of a pack takes as long.
+const FOREIGN_TEMP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// The folder of uploads under way; never listed.
 const TEMPS: &str = "tmp";
 /// What may stand in a directory that becomes a repository; anything else is somebody's data.
@@ -144,6 +146,14 @@ impl Store for LocalStore {
         Ok((into, have))
     }
 
+    fn settle(&self, name: &ObjectName) -> Result<()> {
+        let (folder, _) = split(name);
+        // Its folder may be as new as itself.
+        let above = folder.split_once('/').map_or("", |(above, _)| above);
+        let sync = |folder| self.inner.folder(folder, false).and_then(|dir| sync_name(&dir));
+        sync(folder).and_then(|()| sync(above)).map_err(|e| store_error(StoreOp::Put, name, e))
+    }
+
     fn size(&self, name: &ObjectName) -> Result<Option<u64>> {
         let (folder, last) = split(name);
         let stat = self.inner.folder(folder, false).and_then(|dir| Ok(retry_on_intr(|| statat(&dir, last, AtFlags::SYMLINK_NOFOLLOW))?));
@@ -188,11 +198,16 @@ impl Store for LocalStore {
 
 /// Makes durable what a listing has just shown. Between its rename and the fsync of its folder a name can be seen and still be
 /// lost to a power cut: a backup that deduplicated against such a segment, or counted on such a manifest, would be
-/// acknowledged and not restore. Packs need none of this: their segment was put after them.
+/// acknowledged and not restore. Packs need none of this: their segment was put after them, and one without goes through
+/// [`Store::settle`].
 fn settle(dir: &File, folder: &str) -> io::Result<()> {
     if matches!(folder.split('/').next(), Some("data" | "names" | "lists" | "")) {
         return Ok(());
     }
+    sync_name(dir)
+}
+
+fn sync_name(dir: &File) -> io::Result<()> {
     match dir.sync_all() {
         // Nothing is under way on a file system that nobody can write to.
         Err(e) if matches!(e.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
@@ -312,7 +327,7 @@ impl Inner {
         let mut count = 0;
         for entry in Dir::read_from(&folder)? {
             let entry = entry?;
-            let Some(temp) = entry.file_name().to_str().ok().filter(|name| unhex::<16>(name).is_some()) else { continue };
+            let Some((temp, id)) = entry.file_name().to_str().ok().and_then(|name| Some((name, unhex::<16>(name)?))) else { continue };
             let open = |access| retry_on_intr(|| openat(&folder, temp, access | FILE_FLAGS, Mode::empty()));
             // NFS gives an exclusive lock only on a file open for writing; a finished temp is read-only and opens only for reading.
             let file = match open(OFlags::RDWR).or_else(|e| if e == Errno::ACCESS { open(OFlags::RDONLY) } else { Err(e) }) {
@@ -321,6 +336,10 @@ impl Inner {
                 Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::ISDIR) => continue,
                 Err(e) => return Err(e.into()),
             };
+            // Of another machine's temp files only their age tells: its lock may not be seen here.
+            if id[..MARK_BYTES] != boot_mark() && !is_older(&file, FOREIGN_TEMP_AGE)? {
+                continue;
+            }
             // Removed while the lock is held, so that an upload that has just created this name notices.
             if file.try_lock().is_ok() {
                 match retry_on_intr(|| unlinkat(&folder, temp, AtFlags::empty())) {
@@ -332,6 +351,12 @@ impl Inner {
         }
         Ok(count)
     }
+}
+
+/// Whether nothing was written to it for so long. Both times are rough: a day's difference of clocks costs a failed upload at worst.
+fn is_older(file: &File, age: Duration) -> io::Result<bool> {
+    let modified = file.metadata()?.modified()?;
+    Ok(modified.elapsed().is_ok_and(|since| since > age))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

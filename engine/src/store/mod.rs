@@ -60,6 +60,11 @@ pub trait Store: Send + Sync {
     /// Reads the last `bytes` of an object (all of it when it is shorter) and returns them with its whole length.
     fn get_suffix(&self, name: &ObjectName, bytes: u64) -> Result<(Vec<u8>, u64)>;
 
+    /// Makes durable that an object exists which a listing has shown: whoever put it may have died before it had made sure.
+    fn settle(&self, _name: &ObjectName) -> Result<()> {
+        Ok(())
+    }
+
     /// The length of an object, or `None` when it does not exist.
     fn size(&self, name: &ObjectName) -> Result<Option<u64>>;
 

@@ -11,13 +11,28 @@ use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, linkat, openat, renameat, r
 use rustix::io::{Errno, retry_on_intr};
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Write};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 
 /// How a finished temp file gets its name, best first; a store steps down when the filesystem refuses one.
 const RENAME_NO_REPLACE: u8 = 0;
 const LINK: u8 = 1;
 const LOOK_THEN_RENAME: u8 = 2;
+
+/// Bytes of a temp file's name that say under which kernel it was made.
+pub(super) const MARK_BYTES: usize = 4;
+
+/// The same for all processes of one machine from one start to the next: among them, and only among them, a lock tells whether a temp
+/// file's owner lives. Some network file systems grant every host a lock of its own.
+pub(super) fn boot_mark() -> [u8; MARK_BYTES] {
+    static MARK: OnceLock<[u8; MARK_BYTES]> = OnceLock::new();
+    *MARK.get_or_init(|| {
+        let boot = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let mut mark = [0; MARK_BYTES];
+        mark.copy_from_slice(&blake3::hash(&boot).as_bytes()[..MARK_BYTES]);
+        mark
+    })
+}
 
 #[derive(PartialEq)]
 enum State {
@@ -66,6 +81,7 @@ impl LocalUpload {
         let folder = inner.folder(TEMPS, true).map_err(failed)?;
         let mut random = [0; 16];
         getrandom::fill(&mut random)?;
+        random[..MARK_BYTES].copy_from_slice(&boot_mark());
         let temp = hex(&random);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = retry_on_intr(|| openat(&folder, &temp, flags, Mode::RUSR | Mode::WUSR)).map_err(|e| failed(e.into()))?;
