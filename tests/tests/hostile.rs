@@ -597,3 +597,23 @@ fn keyrings_of_one_epoch_are_united() {
     let refused = open(attacker.store.clone(), None).map(drop).unwrap_err();
     assert_eq!(refused.kind(), Kind::Damage, "{refused}");
 }
+
+/// A file was read, removed, and its inode given to another one before the walk met that: the second was restored as a link to the
+/// first, with the first one's content.
+#[test]
+fn files_that_only_share_an_inode_are_not_linked() {
+    let (attacker, victim) = (Attacker::new(), Victim::new());
+    let linked = |name: &[u8], bytes: &[u8]| {
+        let (mut entry, content) = attacker.file(name, bytes);
+        (entry.device, entry.inode, entry.links) = (7, 7, 2);
+        (entry, content)
+    };
+    let entries = vec![linked(b"a", b"one"), linked(b"b", b"two"), linked(b"c", b"one"), linked(b"d", b"two")];
+    let leaf = attacker.leaf(&[(b"", entries)]);
+    victim.restore(&attacker, &attacker.tree(0, leaf)).unwrap();
+    for (name, bytes) in [("a", b"one"), ("b", b"two"), ("c", b"one"), ("d", b"two")] {
+        assert_eq!(fs::read(victim.target().join(name)).unwrap(), bytes, "{name}");
+    }
+    let inode = |name| std::os::unix::fs::MetadataExt::ino(&fs::metadata(victim.target().join(name)).unwrap());
+    assert!(inode("a") == inode("c") && inode("a") != inode("b"));
+}

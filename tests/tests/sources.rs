@@ -179,6 +179,26 @@ fn directories_removed_while_they_are_walked_leave_their_siblings() {
     }
 }
 
+/// A short file whose list of chunks and holes is long enough to be a tree lost the hole at its end: 427,680 bytes came back as 315,392,
+/// and nothing was said.
+#[test]
+fn a_hole_at_the_end_comes_back() {
+    use std::os::unix::fs::FileExt;
+    let bench = Bench::new();
+    for pieces in [1u64, 3, 20, 60, 300] {
+        let path = bench.file("src/sparse", b"");
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(pieces * 16384 + 100_000).unwrap();
+        for piece in 0..pieces {
+            file.write_all_at(&noise(piece, 4096), piece * 16384).unwrap();
+        }
+        drop(file);
+        backup_paths(&bench.repository, &[bench.path("src")]).unwrap();
+        let (_target, place) = bench.restored();
+        assert!(fs::read(place.join("src/sparse")).unwrap() == fs::read(&path).unwrap(), "{pieces} pieces");
+    }
+}
+
 /// With --ignore-ctime a change of attributes does not show: an attribute added to a directory and to a file in it was stored for the
 /// file and lost for the directory.
 #[test]

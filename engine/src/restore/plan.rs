@@ -16,6 +16,7 @@ use crate::restore::work::{FileJob, Job, LongFile, Pass, Shared, wrong_length};
 use crossbeam_channel::Sender;
 use std::cmp::Ordering;
 use std::collections::HashSet;
+use std::collections::hash_map::{Entry as Slot, HashMap};
 use std::sync::Arc;
 
 /// Content in one batch of files: several frames, so that two workers seldom wait for the same one.
@@ -24,6 +25,18 @@ const BATCH_BYTES: u64 = 4 << 20;
 const BATCH_FILES: usize = 1024;
 /// Files from this size on are written piece by piece, by several workers where they have a list tree.
 const LONG_FILE_BYTES: u64 = 2 << 20;
+
+/// What all members of a hard-linked file have in common besides the inode, which another file may have had before.
+fn holds(entry: &Entry, content: Option<&Content>) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    for number in [entry.kind as u64, entry.size, entry.mtime.secs.cast_unsigned(), entry.mtime.nanos.into()] {
+        hasher.update(&number.to_le_bytes());
+    }
+    hasher.update(&content.map(to_bytes).unwrap_or_default());
+    let mut out = [0; 16];
+    hasher.finalize_xof().fill(&mut out);
+    out
+}
 
 /// A later member of a hard-linked file.
 struct Link {
@@ -44,7 +57,8 @@ pub struct Plan<'a> {
     /// Directories in the order of the tree: target path, encoded entry.
     directories: Vec<(Box<[u8]>, Box<[u8]>)>,
     links: Vec<Link>,
-    linked: HashSet<(u64, u64)>,
+    /// First members by device and inode, with what they hold.
+    linked: HashMap<(u64, u64), [u8; 16]>,
     /// With `delete`: the directory whose names are being collected, and the names.
     names: Option<(Vec<u8>, Vec<Vec<u8>>)>,
     filled: HashSet<Vec<u8>>,
@@ -65,7 +79,7 @@ impl<'a> Plan<'a> {
             batch_bytes: 0,
             directories: Vec::new(),
             links: Vec::new(),
-            linked: HashSet::new(),
+            linked: HashMap::new(),
             names: None,
             filled: HashSet::new(),
             buffers: ReadBuffers::default(),
@@ -157,7 +171,7 @@ impl<'a> Plan<'a> {
         is_below(sub, path).then(|| path[sub.len() + 1..].to_vec())
     }
 
-    fn entry(&mut self, dir: &Arc<[u8]>, entry: Entry, content: Option<Content>) -> Result<()> {
+    fn entry(&mut self, dir: &Arc<[u8]>, mut entry: Entry, content: Option<Content>) -> Result<()> {
         let path = join(dir, &entry.name.0);
         let is_dir = entry.kind == EntryKind::Directory;
         let Some(place) = self.place(&path, is_dir) else { return Ok(()) };
@@ -183,9 +197,19 @@ impl<'a> Plan<'a> {
             return self.shared.error(wrong_length(&entry));
         }
         let dir: Arc<[u8]> = target_dir.into();
-        if entry.links > 1 && self.pass == Pass::Write && !self.linked.insert((entry.device, entry.inode)) {
-            self.links.push(Link { dir, entry: to_bytes(&entry).into(), content });
-            return Ok(());
+        if entry.links > 1 && self.pass == Pass::Write {
+            let holds = holds(&entry, content.as_ref());
+            match self.linked.entry((entry.device, entry.inode)) {
+                Slot::Vacant(slot) => {
+                    slot.insert(holds);
+                }
+                Slot::Occupied(first) if *first.get() == holds => {
+                    self.links.push(Link { dir, entry: to_bytes(&entry).into(), content });
+                    return Ok(());
+                }
+                // Its inode belonged to another file when that was read: spools make and remove links all the time.
+                Slot::Occupied(_) => entry.links = 1,
+            }
         }
         match content {
             Some(content) if entry.size >= LONG_FILE_BYTES && self.pass == Pass::Write => self.long_file(dir, entry, &content),
