@@ -8,7 +8,7 @@ use crate::signals;
 use crate::size;
 use crate::time::clock;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use seabed_engine::error::SourceError;
+use seabed_engine::error::{Error, SourceError};
 use seabed_engine::observe::{Action, Observer, Progress};
 use serde_json::json;
 use std::io::IsTerminal;
@@ -169,6 +169,11 @@ impl Observer for Listener<'_> {
             false => without_number(&error.to_string()),
         };
         self.out.failed_item(&message, error.during, &error.path.to_string_lossy());
+    }
+
+    fn item_error(&self, path: &[u8], error: &Error) {
+        let item = if path.is_empty() { String::new() } else { format!("/{}", String::from_utf8_lossy(path)) };
+        self.out.failed_item(&without_number(&error.to_string()), "restore", &item);
     }
 
     fn warning(&self, text: &str) {

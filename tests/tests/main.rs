@@ -7,6 +7,7 @@ mod faults;
 mod floors;
 mod golden;
 mod hostile;
+mod restore;
 mod roundtrip;
 mod sources;
 mod store_contract;

@@ -3,7 +3,7 @@
 
 use crate::args::{FilterArgs, Global};
 use crate::commands::refresh;
-use crate::exit::{Code, Fail, Run, help, without_number};
+use crate::exit::{Code, Fail, Run, help};
 use crate::open;
 use crate::output::Output;
 use crate::progress::Listener;
@@ -166,9 +166,7 @@ fn is_root(path: &Path) -> bool {
 }
 
 fn finished(args: &Args, report: &RestoreReport, took: std::time::Duration, out: &Output) -> Run {
-    for error in &report.errors {
-        out.failed_item(&without_number(&error.to_string()), "restore", "");
-    }
+    // The errors themselves were said when they happened.
     let unsaid = report.error_count.saturating_sub(report.errors.len() as u64);
     if unsaid > 0 {
         out.warn(&format!("{} further errors", size::count(unsaid)));

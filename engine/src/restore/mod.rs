@@ -26,7 +26,7 @@ pub fn restore(repository: &Repository, selected: &Selected, options: &RestoreOp
     let selection = Selection::new(options)?;
     let reader = repository.reader()?;
     let target = Target::open(&options.target, options.options.clone())?;
-    let shared = Shared::new(&reader, &target, observer, options.keep_going);
+    let shared = Shared::new(&reader, &target, observer, (options.keep_going, options.verify));
     let mut passes = vec![Pass::Write];
     if options.verify && !options.options.dry_run {
         passes.push(Pass::Verify);

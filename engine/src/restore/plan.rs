@@ -121,10 +121,11 @@ impl<'a> Plan<'a> {
                 Ok(Some(groups)) => groups,
                 Ok(None) => return Ok(()),
                 // What cannot be read of the tree is lost; the leaves behind it are not.
-                Err(error) => {
+                Err(error) if self.pass == Pass::Write => {
                     self.shared.error(error)?;
                     continue;
                 }
+                Err(_) => continue,
             };
             for group in groups {
                 let dir: Arc<[u8]> = group.dir.into();
@@ -175,12 +176,16 @@ impl<'a> Plan<'a> {
             }
             return Ok(());
         }
-        self.shared.count(&entry);
+        let first = self.pass == Pass::Write;
+        if first {
+            self.shared.count(&entry);
+        }
         if entry.kind == EntryKind::File && content.is_none() {
-            return self.shared.not_stored(&path);
+            return if first { self.shared.not_stored(&place) } else { Ok(()) };
         }
         if content.as_ref().is_some_and(|content| !content.can_be(entry.size)) {
-            return self.shared.error(wrong_length(&entry));
+            let error = wrong_length(self.shared, target_dir, &entry);
+            return if first { self.shared.lost(target_dir, &entry, error) } else { Ok(()) };
         }
         let dir: Arc<[u8]> = target_dir.into();
         if entry.links > 1 && self.pass == Pass::Write && !self.linked.insert((entry.device, entry.inode)) {
@@ -237,14 +242,13 @@ impl<'a> Plan<'a> {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    file.spoil();
-                    self.shared.error(error)?;
+                    file.fail(self.shared, error)?;
                     break;
                 }
             }
         }
         if offset != size {
-            file.spoil();
+            file.wrong_length(self.shared)?;
         }
         // The plan holds one share of the file, so that it is not finished before its last segment was sent.
         file.segment_done(self.shared)

@@ -412,6 +412,16 @@ impl Target {
         full.into()
     }
 
+    /// Which path below the target an error is about; empty where it is about none.
+    pub fn path_in(&self, error: &Error) -> Vec<u8> {
+        let path = match error {
+            Error::Target { path, .. } => path.strip_prefix(&self.place),
+            Error::Lost { path, .. } => path.strip_prefix("/"),
+            _ => return Vec::new(),
+        };
+        path.map_or_else(|_| Vec::new(), |path| path.as_os_str().as_bytes().to_vec())
+    }
+
     fn path_error(&self, op: &'static str, path: &[u8], e: Errno) -> Error {
         Error::Target { op, path: self.path_of_stored(path), source: e.into() }
     }
