@@ -42,6 +42,8 @@ pub struct Listener<'a> {
     next_ms: AtomicU64,
     /// Bytes that the snapshot before this one had: good for a guess, and shown as one.
     guess_bytes: u64,
+    /// Deletions are named though other items are not.
+    deletions: bool,
     last: Mutex<Progress>,
 }
 
@@ -60,7 +62,13 @@ impl<'a> Listener<'a> {
         });
         // A run that ends within a second has nothing to report but its end.
         let first = if out.json { STATUS_MS } else { 0 };
-        Listener { out, bar, began: Instant::now(), next_ms: AtomicU64::new(first), guess_bytes, last: Mutex::default() }
+        Listener { out, bar, began: Instant::now(), next_ms: AtomicU64::new(first), guess_bytes, deletions: false, last: Mutex::default() }
+    }
+
+    /// Names what is deleted, also where no other item is named.
+    pub fn naming_deletions(mut self, named: bool) -> Self {
+        self.deletions = named && self.out.level >= 0;
+        self
     }
 
     fn elapsed_ms(&self) -> u64 {
@@ -161,6 +169,10 @@ impl Observer for Listener<'_> {
 
     fn wants_items(&self) -> bool {
         self.out.level >= if self.out.json { 2 } else { 1 }
+    }
+
+    fn wants_deletions(&self) -> bool {
+        self.deletions || self.wants_items()
     }
 
     fn source_error(&self, error: &SourceError) {

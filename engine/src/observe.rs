@@ -41,6 +41,10 @@ pub trait Observer: Sync {
     fn wants_items(&self) -> bool {
         false
     }
+    /// Whether [`Observer::item`] is wanted at least for what is deleted.
+    fn wants_deletions(&self) -> bool {
+        self.wants_items()
+    }
     /// A source failed; the operation goes on.
     fn source_error(&self, _error: &SourceError) {}
     /// An entry could not be restored; the operation goes on. `path` is as in [`Observer::item`], empty where no entry is known.

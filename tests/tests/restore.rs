@@ -4,6 +4,7 @@
 use crate::cli::{Home, ended, lines};
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::symlink;
 
 /// What a command said on standard error, as JSON.
 fn complaints(home: &Home, code: i32, args: &[&str]) -> Vec<Value> {
@@ -41,4 +42,34 @@ fn what_damage_cost_is_named_once() {
     let output = home.run(&["restore", "latest", "--target", "plain"]);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains(&format!("cannot restore {top}/")) && error.contains("--keep-going"), "{error}");
+}
+
+/// `--delete` removed files and named none of them; the dry run counted a directory as one, and what a link replaces not at all.
+#[test]
+fn what_goes_is_named_and_counted_alike() {
+    let home = Home::new();
+    symlink("a.txt", home.path("src/link")).unwrap();
+    fs::create_dir(home.path("src/empty")).unwrap();
+    home.ends(0, &["backup", "--init", "src"]);
+    let top = home.path("src").to_str().unwrap().to_owned();
+    let place = format!("back{top}");
+    for name in ["extra", "old/deep/x", "old/y", "sub/z", "empty/surplus", "link/below/w"] {
+        home.write(&format!("{place}/{name}"), "surplus");
+    }
+    let mut want = ["extra", "old/deep/x", "old/deep", "old/y", "old", "sub/z", "empty/surplus", "link/below/w", "link/below"]
+        .map(|name| format!("{top}/{name}"));
+    want.sort();
+    let restore = ["restore", "latest", "--target", "back", "--delete"];
+    let dry = home.ends(0, &[&restore[..], &["--dry-run"]].concat());
+    let mut said: Vec<_> = dry.lines().filter_map(|line| line.strip_prefix("deleted")).map(str::trim).collect();
+    said.sort();
+    assert_eq!(said, want, "{dry}");
+    assert!(dry.contains(", 9 deleted") && home.path(&place).join("link/below/w").exists(), "{dry}");
+    let mut real = lines(&home.ends(0, &[&restore[..], &["--json"]].concat()));
+    assert_eq!(real.pop().unwrap()["files_deleted"], 9);
+    let deleted = real.iter().filter(|line| line["message_type"] == "verbose_status" && line["action"] == "deleted");
+    let mut said: Vec<_> = deleted.map(|line| line["item"].as_str().unwrap()).collect();
+    said.sort();
+    assert_eq!(said, want);
+    assert!(!home.path(&place).join("old").exists() && home.path(&place).join("link").is_symlink());
 }

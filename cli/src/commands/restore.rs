@@ -50,7 +50,7 @@ pub struct Args {
     /// What happens to files that are there
     #[arg(long, value_name = "WHEN", value_enum, default_value = "always")]
     overwrite: When,
-    /// Remove what the snapshot does not have
+    /// Remove what the snapshot does not have; --dry-run and -v name each path
     #[arg(long)]
     delete: bool,
     /// Change nothing, only say what would be done
@@ -144,7 +144,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         keep_going: args.keep_going,
         threads: usize::from(args.threads.unwrap_or(0)),
     };
-    let listener = Listener::new(out, "restore", 0);
+    let listener = Listener::new(out, "restore", 0).naming_deletions(out.json || args.dry_run);
     let result = restore(repository, &selected, &options, &listener);
     let took = listener.elapsed();
     listener.finish();

@@ -326,11 +326,7 @@ impl Target {
                 return Ok(Action::Skipped);
             }
             Some(FileType::Directory) if self.options.delete => {
-                let mut gone = super::target::Removed::default();
-                self.remove_tree(dir, name, &mut gone);
-                if let Some(e) = gone.errors.pop() {
-                    return Err(e);
-                }
+                self.remove_replaced(dir, name)?;
             }
             Some(FileType::Directory) => {
                 rustix::fs::unlinkat(&dir.fd, name, AtFlags::REMOVEDIR).map_err(|e| self.error("replace", dir, name, e))?;

@@ -320,7 +320,7 @@ impl<'a> Plan<'a> {
     /// Gives directories their attributes, the deepest first: a child made later would change its parent's time.
     pub fn directories(&mut self) -> Result<()> {
         let directories = std::mem::take(&mut self.directories);
-        if self.shared.target.options().dry_run || self.pass == Pass::Verify {
+        if self.pass == Pass::Verify {
             return Ok(());
         }
         for (place, encoded) in directories.iter().rev() {
@@ -328,6 +328,9 @@ impl<'a> Plan<'a> {
             if self.shared.target.options().delete {
                 // An empty directory has no names that could have been collected.
                 self.remove_extra(place, &self.stream_names(place))?;
+            }
+            if self.shared.target.options().dry_run {
+                continue;
             }
             let Ok(entry) = from_bytes::<Entry>(encoded, "entry") else { continue };
             match self.shared.target.finish_directory(place, &entry) {

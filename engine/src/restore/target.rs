@@ -5,7 +5,7 @@
 use super::attrs::{Owners, Shortfalls};
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, path_is_valid, split};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
 use std::collections::HashMap;
@@ -86,6 +86,8 @@ pub struct Removed {
     pub files: u64,
     /// Directories.
     pub directories: u64,
+    /// Their paths below the target.
+    pub paths: Vec<Vec<u8>>,
     /// What would not go.
     pub errors: Vec<Error>,
 }
@@ -112,6 +114,7 @@ pub struct Target {
     root: Option<Arc<Dir>>,
     cache: Mutex<Cache>,
     shortfalls: Mutex<Shortfalls>,
+    replaced: Mutex<Removed>,
     openat2: AtomicBool,
     passing: (u64, AtomicU64),
 }
@@ -155,6 +158,7 @@ impl Target {
             root,
             cache: Mutex::default(),
             shortfalls: Mutex::default(),
+            replaced: Mutex::default(),
             openat2: AtomicBool::new(true),
             passing: (u64::from_le_bytes(random), AtomicU64::new(0)),
         })
@@ -290,20 +294,13 @@ impl Target {
     }
 
     /// Removes from a directory all that is not in `keep` (ascending) and that `may_go` by its name. Symlinks are removed, not followed; other file systems are not entered.
-    /// In a dry run it counts what it would take at this level.
+    /// A dry run counts and names the same and takes nothing.
     pub fn remove_extra<N: AsRef<[u8]>>(&self, dir: &Dir, keep: &[N], may_go: &dyn Fn(&[u8]) -> bool) -> Result<Removed> {
         let mut names = Vec::new();
         list(&dir.fd, &mut names).map_err(|e| self.error("list", dir, b"", e))?;
         let mut removed = Removed::default();
         for name in names.iter().filter(|n| keep.binary_search_by(|k| k.as_ref().cmp(n)).is_err() && may_go(n)) {
-            if self.options.dry_run {
-                match rustix::fs::statat(&dir.fd, &name[..], AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(st) if FileType::from_raw_mode(st.st_mode) == FileType::Directory => removed.directories += 1,
-                    _ => removed.files += 1,
-                }
-            } else {
-                self.remove_tree(dir, name, &mut removed);
-            }
+            self.remove_tree(dir, name, &mut removed);
         }
         Ok(removed)
     }
@@ -315,6 +312,17 @@ impl Target {
             name: Vec<u8>,
             names: Vec<Vec<u8>>,
         }
+        let unlink = |parent: BorrowedFd<'_>, name: &[u8]| match self.options.dry_run {
+            false => rustix::fs::unlinkat(parent, name, AtFlags::empty()),
+            true => match FileType::from_raw_mode(rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode) {
+                FileType::Directory => Err(Errno::ISDIR),
+                _ => Ok(()),
+            },
+        };
+        let unlink_empty = |parent: BorrowedFd<'_>, name: &[u8]| match self.options.dry_run {
+            false => rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR),
+            true => Ok(()),
+        };
         let mut levels: Vec<Level> = Vec::new();
         let mut next = Some(name.to_vec());
         let at = |levels: &[Level], name: &[u8]| {
@@ -327,8 +335,11 @@ impl Target {
         loop {
             let parent = levels.last().map_or(dir.fd.as_fd(), |l| l.fd.as_fd());
             if let Some(name) = next.take() {
-                match rustix::fs::unlinkat(parent, &name[..], AtFlags::empty()) {
-                    Ok(()) => removed.files += 1,
+                match unlink(parent, &name) {
+                    Ok(()) => {
+                        removed.files += 1;
+                        removed.paths.push(at(&levels, &name));
+                    }
                     Err(Errno::NOENT) => {}
                     Err(Errno::ISDIR | Errno::PERM) => match open_same_device(parent, &name) {
                         Ok(fd) => {
@@ -351,8 +362,11 @@ impl Target {
                 && let Some(done) = levels.pop()
             {
                 let parent = levels.last().map_or(dir.fd.as_fd(), |l| l.fd.as_fd());
-                match rustix::fs::unlinkat(parent, &done.name[..], AtFlags::REMOVEDIR) {
-                    Ok(()) => removed.directories += 1,
+                match unlink_empty(parent, &done.name) {
+                    Ok(()) => {
+                        removed.directories += 1;
+                        removed.paths.push(at(&levels, &done.name));
+                    }
                     Err(e) => removed.errors.push(self.path_error("remove", &at(&levels, &done.name), e)),
                 }
                 if levels.is_empty() {
@@ -360,6 +374,44 @@ impl Target {
                 }
             }
         }
+    }
+
+    /// Removes a full directory where something else belongs. What was below it counts as removed, itself as replaced.
+    pub(super) fn remove_replaced(&self, dir: &Dir, name: &[u8]) -> Result<()> {
+        let mut gone = Removed::default();
+        self.remove_tree(dir, name, &mut gone);
+        let failed = gone.errors.pop();
+        if failed.is_none() {
+            gone.directories = gone.directories.saturating_sub(1);
+            gone.paths.pop();
+        }
+        let mut replaced = self.replaced.lock().unwrap_or_else(|e| e.into_inner());
+        replaced.files += gone.files;
+        replaced.directories += gone.directories;
+        replaced.paths.append(&mut gone.paths);
+        replaced.errors.append(&mut gone.errors);
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// What [`Target::publish`] and its like removed since the last call.
+    pub fn take_replaced(&self) -> Removed {
+        std::mem::take(&mut *self.replaced.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+
+    /// What a dry run knows of putting something in an entry's place: what would go for it, or why it could not be.
+    pub fn would_replace(&self, dir: &Dir, entry: &Entry) -> Result<()> {
+        let name = self.checked(dir, &entry.name.0)?;
+        let there = rustix::fs::statat(&dir.fd, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| self.error("look at", dir, name, e))?;
+        if FileType::from_raw_mode(there.st_mode) != FileType::Directory {
+            return Ok(());
+        }
+        if self.options.delete {
+            return self.remove_replaced(dir, name);
+        }
+        let mut names = Vec::new();
+        let fd = self.open_beneath(dir, name).map_err(|e| self.error("open", dir, name, e))?;
+        list(&fd, &mut names).map_err(|e| self.error("list", dir, name, e))?;
+        if names.is_empty() { Ok(()) } else { Err(self.error("replace", dir, name, Errno::NOTEMPTY)) }
     }
 
     fn forget(&self, path: &[u8]) {
@@ -428,7 +480,7 @@ impl Target {
 }
 
 /// Opens a directory to empty it, unless something is mounted there.
-fn open_same_device(parent: rustix::fd::BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+fn open_same_device(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(parent, name, flags, Mode::empty())?;
     let (own, above): (Stat, Stat) = (rustix::fs::fstat(&fd)?, rustix::fs::fstat(parent)?);

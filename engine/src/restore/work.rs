@@ -147,6 +147,9 @@ impl<'a> Shared<'a> {
     /// Counts what surplus went.
     pub fn removed(&self, removed: Removed) -> Result<()> {
         lock(&self.report).files_deleted += removed.files + removed.directories;
+        if self.observer.wants_deletions() {
+            removed.paths.iter().for_each(|path| self.observer.item(path, Action::Deleted, 0));
+        }
         removed.errors.into_iter().try_for_each(|error| self.error(error))
     }
 
@@ -166,6 +169,10 @@ impl<'a> Shared<'a> {
     }
 
     fn done(&self, dir: &[u8], entry: &Entry, action: Action, written: u64) {
+        if self.target.options().delete {
+            // An error that ends the run is stored, and the next job finds it.
+            self.removed(self.target.take_replaced()).unwrap_or(());
+        }
         let mut report = lock(&self.report);
         *(match action {
             Action::Restored | Action::New => &mut report.files_restored,
@@ -350,7 +357,13 @@ fn decide(shared: &Shared<'_>, dir: &[u8], entry: &Entry) -> Result<Option<Actio
         Decision::Create
     } else {
         match target.existing(dir)? {
-            Some(found) => target.decide(&found, entry)?,
+            Some(found) => {
+                let decision = target.decide(&found, entry)?;
+                if decision == Decision::Replace && target.options().dry_run {
+                    target.would_replace(&found, entry)?;
+                }
+                decision
+            }
             None => Decision::Create,
         }
     };
