@@ -330,6 +330,12 @@ fn nothing_is_written_through_a_symlink_of_the_target() {
     for name in ["d", "s"] {
         symlink("../outside", victim.target().join(name)).unwrap();
     }
+    let report = victim.restore(&attacker, &id).unwrap();
+    assert_eq!((report.error_count, report.files_restored), (2, 0), "{report:?}");
+    for name in ["d", "s"] {
+        assert!(victim.target().join(name).is_symlink(), "the link is the user's");
+        fs::remove_file(victim.target().join(name)).unwrap();
+    }
     victim.restore(&attacker, &id).unwrap();
     assert_eq!(fs::read(victim.target().join("d/canary")).unwrap(), b"evil");
     assert_eq!(fs::read(victim.target().join("s/sub/f")).unwrap(), b"stream");

@@ -73,3 +73,38 @@ fn what_goes_is_named_and_counted_alike() {
     assert_eq!(said, want);
     assert!(!home.path(&place).join("old").exists() && home.path(&place).join("link").is_symlink());
 }
+
+/// A symlink to a disk with more room, where the snapshot has a directory, was replaced without a word, and its data seemed gone.
+#[test]
+fn a_link_in_the_place_of_a_directory_stays() {
+    let (home, top) = stored();
+    home.write("elsewhere/c.txt", "mine");
+    home.write(&format!("back{top}/x"), "");
+    let link = home.path(&format!("back{top}/sub"));
+    symlink(home.path("elsewhere"), &link).unwrap();
+    for more in [&["--dry-run"][..], &[], &["--verify"], &["--delete"]] {
+        let args = [&["restore", "latest", "--target", "back", "--json"], more].concat();
+        let said = complaints(&home, 3, &args);
+        assert_eq!(said.len(), 1, "{more:?}: {said:?}");
+        let message = said[0]["error"]["message"].as_str().unwrap();
+        assert!(message.contains("nothing is restored through a symbolic link; remove it"), "{message}");
+        assert_eq!(said[0]["item"], format!("{top}/sub"));
+        assert!(link.is_symlink() && !home.path("elsewhere/b.txt").exists() && home.path("elsewhere/c.txt").exists());
+    }
+    assert!(home.path(&format!("back{top}/a.txt")).exists());
+}
+
+/// With `--overwrite never` a file where the snapshot has a directory was an error for each entry below; it is what was asked for.
+#[test]
+fn a_file_in_the_place_of_a_directory_obeys_the_policy() {
+    let (home, top) = stored();
+    home.write(&format!("back{top}/sub"), "a file");
+    let sub = home.path(&format!("back{top}/sub"));
+    for policy in ["never", "if-newer"] {
+        let out = home.run(&["restore", "latest", "--target", "back", "--overwrite", policy]);
+        let text = ended(0, &out, &[policy]);
+        assert!(sub.is_file() && out.stderr.is_empty() && text.contains("skipped"), "{text}");
+    }
+    home.ends(0, &["restore", "latest", "--target", "back", "--overwrite", "if-changed"]);
+    assert_eq!(fs::read_to_string(sub.join("b.txt")).unwrap(), "beta\n");
+}

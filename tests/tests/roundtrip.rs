@@ -161,6 +161,13 @@ fn run(sequence: &Sequence) -> Result<(), TestCaseError> {
         fs::create_dir_all(place.join("a")).unwrap();
         fs::create_dir_all(place.join("surplus")).unwrap();
         apply(&place, onto);
+        // A symlink where the snapshot has a directory is an error of its own: tests/restore.rs.
+        for (path, _) in want.iter().filter(|(_, node)| node.is_dir()) {
+            let there = place.join(std::ffi::OsStr::from_bytes(path));
+            if there.is_symlink() {
+                fs::remove_file(there).unwrap();
+            }
+        }
     }
     let report = restore_to(&repository, id, b"", &target).map_err(|e| TestCaseError::fail(format!("restore: {e}")))?;
     prop_assert!(report.errors.is_empty() && report.shortfalls.is_empty(), "restore reported {report:?}");

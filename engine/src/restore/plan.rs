@@ -12,6 +12,7 @@ use crate::repository::selector::Selected;
 use crate::repository::tree::{ContentCursor, Items, TreeCursor};
 use crate::restore::ends_restore;
 use crate::restore::options::Selection;
+use crate::restore::target::Standing;
 use crate::restore::work::{FileJob, Job, LongFile, Pass, Shared, wrong_length};
 use crossbeam_channel::Sender;
 use std::cmp::Ordering;
@@ -50,6 +51,9 @@ pub struct Plan<'a> {
     filled: HashSet<Vec<u8>>,
     buffers: ReadBuffers,
     found: bool,
+    /// The target directory to which the way was looked at last, and all below which nothing is restored.
+    way: Vec<u8>,
+    blocked: HashSet<Vec<u8>>,
 }
 
 impl<'a> Plan<'a> {
@@ -70,6 +74,8 @@ impl<'a> Plan<'a> {
             filled: HashSet::new(),
             buffers: ReadBuffers::default(),
             found: selected.path.is_empty(),
+            way: Vec::new(),
+            blocked: HashSet::new(),
         }
     }
 
@@ -171,7 +177,7 @@ impl<'a> Plan<'a> {
         }
         let (target_dir, _) = split(&place);
         if is_dir {
-            if self.pass == Pass::Write {
+            if self.pass == Pass::Write && self.way_is_free(&place)? {
                 self.directory(place, entry)?;
             }
             return Ok(());
@@ -179,6 +185,12 @@ impl<'a> Plan<'a> {
         let first = self.pass == Pass::Write;
         if first {
             self.shared.count(&entry);
+        }
+        if !self.way_is_free(target_dir)? {
+            if first {
+                self.shared.kept(&place, entry.size);
+            }
+            return Ok(());
         }
         if entry.kind == EntryKind::File && content.is_none() {
             return if first { self.shared.not_stored(&place) } else { Ok(()) };
@@ -200,6 +212,37 @@ impl<'a> Plan<'a> {
                 if self.batch.len() >= BATCH_FILES || self.batch_bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
             }
         }
+    }
+
+    /// Whether a target directory can be restored into. What stands in the way is said once, not for each entry behind it.
+    fn way_is_free(&mut self, dir: &[u8]) -> Result<bool> {
+        // In a target that was empty there is only what this run made.
+        if self.shared.target.was_empty() {
+            return Ok(true);
+        }
+        let ends = dir.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at).chain([dir.len()]);
+        for path in ends.map(|end| &dir[..end]).filter(|path| !path.is_empty()) {
+            if self.blocked.contains(path) {
+                return Ok(false);
+            }
+            if is_below(path, &self.way) {
+                continue;
+            }
+            match self.shared.target.standing(path) {
+                Ok(Standing::Other) if !self.shared.target.options().overwrite.replaces_for_directory() => {
+                    if self.pass == Pass::Write {
+                        self.shared.kept(path, 0);
+                    }
+                }
+                Ok(_) => continue,
+                Err(error) if self.pass == Pass::Write => self.shared.error(error)?,
+                Err(_) => {}
+            }
+            self.blocked.insert(path.to_vec());
+            return Ok(false);
+        }
+        self.way = dir.to_vec();
+        Ok(true)
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -34,6 +34,24 @@ pub enum Overwrite {
     Never,
 }
 
+impl Overwrite {
+    /// Whether a file goes where a directory belongs. What to compare with a directory's time or size there is not.
+    pub fn replaces_for_directory(self) -> bool {
+        matches!(self, Overwrite::Always | Overwrite::IfChanged)
+    }
+}
+
+/// What stands where a directory belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing.
+    Nothing,
+    /// A directory.
+    Directory,
+    /// A file or a node.
+    Other,
+}
+
 /// How to restore.
 #[derive(Clone, Debug)]
 pub struct TargetOptions {
@@ -253,8 +271,9 @@ impl Target {
                 Err(Errno::NOENT) => return Ok(None),
                 Err(Errno::AGAIN) => {}
                 Err(Errno::NOTDIR | Errno::LOOP) if !create => return Ok(None),
-                // A file or a symlink where a directory belongs. It is taken away, never followed; what it points to stays.
-                Err(Errno::NOTDIR | Errno::LOOP) if self.options.overwrite == Overwrite::Always => {
+                // A symlink where a directory belongs: somebody put data elsewhere with it. It is neither followed nor taken away.
+                Err(Errno::NOTDIR | Errno::LOOP) if is_link(parent, name) => return Err(self.link_error(&self.path_of(parent, name))),
+                Err(Errno::NOTDIR | Errno::LOOP) if self.options.overwrite.replaces_for_directory() => {
                     match rustix::fs::unlinkat(&parent.fd, name, AtFlags::empty()) {
                         Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => missing = true,
                         Err(e) => return Err(self.error("replace", parent, name, e)),
@@ -264,6 +283,29 @@ impl Target {
             }
         }
         Err(self.error("open directory", parent, name, Errno::LOOP))
+    }
+
+    fn link_error(&self, path: &Path) -> Error {
+        let why = "a symbolic link stands there, and nothing is restored through a symbolic link; remove it, or restore to another target";
+        Error::Target { op: "restore directory", path: path.to_path_buf(), source: io::Error::other(why) }
+    }
+
+    /// What stands where a directory belongs. An error says that nothing can be restored below it.
+    pub fn standing(&self, path: &[u8]) -> Result<Standing> {
+        let (dir, name) = split(path);
+        let Some(parent) = self.existing(dir)? else { return Ok(Standing::Nothing) };
+        if path.is_empty() {
+            return Ok(Standing::Directory);
+        }
+        match rustix::fs::statat(&parent.fd, self.checked(&parent, name)?, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(st) => match FileType::from_raw_mode(st.st_mode) {
+                FileType::Directory => Ok(Standing::Directory),
+                FileType::Symlink => Err(self.link_error(&self.path_of(&parent, name))),
+                _ => Ok(Standing::Other),
+            },
+            Err(Errno::NOENT) => Ok(Standing::Nothing),
+            Err(e) => Err(self.error("look at", &parent, name, e)),
+        }
     }
 
     fn open_beneath(&self, parent: &Dir, name: &[u8]) -> Result<OwnedFd, Errno> {
@@ -477,6 +519,11 @@ impl Target {
     fn path_error(&self, op: &'static str, path: &[u8], e: Errno) -> Error {
         Error::Target { op, path: self.path_of_stored(path), source: e.into() }
     }
+}
+
+fn is_link(parent: &Dir, name: &[u8]) -> bool {
+    let st = rustix::fs::statat(&parent.fd, name, AtFlags::SYMLINK_NOFOLLOW);
+    st.is_ok_and(|st| FileType::from_raw_mode(st.st_mode) == FileType::Symlink)
 }
 
 /// Opens a directory to empty it, unless something is mounted there.

@@ -192,6 +192,17 @@ impl<'a> Shared<'a> {
         self.observer.progress(&Progress { files_done: done, bytes_done, files_total: 0, bytes_total: 0, errors });
     }
 
+    /// Counts what stays because something else is in its way.
+    pub fn kept(&self, path: &[u8], size: u64) {
+        let mut report = lock(&self.report);
+        report.files_skipped += 1;
+        report.bytes_skipped = report.bytes_skipped.saturating_add(size);
+        drop(report);
+        if self.observer.wants_items() {
+            self.observer.item(path, Action::Skipped, size);
+        }
+    }
+
     /// Files an entry that was put in place.
     fn placed(&self, dir: &Arc<[u8]>, entry: &Entry, placed: Placed, written: u64) -> Result<()> {
         if let Some(id) = placed.id {
