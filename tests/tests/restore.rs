@@ -108,3 +108,18 @@ fn a_file_in_the_place_of_a_directory_obeys_the_policy() {
     home.ends(0, &["restore", "latest", "--target", "back", "--overwrite", "if-changed"]);
     assert_eq!(fs::read_to_string(sub.join("b.txt")).unwrap(), "beta\n");
 }
+
+/// `restore ID:/work --include /foo` restored nothing and said nothing: patterns were matched against the whole stored path.
+#[test]
+fn patterns_match_the_paths_that_are_shown() {
+    let (home, top) = stored();
+    let part = format!("latest:{top}");
+    home.ends(0, &["restore", &part, "--target", "one", "--include", "/sub"]);
+    assert!(home.path("one/sub/b.txt").exists() && !home.path("one/a.txt").exists());
+    home.ends(0, &["restore", &part, "--target", "two", "--exclude", "/sub"]);
+    assert!(home.path("two/a.txt").exists() && !home.path("two/sub").exists());
+    home.ends(0, &["restore", "latest", "--target", "three", "--include", &format!("{top}/sub")]);
+    assert!(home.path(&format!("three{top}/sub/b.txt")).exists());
+    let said = complaints(&home, 0, &["restore", "latest", "--target", "four", "--include", "/sub", "--verify", "--json"]);
+    assert_eq!((said.len(), &said[0]["message_type"]), (1, &"warning".into()), "{said:?}");
+}

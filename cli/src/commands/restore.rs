@@ -25,7 +25,8 @@ const EXAMPLES: &str = "  seabed restore latest --target /tmp/back
 ///
 /// The full stored path is made again below the target: /home/user/x becomes DIR/home/user/x.
 /// With SNAPSHOT:/sub/path what is in there goes right into the target. Content is verified
-/// before a name appears.
+/// before a name appears. Patterns match paths as -v prints them: with SNAPSHOT:/sub/path they
+/// begin there.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
 pub struct Args {

@@ -32,13 +32,16 @@ pub fn restore(repository: &Repository, selected: &Selected, options: &RestoreOp
         passes.push(Pass::Verify);
     }
     for pass in passes {
-        run(&shared, selected, &selection, pass, options.threads())?;
+        let matched = run(&shared, selected, &selection, pass, options.threads())?;
+        if !matched && pass == Pass::Write && selection.has_includes() {
+            observer.warning("nothing in what was chosen of the snapshot matches what is to be included");
+        }
     }
     let shortfalls = target.finish();
     Ok(shared.report(shortfalls))
 }
 
-fn run(shared: &Shared<'_>, selected: &Selected, selection: &Selection, pass: Pass, threads: usize) -> Result<()> {
+fn run(shared: &Shared<'_>, selected: &Selected, selection: &Selection, pass: Pass, threads: usize) -> Result<bool> {
     let (jobs_in, jobs_out) = bounded(threads * 2);
     let mut plan = Plan::new(shared, selected, selection, pass, jobs_in);
     let planned = std::thread::scope(|scope| {
@@ -63,7 +66,8 @@ fn run(shared: &Shared<'_>, selected: &Selected, selection: &Selection, pass: Pa
     planned?;
     // After all files: hard links need the file that they link to, directories need their last child.
     plan.links()?;
-    plan.directories()
+    plan.directories()?;
+    Ok(plan.matched)
 }
 
 /// Lets the workers end, also when the planner panics.

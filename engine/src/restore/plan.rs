@@ -51,6 +51,8 @@ pub struct Plan<'a> {
     filled: HashSet<Vec<u8>>,
     buffers: ReadBuffers,
     found: bool,
+    /// Whether anything was meant.
+    pub matched: bool,
     /// The target directory to which the way was looked at last, and all below which nothing is restored.
     way: Vec<u8>,
     blocked: HashSet<Vec<u8>>,
@@ -74,6 +76,7 @@ impl<'a> Plan<'a> {
             filled: HashSet::new(),
             buffers: ReadBuffers::default(),
             found: selected.path.is_empty(),
+            matched: false,
             way: Vec::new(),
             blocked: HashSet::new(),
         }
@@ -172,9 +175,11 @@ impl<'a> Plan<'a> {
         if self.shared.target.options().delete && self.pass == Pass::Write && !place.is_empty() {
             self.keep_name(split(&place).0, &entry.name.0)?;
         }
-        if !self.selection.wants(&path) {
+        // As the paths are shown: with a part of a snapshot, from there on.
+        if !self.selection.wants(&place) {
             return Ok(());
         }
+        self.matched = true;
         let (target_dir, _) = split(&place);
         if is_dir {
             if self.pass == Pass::Write && self.way_is_free(&place)? {
@@ -341,9 +346,7 @@ impl<'a> Plan<'a> {
             Ok(None) => return Ok(()),
             Err(error) => return self.shared.error(error),
         };
-        let sub = &self.selected.path;
-        let stored = if dir.is_empty() { sub.clone() } else { join(sub, dir) };
-        let may_go = |name: &[u8]| self.selection.wants(&join(&stored, name));
+        let may_go = |name: &[u8]| self.selection.wants(&join(dir, name));
         match self.shared.target.remove_extra(&found, keep, &may_go) {
             Ok(removed) => self.shared.removed(removed),
             Err(error) => self.shared.error(error),
