@@ -4,7 +4,7 @@
 use crate::cli::{Home, ended, lines};
 use serde_json::Value;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 /// What a command said on standard error, as JSON.
 fn complaints(home: &Home, code: i32, args: &[&str]) -> Vec<Value> {
@@ -122,4 +122,32 @@ fn patterns_match_the_paths_that_are_shown() {
     assert!(home.path(&format!("three{top}/sub/b.txt")).exists());
     let said = complaints(&home, 0, &["restore", "latest", "--target", "four", "--include", "/sub", "--verify", "--json"]);
     assert_eq!((said.len(), &said[0]["message_type"]), (1, &"warning".into()), "{said:?}");
+}
+
+/// With `--include` the directories above stayed 0700 and of today: a service could not reach its own restored file. And a restore of
+/// a part changed the mode of the directory that the user had chosen.
+#[test]
+fn directories_above_have_their_attributes_and_the_target_keeps_its_own() {
+    let home = Home::new();
+    let sub = home.path("src/sub");
+    fs::set_permissions(&sub, fs::Permissions::from_mode(0o751)).unwrap();
+    home.ends(0, &["backup", "--init", "src"]);
+    let top = home.path("src").to_str().unwrap().to_owned();
+    let attrs = |path: std::path::PathBuf| fs::metadata(path).map(|m| (m.mode() & 0o7777, m.uid(), m.mtime(), m.mtime_nsec())).unwrap();
+    let want = (attrs(home.path("src")), attrs(sub));
+    let file = format!("{top}/sub/b.txt");
+    home.ends(0, &["restore", "latest", "--target", "back", "--include", &file]);
+    assert_eq!((attrs(home.path(&format!("back{top}"))), attrs(home.path(&format!("back{top}/sub")))), want);
+    // What was there is not touched, what is made is.
+    fs::remove_dir_all(home.path(&format!("back{top}/sub"))).unwrap();
+    fs::set_permissions(home.path(&format!("back{top}")), fs::Permissions::from_mode(0o700)).unwrap();
+    home.ends(0, &["restore", "latest", "--target", "back", "--include", &file]);
+    assert_eq!(attrs(home.path(&format!("back{top}"))).0, 0o700);
+    assert_eq!(attrs(home.path(&format!("back{top}/sub"))), want.1);
+    let part = format!("latest:{top}/sub");
+    fs::create_dir(home.path("mine")).unwrap();
+    fs::set_permissions(home.path("mine"), fs::Permissions::from_mode(0o700)).unwrap();
+    home.ends(0, &["restore", &part, "--target", "mine"]);
+    home.ends(0, &["restore", &part, "--target", "made"]);
+    assert_eq!((attrs(home.path("mine")).0, attrs(home.path("made"))), (0o700, want.1));
 }

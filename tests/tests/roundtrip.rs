@@ -174,7 +174,8 @@ fn run(sequence: &Sequence) -> Result<(), TestCaseError> {
     equal("restored", want, &capture(&place, false))?;
     let dirs: Vec<&Vec<u8>> = want.iter().filter(|(_, n)| n.is_dir()).map(|(p, _)| p).collect();
     let sub = dirs[usize::from(sequence.sub) % dirs.len()];
-    let target = bench.target("sub");
+    // Not there yet: of a directory that is there the attributes stay.
+    let target = bench.place.path().join("sub");
     restore_to(&repository, id, &join(&prefix, sub), &target).map_err(|e| TestCaseError::fail(format!("restore of a part: {e}")))?;
     equal("restored alone", &below(want, sub), &capture(&target, true))
 }

@@ -16,7 +16,7 @@ use crate::restore::target::Standing;
 use crate::restore::work::{FileJob, Job, LongFile, Pass, Shared, wrong_length};
 use crossbeam_channel::Sender;
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Content in one batch of files: several frames, so that two workers seldom wait for the same one.
@@ -43,7 +43,10 @@ pub struct Plan<'a> {
     batch: Vec<FileJob>,
     batch_bytes: u64,
     /// Directories in the order of the tree: target path, encoded entry.
-    directories: Vec<(Box<[u8]>, Box<[u8]>)>,
+    /// No entry: its attributes are not the restore's.
+    directories: Vec<(Box<[u8]>, Option<Box<[u8]>>)>,
+    /// With includes: directories that are not meant, but may have to be made for what is in them.
+    ancestors: HashMap<Vec<u8>, Box<[u8]>>,
     links: Vec<Link>,
     linked: HashSet<(u64, u64)>,
     /// With `delete`: the directory whose names are being collected, and the names.
@@ -70,6 +73,7 @@ impl<'a> Plan<'a> {
             batch: Vec::new(),
             batch_bytes: 0,
             directories: Vec::new(),
+            ancestors: HashMap::new(),
             links: Vec::new(),
             linked: HashSet::new(),
             names: None,
@@ -177,6 +181,9 @@ impl<'a> Plan<'a> {
         }
         // As the paths are shown: with a part of a snapshot, from there on.
         if !self.selection.wants(&place) {
+            if is_dir && self.selection.has_includes() && self.pass == Pass::Write {
+                self.ancestors.insert(place, to_bytes(&entry).into());
+            }
             return Ok(());
         }
         self.matched = true;
@@ -222,8 +229,12 @@ impl<'a> Plan<'a> {
     /// Whether a target directory can be restored into. What stands in the way is said once, not for each entry behind it.
     fn way_is_free(&mut self, dir: &[u8]) -> Result<bool> {
         // In a target that was empty there is only what this run made.
-        if self.shared.target.was_empty() {
+        let empty = self.shared.target.was_empty();
+        if empty && self.ancestors.is_empty() {
             return Ok(true);
+        }
+        if self.shared.target.was_made() {
+            self.will_make(b"");
         }
         let ends = dir.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at).chain([dir.len()]);
         for path in ends.map(|end| &dir[..end]).filter(|path| !path.is_empty()) {
@@ -233,7 +244,12 @@ impl<'a> Plan<'a> {
             if is_below(path, &self.way) {
                 continue;
             }
-            match self.shared.target.standing(path) {
+            let standing = if empty { Ok(Standing::Nothing) } else { self.shared.target.standing(path) };
+            match standing {
+                Ok(Standing::Nothing) => {
+                    self.will_make(path);
+                    continue;
+                }
                 Ok(Standing::Other) if !self.shared.target.options().overwrite.replaces_for_directory() => {
                     if self.pass == Pass::Write {
                         self.shared.kept(path, 0);
@@ -250,6 +266,13 @@ impl<'a> Plan<'a> {
         Ok(true)
     }
 
+    /// A directory that is made for what is in it gets its attributes like those that are meant.
+    fn will_make(&mut self, path: &[u8]) {
+        if let Some(entry) = self.ancestors.remove(path) {
+            self.directories.push((path.into(), Some(entry)));
+        }
+    }
+
     fn flush(&mut self) -> Result<()> {
         self.batch_bytes = 0;
         let batch = std::mem::take(&mut self.batch);
@@ -264,7 +287,9 @@ impl<'a> Plan<'a> {
                 return self.shared.error(error);
             }
         }
-        self.directories.push((place.into(), to_bytes(&entry).into()));
+        // A directory that the user chose as the target is the user's.
+        let kept = place.is_empty() && !self.shared.target.was_made();
+        self.directories.push((place.into(), (!kept).then(|| to_bytes(&entry).into())));
         Ok(())
     }
 
@@ -378,6 +403,7 @@ impl<'a> Plan<'a> {
             if self.shared.target.options().dry_run {
                 continue;
             }
+            let Some(encoded) = encoded else { continue };
             let Ok(entry) = from_bytes::<Entry>(encoded, "entry") else { continue };
             match self.shared.target.finish_directory(place, &entry) {
                 Ok(problems) => problems.into_iter().try_for_each(|problem| self.shared.error(problem))?,

@@ -129,6 +129,7 @@ pub struct Target {
     pub(super) link_empty: AtomicBool,
     pub(super) owners: Mutex<Owners>,
     pub(super) later: Mutex<Vec<(File, Arc<Dir>, Entry)>>,
+    made: bool,
     root: Option<Arc<Dir>>,
     cache: Mutex<Cache>,
     shortfalls: Mutex<Shortfalls>,
@@ -141,6 +142,7 @@ impl Target {
     /// Opens the target directory, and makes it and its parents where they are missing. A symlink as the target itself is the user's wish and is followed.
     pub fn open(path: &Path, options: TargetOptions) -> Result<Target> {
         let failed = |op, source: io::Error| Error::Target { op, path: path.to_path_buf(), source };
+        let made = !path.exists();
         if !options.dry_run {
             std::fs::create_dir_all(path).map_err(|e| failed("create directory", e))?;
         }
@@ -173,6 +175,7 @@ impl Target {
             link_empty: AtomicBool::new(true),
             owners: Mutex::default(),
             later: Mutex::default(),
+            made,
             root,
             cache: Mutex::default(),
             shortfalls: Mutex::default(),
@@ -185,6 +188,11 @@ impl Target {
     /// Whether the target was empty at the start: then there is nothing to decide, and nothing to delete.
     pub fn was_empty(&self) -> bool {
         self.plain
+    }
+
+    /// Whether the target directory itself was made for this restore.
+    pub fn was_made(&self) -> bool {
+        self.made
     }
 
     /// The options it was opened with.
