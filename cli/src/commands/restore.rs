@@ -9,6 +9,7 @@ use crate::output::Output;
 use crate::progress::Listener;
 use crate::{signals, size, time};
 use clap::ValueEnum;
+use seabed_engine::restore::attrs::NOT_CREATED;
 use seabed_engine::restore::target::{Overwrite, TargetOptions};
 use seabed_engine::restore::{Pattern, RestoreOptions, RestoreReport, restore};
 use serde_json::json;
@@ -166,6 +167,17 @@ fn is_root(path: &Path) -> bool {
     full.is_ok_and(|p| p == Path::new("/"))
 }
 
+/// What the user or the file system may not have, in words.
+fn shortfall(what: &str, n: u64, first: &Path, root: bool) -> String {
+    let rights = [NOT_CREATED, "owners", "groups", "setuid and setgid bits", "security.* attributes", "trusted.* attributes"];
+    let why = if !root && rights.contains(&what) { "needs root" } else { "not possible here" };
+    let (n, first) = (size::count(n), first.display());
+    match what {
+        NOT_CREATED => format!("{n} {what} were not restored ({why}), first {first}"),
+        _ => format!("{what} were not restored for {n} entries ({why}), first {first}"),
+    }
+}
+
 fn finished(args: &Args, report: &RestoreReport, took: std::time::Duration, out: &Output) -> Run {
     // The errors themselves were said when they happened.
     let unsaid = report.error_count.saturating_sub(report.errors.len() as u64);
@@ -173,7 +185,7 @@ fn finished(args: &Args, report: &RestoreReport, took: std::time::Duration, out:
         out.warn(&format!("{} further errors", size::count(unsaid)));
     }
     for (what, n, path) in &report.shortfalls {
-        out.warn(&format!("{what}: {} times, first {}", size::count(*n), path.display()));
+        out.warn(&shortfall(what, *n, path, rustix::process::geteuid().is_root()));
     }
     if out.json {
         out.message(&json!({
@@ -226,9 +238,24 @@ fn finished(args: &Args, report: &RestoreReport, took: std::time::Duration, out:
     }
     // Damage outranks what the target refused: it will be there on the next try too.
     let damaged = report.errors.iter().any(|e| e.kind() == seabed_engine::error::Kind::Damage);
-    Ok(match report.error_count + report.files_not_stored {
+    let missing: u64 = report.shortfalls.iter().filter(|(what, ..)| what == NOT_CREATED).map(|(_, n, _)| n).sum();
+    Ok(match report.error_count + report.files_not_stored + missing {
         0 => Code::Done,
         _ if damaged => Code::Damage,
         _ => Code::Incomplete,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It said `owners: 12 times`, and a restore without its device nodes was a success.
+    #[test]
+    fn what_is_missing_is_said_in_words() {
+        let at = Path::new("/back/x");
+        assert_eq!(shortfall(NOT_CREATED, 2, at, false), "2 device nodes were not restored (needs root), first /back/x");
+        assert_eq!(shortfall("owners", 7, at, false), "owners were not restored for 7 entries (needs root), first /back/x");
+        assert!(shortfall("chattr flags", 7, at, true).contains("(not possible here)"));
+    }
 }
