@@ -130,7 +130,7 @@ impl From<Error> for Fail {
             Kind::Refused => Code::Refused,
             Kind::Interrupted => Code::Interrupted,
         };
-        let hint = match &error {
+        let hint = match error.cause() {
             Error::Output { source } if source.kind() == std::io::ErrorKind::BrokenPipe => return Fail::new(Code::Done, ""),
             Error::NoRepository { .. } => "create it with `seabed init`, or name another one with --repo or SEABED_REPOSITORY",
             Error::RepositoryExists { .. } => "it is ready for `seabed backup`; choose another place with --repo",

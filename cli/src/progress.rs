@@ -8,7 +8,7 @@ use crate::signals;
 use crate::size;
 use crate::time::clock;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use seabed_engine::error::SourceError;
+use seabed_engine::error::{Error, SourceError};
 use seabed_engine::observe::{Action, Observer, Progress};
 use serde_json::json;
 use std::io::IsTerminal;
@@ -42,6 +42,8 @@ pub struct Listener<'a> {
     next_ms: AtomicU64,
     /// Bytes that the snapshot before this one had: good for a guess, and shown as one.
     guess_bytes: u64,
+    /// Deletions are named though other items are not.
+    deletions: bool,
     last: Mutex<Progress>,
 }
 
@@ -60,7 +62,13 @@ impl<'a> Listener<'a> {
         });
         // A run that ends within a second has nothing to report but its end.
         let first = if out.json { STATUS_MS } else { 0 };
-        Listener { out, bar, began: Instant::now(), next_ms: AtomicU64::new(first), guess_bytes, last: Mutex::default() }
+        Listener { out, bar, began: Instant::now(), next_ms: AtomicU64::new(first), guess_bytes, deletions: false, last: Mutex::default() }
+    }
+
+    /// Names what is deleted, also where no other item is named.
+    pub fn naming_deletions(mut self, named: bool) -> Self {
+        self.deletions = named && self.out.level >= 0;
+        self
     }
 
     fn elapsed_ms(&self) -> u64 {
@@ -163,12 +171,21 @@ impl Observer for Listener<'_> {
         self.out.level >= if self.out.json { 2 } else { 1 }
     }
 
+    fn wants_deletions(&self) -> bool {
+        self.deletions || self.wants_items()
+    }
+
     fn source_error(&self, error: &SourceError) {
         let message = match self.out.json {
             true => plain(&error.source),
             false => without_number(&error.to_string()),
         };
         self.out.failed_item(&message, error.during, &error.path.to_string_lossy());
+    }
+
+    fn item_error(&self, path: &[u8], error: &Error) {
+        let item = if path.is_empty() { String::new() } else { format!("/{}", String::from_utf8_lossy(path)) };
+        self.out.failed_item(&without_number(&error.to_string()), "restore", &item);
     }
 
     fn warning(&self, text: &str) {

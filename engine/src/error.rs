@@ -114,6 +114,8 @@ pub enum Error {
     Catalog { path: PathBuf, source: rusqlite::Error },
     #[error("cannot {op} {path}: {source}")]
     Target { op: &'static str, path: PathBuf, source: io::Error },
+    #[error("cannot restore {path}: {source}")]
+    Lost { path: PathBuf, source: Box<Error> },
     #[error("cannot write the output: {source}")]
     Output { source: io::Error },
     #[error("{what}")]
@@ -155,6 +157,7 @@ impl Error {
             Error::Option { .. } => Kind::Configuration,
             Error::Refused { .. } => Kind::Refused,
             Error::Interrupted => Kind::Interrupted,
+            Error::Lost { source, .. } => source.kind(),
             _ => Kind::Failed,
         }
     }
@@ -162,6 +165,11 @@ impl Error {
     /// Damage found in `object`.
     pub fn damaged(object: &ObjectName, damage: Damage) -> Self {
         Error::Damaged { object: object.clone(), damage }
+    }
+
+    /// What is behind it, without the path that was lost to it.
+    pub fn cause(&self) -> &Error {
+        if let Error::Lost { source, .. } = self { source.cause() } else { self }
     }
 
     /// Whether this says that an object is not there.

@@ -1,7 +1,7 @@
 //! What an operation tells its caller while it runs. The engine prints nothing: a terminal, a log or a test listens here.
 //! Methods must return at once; they are called from many threads.
 
-use crate::error::SourceError;
+use crate::error::{Error, SourceError};
 
 /// What happened to one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +41,14 @@ pub trait Observer: Sync {
     fn wants_items(&self) -> bool {
         false
     }
+    /// Whether [`Observer::item`] is wanted at least for what is deleted.
+    fn wants_deletions(&self) -> bool {
+        self.wants_items()
+    }
     /// A source failed; the operation goes on.
     fn source_error(&self, _error: &SourceError) {}
+    /// An entry could not be restored; the operation goes on. `path` is as in [`Observer::item`], empty where no entry is known.
+    fn item_error(&self, _path: &[u8], _error: &Error) {}
     /// Something the user should know that is no failure; said once per operation.
     fn warning(&self, _text: &str) {}
     /// Whether the user asked to stop. Polled several times a second.

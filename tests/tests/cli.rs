@@ -32,12 +32,12 @@ fn binary() -> &'static Path {
 }
 
 /// A home directory with nothing in it.
-struct Home {
+pub struct Home {
     dir: TempDir,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = TempDir::new().unwrap();
         let home = Home { dir };
         home.write("src/a.txt", "alpha\n");
@@ -45,11 +45,11 @@ impl Home {
         home
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let mut file = fs::File::create(path).unwrap();
@@ -63,16 +63,16 @@ impl Home {
         command
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    pub fn run(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
 
     /// Runs, checks the exit code, and returns standard output.
-    fn ends(&self, code: i32, args: &[&str]) -> String {
+    pub fn ends(&self, code: i32, args: &[&str]) -> String {
         ended(code, &self.run(args), args)
     }
 
-    fn repository(&self) -> PathBuf {
+    pub fn repository(&self) -> PathBuf {
         self.path(".local/share/seabed/repo")
     }
 
@@ -81,7 +81,7 @@ impl Home {
     }
 }
 
-fn ended(code: i32, output: &Output, what: &[&str]) -> String {
+pub fn ended(code: i32, output: &Output, what: &[&str]) -> String {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "{what:?}\n{out}\n{err}");
     out.into_owned()
@@ -91,7 +91,7 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
 
-fn lines(text: &str) -> Vec<Value> {
+pub fn lines(text: &str) -> Vec<Value> {
     text.lines().map(json).collect()
 }
 

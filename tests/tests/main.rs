@@ -1,12 +1,15 @@
 //! The one integration binary: one link step, one process. Each module owns one promise; none depends on another having run.
 //! A test here must never skip itself because its machine lacks something: it fails and says what it needs.
 
+mod attacker;
 mod cli;
 mod damage;
 mod faults;
 mod floors;
 mod golden;
 mod hostile;
+mod prune;
+mod restore;
 mod roundtrip;
 mod sources;
 mod store_contract;

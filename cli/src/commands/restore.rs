@@ -3,12 +3,13 @@
 
 use crate::args::{FilterArgs, Global};
 use crate::commands::refresh;
-use crate::exit::{Code, Fail, Run, help, without_number};
+use crate::exit::{Code, Fail, Run, help};
 use crate::open;
 use crate::output::Output;
 use crate::progress::Listener;
 use crate::{signals, size, time};
 use clap::ValueEnum;
+use seabed_engine::restore::attrs::NOT_CREATED;
 use seabed_engine::restore::target::{Overwrite, TargetOptions};
 use seabed_engine::restore::{Pattern, RestoreOptions, RestoreReport, restore};
 use serde_json::json;
@@ -25,7 +26,8 @@ const EXAMPLES: &str = "  seabed restore latest --target /tmp/back
 ///
 /// The full stored path is made again below the target: /home/user/x becomes DIR/home/user/x.
 /// With SNAPSHOT:/sub/path what is in there goes right into the target. Content is verified
-/// before a name appears.
+/// before a name appears. Patterns match paths as -v prints them: with SNAPSHOT:/sub/path they
+/// begin there.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
 pub struct Args {
@@ -50,7 +52,7 @@ pub struct Args {
     /// What happens to files that are there
     #[arg(long, value_name = "WHEN", value_enum, default_value = "always")]
     overwrite: When,
-    /// Remove what the snapshot does not have
+    /// Remove what the snapshot does not have; --dry-run and -v name each path
     #[arg(long)]
     delete: bool,
     /// Change nothing, only say what would be done
@@ -144,7 +146,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         keep_going: args.keep_going,
         threads: usize::from(args.threads.unwrap_or(0)),
     };
-    let listener = Listener::new(out, "restore", 0);
+    let listener = Listener::new(out, "restore", 0).naming_deletions(out.json || args.dry_run);
     let result = restore(repository, &selected, &options, &listener);
     let took = listener.elapsed();
     listener.finish();
@@ -165,16 +167,25 @@ fn is_root(path: &Path) -> bool {
     full.is_ok_and(|p| p == Path::new("/"))
 }
 
-fn finished(args: &Args, report: &RestoreReport, took: std::time::Duration, out: &Output) -> Run {
-    for error in &report.errors {
-        out.failed_item(&without_number(&error.to_string()), "restore", "");
+/// What the user or the file system may not have, in words.
+fn shortfall(what: &str, n: u64, first: &Path, root: bool) -> String {
+    let rights = [NOT_CREATED, "owners", "groups", "setuid and setgid bits", "security.* attributes", "trusted.* attributes"];
+    let why = if !root && rights.contains(&what) { "needs root" } else { "not possible here" };
+    let (n, first) = (size::count(n), first.display());
+    match what {
+        NOT_CREATED => format!("{n} {what} were not restored ({why}), first {first}"),
+        _ => format!("{what} were not restored for {n} entries ({why}), first {first}"),
     }
+}
+
+fn finished(args: &Args, report: &RestoreReport, took: std::time::Duration, out: &Output) -> Run {
+    // The errors themselves were said when they happened.
     let unsaid = report.error_count.saturating_sub(report.errors.len() as u64);
     if unsaid > 0 {
         out.warn(&format!("{} further errors", size::count(unsaid)));
     }
     for (what, n, path) in &report.shortfalls {
-        out.warn(&format!("{what}: {} times, first {}", size::count(*n), path.display()));
+        out.warn(&shortfall(what, *n, path, rustix::process::geteuid().is_root()));
     }
     if out.json {
         out.message(&json!({
@@ -227,9 +238,24 @@ fn finished(args: &Args, report: &RestoreReport, took: std::time::Duration, out:
     }
     // Damage outranks what the target refused: it will be there on the next try too.
     let damaged = report.errors.iter().any(|e| e.kind() == seabed_engine::error::Kind::Damage);
-    Ok(match report.error_count + report.files_not_stored {
+    let missing: u64 = report.shortfalls.iter().filter(|(what, ..)| what == NOT_CREATED).map(|(_, n, _)| n).sum();
+    Ok(match report.error_count + report.files_not_stored + missing {
         0 => Code::Done,
         _ if damaged => Code::Damage,
         _ => Code::Incomplete,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It said `owners: 12 times`, and a restore without its device nodes was a success.
+    #[test]
+    fn what_is_missing_is_said_in_words() {
+        let at = Path::new("/back/x");
+        assert_eq!(shortfall(NOT_CREATED, 2, at, false), "2 device nodes were not restored (needs root), first /back/x");
+        assert_eq!(shortfall("owners", 7, at, false), "owners were not restored for 7 entries (needs root), first /back/x");
+        assert!(shortfall("chattr flags", 7, at, true).contains("(not possible here)"));
+    }
 }

@@ -15,6 +15,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+/// The kind of shortfall that costs whole entries, not only attributes.
+pub const NOT_CREATED: &str = "device nodes";
+
 /// What this user, or this file system, could not bring back: kind, how often, and where first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shortfalls {

@@ -2,7 +2,7 @@
 //! It must never let a name appear before content, owner, mode and times are right, nor write through what stood there before.
 //! It obeys the restore rules of the threat model (spec chapter 3).
 
-use super::attrs::On;
+use super::attrs::{NOT_CREATED, On};
 use super::target::{Dir, Overwrite, Target};
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, EntryKind, name_is_valid};
@@ -189,7 +189,7 @@ impl Target {
         self.may_write(dir, name)?;
         let device = matches!(entry.kind, EntryKind::CharDevice | EntryKind::BlockDevice);
         if device && !self.options.privileged {
-            self.shortfall("device nodes", dir, name);
+            self.shortfall(NOT_CREATED, dir, name);
             return Ok(Placed::just(Action::Skipped));
         }
         let make = |name: &[u8]| self.make_special(dir, name, entry);
@@ -209,7 +209,7 @@ impl Target {
                 Ok(Placed { problems, id: self.id_of(dir, name, entry)?, action })
             }
             Err(Errno::PERM) if device => {
-                self.shortfall("device nodes", dir, name);
+                self.shortfall(NOT_CREATED, dir, name);
                 Ok(Placed::just(Action::Skipped))
             }
             Err(e) => Err(self.error("create", dir, name, e)),
@@ -326,11 +326,7 @@ impl Target {
                 return Ok(Action::Skipped);
             }
             Some(FileType::Directory) if self.options.delete => {
-                let mut gone = super::target::Removed::default();
-                self.remove_tree(dir, name, &mut gone);
-                if let Some(e) = gone.errors.pop() {
-                    return Err(e);
-                }
+                self.remove_replaced(dir, name)?;
             }
             Some(FileType::Directory) => {
                 rustix::fs::unlinkat(&dir.fd, name, AtFlags::REMOVEDIR).map_err(|e| self.error("replace", dir, name, e))?;

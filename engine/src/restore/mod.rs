@@ -6,6 +6,7 @@ pub mod attrs;
 pub mod file;
 mod options;
 mod plan;
+mod prune;
 pub mod target;
 mod work;
 
@@ -26,19 +27,25 @@ pub fn restore(repository: &Repository, selected: &Selected, options: &RestoreOp
     let selection = Selection::new(options)?;
     let reader = repository.reader()?;
     let target = Target::open(&options.target, options.options.clone())?;
-    let shared = Shared::new(&reader, &target, observer, options.keep_going);
+    let shared = Shared::new(&reader, &target, observer, (options.keep_going, options.verify));
+    if options.options.delete {
+        prune::refuse_single_file(&shared, selected)?;
+    }
     let mut passes = vec![Pass::Write];
     if options.verify && !options.options.dry_run {
         passes.push(Pass::Verify);
     }
     for pass in passes {
-        run(&shared, selected, &selection, pass, options.threads())?;
+        let matched = run(&shared, selected, &selection, pass, options.threads())?;
+        if !matched && pass == Pass::Write && selection.has_includes() {
+            observer.warning("nothing in what was chosen of the snapshot matches what is to be included");
+        }
     }
     let shortfalls = target.finish();
     Ok(shared.report(shortfalls))
 }
 
-fn run(shared: &Shared<'_>, selected: &Selected, selection: &Selection, pass: Pass, threads: usize) -> Result<()> {
+fn run(shared: &Shared<'_>, selected: &Selected, selection: &Selection, pass: Pass, threads: usize) -> Result<bool> {
     let (jobs_in, jobs_out) = bounded(threads * 2);
     let mut plan = Plan::new(shared, selected, selection, pass, jobs_in);
     let planned = std::thread::scope(|scope| {
@@ -63,7 +70,17 @@ fn run(shared: &Shared<'_>, selected: &Selected, selection: &Selection, pass: Pa
     planned?;
     // After all files: hard links need the file that they link to, directories need their last child.
     plan.links()?;
-    plan.directories()
+    if shared.target.options().delete && pass == Pass::Write {
+        if plan.torn {
+            shared.observer.warning(
+                "nothing was deleted: the snapshot's list of names cannot be read whole, and what is not known to be surplus stays",
+            );
+        } else {
+            prune::prune(shared, selected, selection)?;
+        }
+    }
+    plan.directories()?;
+    Ok(plan.matched)
 }
 
 /// Lets the workers end, also when the planner panics.

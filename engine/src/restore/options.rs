@@ -21,7 +21,7 @@ pub struct RestoreOptions {
     pub target: PathBuf,
     /// What may happen there.
     pub options: TargetOptions,
-    /// Only what matches one of these, if there are any.
+    /// Only what matches one of these, if there are any. Paths are those below the target, here and in `exclude`.
     pub include: Vec<Pattern>,
     /// Nothing that matches one of these.
     pub exclude: Vec<Pattern>,
@@ -98,7 +98,12 @@ impl Selection {
         Ok(Selection { include, exclude: compile(&options.exclude)? })
     }
 
-    /// Whether a stored path is meant, by itself or by what it lies in.
+    /// Whether only a part is meant.
+    pub fn has_includes(&self) -> bool {
+        self.include.is_some()
+    }
+
+    /// Whether a path below the target is meant, by itself or by what it lies in.
     pub fn wants(&self, path: &[u8]) -> bool {
         self.include.as_ref().is_none_or(|include| include.rejects(path, false)) && !self.exclude.rejects(path, false)
     }

@@ -1,5 +1,5 @@
 //! The walking thread of a restore: which entries, where to, in which batches; and what comes after all files: hard links,
-//! surplus names, directories from the deepest up. Holds no content, and of each directory only its encoded entry.
+//! directories from the deepest up. Holds no content, and of each directory only its encoded entry.
 
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, EntryKind, compare_dirs, join, split};
@@ -12,6 +12,7 @@ use crate::repository::selector::Selected;
 use crate::repository::tree::{ContentCursor, Items, TreeCursor};
 use crate::restore::ends_restore;
 use crate::restore::options::Selection;
+use crate::restore::target::Standing;
 use crate::restore::work::{FileJob, Job, LongFile, Pass, Shared, wrong_length};
 use crossbeam_channel::Sender;
 use std::cmp::Ordering;
@@ -25,6 +26,19 @@ const BATCH_BYTES: u64 = 4 << 20;
 const BATCH_FILES: usize = 1024;
 /// Files from this size on are written piece by piece, by several workers where they have a list tree.
 const LONG_FILE_BYTES: u64 = 2 << 20;
+
+/// Where a stored path goes below the target; `None` where it is not asked for.
+pub fn place_of(selected: &Selected, path: &[u8], is_dir: bool) -> Option<Vec<u8>> {
+    let sub = &selected.path;
+    if sub.is_empty() {
+        return Some(path.to_vec());
+    }
+    if path == sub.as_slice() {
+        // The directory itself becomes the target, a single file goes into it.
+        return Some(if is_dir { Vec::new() } else { split(path).1.to_vec() });
+    }
+    is_below(sub, path).then(|| path[sub.len() + 1..].to_vec())
+}
 
 /// What all members of a hard-linked file have in common besides the inode, which another file may have had before.
 fn holds(entry: &Entry, content: Option<&Content>) -> [u8; 16] {
@@ -55,15 +69,22 @@ pub struct Plan<'a> {
     batch: Vec<FileJob>,
     batch_bytes: u64,
     /// Directories in the order of the tree: target path, encoded entry.
-    directories: Vec<(Box<[u8]>, Box<[u8]>)>,
+    /// No entry: its attributes are not the restore's.
+    directories: Vec<(Box<[u8]>, Option<Box<[u8]>>)>,
+    /// With includes: directories that are not meant, but may have to be made for what is in them.
+    ancestors: HashMap<Vec<u8>, Box<[u8]>>,
     links: Vec<Link>,
     /// First members by device and inode, with what they hold.
     linked: HashMap<(u64, u64), [u8; 16]>,
-    /// With `delete`: the directory whose names are being collected, and the names.
-    names: Option<(Vec<u8>, Vec<Vec<u8>>)>,
-    filled: HashSet<Vec<u8>>,
     buffers: ReadBuffers,
     found: bool,
+    /// Whether anything was meant.
+    pub matched: bool,
+    /// Whether part of the tree could not be read.
+    pub torn: bool,
+    /// The target directory to which the way was looked at last, and all below which nothing is restored.
+    way: Vec<u8>,
+    blocked: HashSet<Vec<u8>>,
 }
 
 impl<'a> Plan<'a> {
@@ -78,12 +99,15 @@ impl<'a> Plan<'a> {
             batch: Vec::new(),
             batch_bytes: 0,
             directories: Vec::new(),
+            ancestors: HashMap::new(),
             links: Vec::new(),
             linked: HashMap::new(),
-            names: None,
-            filled: HashSet::new(),
             buffers: ReadBuffers::default(),
             found: selected.path.is_empty(),
+            matched: false,
+            torn: false,
+            way: Vec::new(),
+            blocked: HashSet::new(),
         }
     }
 
@@ -115,11 +139,13 @@ impl<'a> Plan<'a> {
             let mut cursor = TreeCursor::new(self.shared.reader, &root);
             let (dir, name) = split(&self.selected.path);
             match cursor.seek(dir, name) {
-                Err(error) => self.shared.error(error)?,
+                Err(error) => {
+                    self.torn = true;
+                    self.shared.error(error)?;
+                }
                 Ok(()) => self.tree(&mut cursor)?,
             }
         }
-        self.end_names()?;
         self.flush()?;
         if self.found {
             return Ok(());
@@ -135,10 +161,12 @@ impl<'a> Plan<'a> {
                 Ok(Some(groups)) => groups,
                 Ok(None) => return Ok(()),
                 // What cannot be read of the tree is lost; the leaves behind it are not.
-                Err(error) => {
+                Err(error) if self.pass == Pass::Write => {
+                    self.torn = true;
                     self.shared.error(error)?;
                     continue;
                 }
+                Err(_) => continue,
             };
             for group in groups {
                 let dir: Arc<[u8]> = group.dir.into();
@@ -158,43 +186,42 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Where a stored path goes below the target; `None` where it is not asked for.
-    fn place(&self, path: &[u8], is_dir: bool) -> Option<Vec<u8>> {
-        let sub = &self.selected.path;
-        if sub.is_empty() {
-            return Some(path.to_vec());
-        }
-        if path == sub.as_slice() {
-            // The directory itself becomes the target, a single file goes into it.
-            return Some(if is_dir { Vec::new() } else { split(path).1.to_vec() });
-        }
-        is_below(sub, path).then(|| path[sub.len() + 1..].to_vec())
-    }
-
     fn entry(&mut self, dir: &Arc<[u8]>, mut entry: Entry, content: Option<Content>) -> Result<()> {
         let path = join(dir, &entry.name.0);
         let is_dir = entry.kind == EntryKind::Directory;
-        let Some(place) = self.place(&path, is_dir) else { return Ok(()) };
+        let Some(place) = place_of(self.selected, &path, is_dir) else { return Ok(()) };
         self.found = true;
-        if self.shared.target.options().delete && self.pass == Pass::Write && !place.is_empty() {
-            self.keep_name(split(&place).0, &entry.name.0)?;
-        }
-        if !self.selection.wants(&path) {
+        // As the paths are shown: with a part of a snapshot, from there on.
+        if !self.selection.wants(&place) {
+            if is_dir && self.selection.has_includes() && self.pass == Pass::Write {
+                self.ancestors.insert(place, to_bytes(&entry).into());
+            }
             return Ok(());
         }
+        self.matched = true;
         let (target_dir, _) = split(&place);
         if is_dir {
-            if self.pass == Pass::Write {
+            if self.pass == Pass::Write && self.way_is_free(&place)? {
                 self.directory(place, entry)?;
             }
             return Ok(());
         }
-        self.shared.count(&entry);
+        let first = self.pass == Pass::Write;
+        if first {
+            self.shared.count(&entry);
+        }
+        if !self.way_is_free(target_dir)? {
+            if first {
+                self.shared.kept(&place, entry.size);
+            }
+            return Ok(());
+        }
         if entry.kind == EntryKind::File && content.is_none() {
-            return self.shared.not_stored(&path);
+            return if first { self.shared.not_stored(&place) } else { Ok(()) };
         }
         if content.as_ref().is_some_and(|content| !content.can_be(entry.size)) {
-            return self.shared.error(wrong_length(&entry));
+            let error = wrong_length(self.shared, target_dir, &entry);
+            return if first { self.shared.lost(target_dir, &entry, error) } else { Ok(()) };
         }
         let dir: Arc<[u8]> = target_dir.into();
         if entry.links > 1 && self.pass == Pass::Write {
@@ -221,6 +248,53 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// Whether a target directory can be restored into. What stands in the way is said once, not for each entry behind it.
+    fn way_is_free(&mut self, dir: &[u8]) -> Result<bool> {
+        // In a target that was empty there is only what this run made.
+        let empty = self.shared.target.was_empty();
+        if empty && self.ancestors.is_empty() {
+            return Ok(true);
+        }
+        if self.shared.target.was_made() {
+            self.will_make(b"");
+        }
+        let ends = dir.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at).chain([dir.len()]);
+        for path in ends.map(|end| &dir[..end]).filter(|path| !path.is_empty()) {
+            if self.blocked.contains(path) {
+                return Ok(false);
+            }
+            if is_below(path, &self.way) {
+                continue;
+            }
+            let standing = if empty { Ok(Standing::Nothing) } else { self.shared.target.standing(path) };
+            match standing {
+                Ok(Standing::Nothing) => {
+                    self.will_make(path);
+                    continue;
+                }
+                Ok(Standing::Other) if !self.shared.target.options().overwrite.replaces_for_directory() => {
+                    if self.pass == Pass::Write {
+                        self.shared.kept(path, 0);
+                    }
+                }
+                Ok(_) => continue,
+                Err(error) if self.pass == Pass::Write => self.shared.error(error)?,
+                Err(_) => {}
+            }
+            self.blocked.insert(path.to_vec());
+            return Ok(false);
+        }
+        self.way = dir.to_vec();
+        Ok(true)
+    }
+
+    /// A directory that is made for what is in it gets its attributes like those that are meant.
+    fn will_make(&mut self, path: &[u8]) {
+        if let Some(entry) = self.ancestors.remove(path) {
+            self.directories.push((path.into(), Some(entry)));
+        }
+    }
+
     fn flush(&mut self) -> Result<()> {
         self.batch_bytes = 0;
         let batch = std::mem::take(&mut self.batch);
@@ -235,7 +309,9 @@ impl<'a> Plan<'a> {
                 return self.shared.error(error);
             }
         }
-        self.directories.push((place.into(), to_bytes(&entry).into()));
+        // A directory that the user chose as the target is the user's.
+        let kept = place.is_empty() && !self.shared.target.was_made();
+        self.directories.push((place.into(), (!kept).then(|| to_bytes(&entry).into())));
         Ok(())
     }
 
@@ -261,70 +337,16 @@ impl<'a> Plan<'a> {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    file.spoil();
-                    self.shared.error(error)?;
+                    file.fail(self.shared, error)?;
                     break;
                 }
             }
         }
         if offset != size {
-            file.spoil();
+            file.wrong_length(self.shared)?;
         }
         // The plan holds one share of the file, so that it is not finished before its last segment was sent.
         file.segment_done(self.shared)
-    }
-
-    /// Collects the names of a directory for `delete`; those of the one before are complete then.
-    fn keep_name(&mut self, dir: &[u8], name: &[u8]) -> Result<()> {
-        if self.names.as_ref().is_none_or(|(current, _)| current != dir) {
-            self.end_names()?;
-            self.names = Some((dir.to_vec(), Vec::new()));
-        }
-        if let Some((_, names)) = &mut self.names {
-            names.push(name.to_vec());
-        }
-        Ok(())
-    }
-
-    fn end_names(&mut self) -> Result<()> {
-        let Some((dir, mut names)) = self.names.take() else { return Ok(()) };
-        // Streams come before the tree, so a directory can be met twice: what one pass kept the other must not remove.
-        if !self.selected.snapshot.names.roots.iter().all(|r| r.kind != ROOT_STREAM) {
-            names.extend(self.stream_names(&dir));
-        }
-        names.sort();
-        self.remove_extra(&dir, &names)?;
-        self.filled.insert(dir);
-        Ok(())
-    }
-
-    /// Names in `dir` that streams need: their own, or those of the directories that lead to them.
-    fn stream_names(&self, dir: &[u8]) -> Vec<Vec<u8>> {
-        let roots = &self.selected.snapshot.names.roots;
-        let places = roots.iter().filter(|r| r.kind == ROOT_STREAM).filter_map(|r| self.place(&r.name.0, false));
-        let below = |place: Vec<u8>| {
-            let rest = if dir.is_empty() { Some(&place[..]) } else { place.strip_prefix(dir).and_then(|r| r.strip_prefix(b"/")) };
-            rest.and_then(|rest| rest.split(|b| *b == b'/').next()).map(<[u8]>::to_vec)
-        };
-        places.filter_map(below).collect()
-    }
-
-    fn remove_extra(&self, dir: &[u8], keep: &[Vec<u8>]) -> Result<()> {
-        if self.filled.contains(dir) {
-            return Ok(());
-        }
-        let found = match self.shared.target.existing(dir) {
-            Ok(Some(found)) => found,
-            Ok(None) => return Ok(()),
-            Err(error) => return self.shared.error(error),
-        };
-        let sub = &self.selected.path;
-        let stored = if dir.is_empty() { sub.clone() } else { join(sub, dir) };
-        let may_go = |name: &[u8]| self.selection.wants(&join(&stored, name));
-        match self.shared.target.remove_extra(&found, keep, &may_go) {
-            Ok(removed) => self.shared.removed(removed),
-            Err(error) => self.shared.error(error),
-        }
     }
 
     /// Links the later members of hard-linked files to the first, or restores them from their own content where there is none.
@@ -340,15 +362,15 @@ impl<'a> Plan<'a> {
     /// Gives directories their attributes, the deepest first: a child made later would change its parent's time.
     pub fn directories(&mut self) -> Result<()> {
         let directories = std::mem::take(&mut self.directories);
-        if self.shared.target.options().dry_run || self.pass == Pass::Verify {
+        if self.pass == Pass::Verify {
             return Ok(());
         }
         for (place, encoded) in directories.iter().rev() {
             self.check()?;
-            if self.shared.target.options().delete {
-                // An empty directory has no names that could have been collected.
-                self.remove_extra(place, &self.stream_names(place))?;
+            if self.shared.target.options().dry_run {
+                continue;
             }
+            let Some(encoded) = encoded else { continue };
             let Ok(entry) = from_bytes::<Entry>(encoded, "entry") else { continue };
             match self.shared.target.finish_directory(place, &entry) {
                 Ok(problems) => problems.into_iter().try_for_each(|problem| self.shared.error(problem))?,

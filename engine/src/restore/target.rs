@@ -5,7 +5,7 @@
 use super::attrs::{Owners, Shortfalls};
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, path_is_valid, split};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
 use std::collections::HashMap;
@@ -32,6 +32,24 @@ pub enum Overwrite {
     IfNewer,
     /// It stays.
     Never,
+}
+
+impl Overwrite {
+    /// Whether a file goes where a directory belongs. What to compare with a directory's time or size there is not.
+    pub fn replaces_for_directory(self) -> bool {
+        matches!(self, Overwrite::Always | Overwrite::IfChanged)
+    }
+}
+
+/// What stands where a directory belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing.
+    Nothing,
+    /// A directory.
+    Directory,
+    /// A file or a node.
+    Other,
 }
 
 /// How to restore.
@@ -86,6 +104,8 @@ pub struct Removed {
     pub files: u64,
     /// Directories.
     pub directories: u64,
+    /// Their paths below the target.
+    pub paths: Vec<Vec<u8>>,
     /// What would not go.
     pub errors: Vec<Error>,
 }
@@ -109,9 +129,11 @@ pub struct Target {
     pub(super) link_empty: AtomicBool,
     pub(super) owners: Mutex<Owners>,
     pub(super) later: Mutex<Vec<(File, Arc<Dir>, Entry)>>,
+    made: bool,
     root: Option<Arc<Dir>>,
     cache: Mutex<Cache>,
     shortfalls: Mutex<Shortfalls>,
+    replaced: Mutex<Removed>,
     openat2: AtomicBool,
     passing: (u64, AtomicU64),
 }
@@ -120,6 +142,7 @@ impl Target {
     /// Opens the target directory, and makes it and its parents where they are missing. A symlink as the target itself is the user's wish and is followed.
     pub fn open(path: &Path, options: TargetOptions) -> Result<Target> {
         let failed = |op, source: io::Error| Error::Target { op, path: path.to_path_buf(), source };
+        let made = !path.exists();
         if !options.dry_run {
             std::fs::create_dir_all(path).map_err(|e| failed("create directory", e))?;
         }
@@ -152,9 +175,11 @@ impl Target {
             link_empty: AtomicBool::new(true),
             owners: Mutex::default(),
             later: Mutex::default(),
+            made,
             root,
             cache: Mutex::default(),
             shortfalls: Mutex::default(),
+            replaced: Mutex::default(),
             openat2: AtomicBool::new(true),
             passing: (u64::from_le_bytes(random), AtomicU64::new(0)),
         })
@@ -163,6 +188,11 @@ impl Target {
     /// Whether the target was empty at the start: then there is nothing to decide, and nothing to delete.
     pub fn was_empty(&self) -> bool {
         self.plain
+    }
+
+    /// Whether the target directory itself was made for this restore.
+    pub fn was_made(&self) -> bool {
+        self.made
     }
 
     /// The options it was opened with.
@@ -249,8 +279,9 @@ impl Target {
                 Err(Errno::NOENT) => return Ok(None),
                 Err(Errno::AGAIN) => {}
                 Err(Errno::NOTDIR | Errno::LOOP) if !create => return Ok(None),
-                // A file or a symlink where a directory belongs. It is taken away, never followed; what it points to stays.
-                Err(Errno::NOTDIR | Errno::LOOP) if self.options.overwrite == Overwrite::Always => {
+                // A symlink where a directory belongs: somebody put data elsewhere with it. It is neither followed nor taken away.
+                Err(Errno::NOTDIR | Errno::LOOP) if is_link(parent, name) => return Err(self.link_error(&self.path_of(parent, name))),
+                Err(Errno::NOTDIR | Errno::LOOP) if self.options.overwrite.replaces_for_directory() => {
                     match rustix::fs::unlinkat(&parent.fd, name, AtFlags::empty()) {
                         Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => missing = true,
                         Err(e) => return Err(self.error("replace", parent, name, e)),
@@ -260,6 +291,29 @@ impl Target {
             }
         }
         Err(self.error("open directory", parent, name, Errno::LOOP))
+    }
+
+    fn link_error(&self, path: &Path) -> Error {
+        let why = "a symbolic link stands there, and nothing is restored through a symbolic link; remove it, or restore to another target";
+        Error::Target { op: "restore directory", path: path.to_path_buf(), source: io::Error::other(why) }
+    }
+
+    /// What stands where a directory belongs. An error says that nothing can be restored below it.
+    pub fn standing(&self, path: &[u8]) -> Result<Standing> {
+        let (dir, name) = split(path);
+        let Some(parent) = self.existing(dir)? else { return Ok(Standing::Nothing) };
+        if path.is_empty() {
+            return Ok(Standing::Directory);
+        }
+        match rustix::fs::statat(&parent.fd, self.checked(&parent, name)?, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(st) => match FileType::from_raw_mode(st.st_mode) {
+                FileType::Directory => Ok(Standing::Directory),
+                FileType::Symlink => Err(self.link_error(&self.path_of(&parent, name))),
+                _ => Ok(Standing::Other),
+            },
+            Err(Errno::NOENT) => Ok(Standing::Nothing),
+            Err(e) => Err(self.error("look at", &parent, name, e)),
+        }
     }
 
     fn open_beneath(&self, parent: &Dir, name: &[u8]) -> Result<OwnedFd, Errno> {
@@ -290,20 +344,13 @@ impl Target {
     }
 
     /// Removes from a directory all that is not in `keep` (ascending) and that `may_go` by its name. Symlinks are removed, not followed; other file systems are not entered.
-    /// In a dry run it counts what it would take at this level.
+    /// A dry run counts and names the same and takes nothing.
     pub fn remove_extra<N: AsRef<[u8]>>(&self, dir: &Dir, keep: &[N], may_go: &dyn Fn(&[u8]) -> bool) -> Result<Removed> {
         let mut names = Vec::new();
         list(&dir.fd, &mut names).map_err(|e| self.error("list", dir, b"", e))?;
         let mut removed = Removed::default();
         for name in names.iter().filter(|n| keep.binary_search_by(|k| k.as_ref().cmp(n)).is_err() && may_go(n)) {
-            if self.options.dry_run {
-                match rustix::fs::statat(&dir.fd, &name[..], AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(st) if FileType::from_raw_mode(st.st_mode) == FileType::Directory => removed.directories += 1,
-                    _ => removed.files += 1,
-                }
-            } else {
-                self.remove_tree(dir, name, &mut removed);
-            }
+            self.remove_tree(dir, name, &mut removed);
         }
         Ok(removed)
     }
@@ -315,6 +362,17 @@ impl Target {
             name: Vec<u8>,
             names: Vec<Vec<u8>>,
         }
+        let unlink = |parent: BorrowedFd<'_>, name: &[u8]| match self.options.dry_run {
+            false => rustix::fs::unlinkat(parent, name, AtFlags::empty()),
+            true => match FileType::from_raw_mode(rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode) {
+                FileType::Directory => Err(Errno::ISDIR),
+                _ => Ok(()),
+            },
+        };
+        let unlink_empty = |parent: BorrowedFd<'_>, name: &[u8]| match self.options.dry_run {
+            false => rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR),
+            true => Ok(()),
+        };
         let mut levels: Vec<Level> = Vec::new();
         let mut next = Some(name.to_vec());
         let at = |levels: &[Level], name: &[u8]| {
@@ -327,8 +385,11 @@ impl Target {
         loop {
             let parent = levels.last().map_or(dir.fd.as_fd(), |l| l.fd.as_fd());
             if let Some(name) = next.take() {
-                match rustix::fs::unlinkat(parent, &name[..], AtFlags::empty()) {
-                    Ok(()) => removed.files += 1,
+                match unlink(parent, &name) {
+                    Ok(()) => {
+                        removed.files += 1;
+                        removed.paths.push(at(&levels, &name));
+                    }
                     Err(Errno::NOENT) => {}
                     Err(Errno::ISDIR | Errno::PERM) => match open_same_device(parent, &name) {
                         Ok(fd) => {
@@ -351,8 +412,11 @@ impl Target {
                 && let Some(done) = levels.pop()
             {
                 let parent = levels.last().map_or(dir.fd.as_fd(), |l| l.fd.as_fd());
-                match rustix::fs::unlinkat(parent, &done.name[..], AtFlags::REMOVEDIR) {
-                    Ok(()) => removed.directories += 1,
+                match unlink_empty(parent, &done.name) {
+                    Ok(()) => {
+                        removed.directories += 1;
+                        removed.paths.push(at(&levels, &done.name));
+                    }
                     Err(e) => removed.errors.push(self.path_error("remove", &at(&levels, &done.name), e)),
                 }
                 if levels.is_empty() {
@@ -360,6 +424,44 @@ impl Target {
                 }
             }
         }
+    }
+
+    /// Removes a full directory where something else belongs. What was below it counts as removed, itself as replaced.
+    pub(super) fn remove_replaced(&self, dir: &Dir, name: &[u8]) -> Result<()> {
+        let mut gone = Removed::default();
+        self.remove_tree(dir, name, &mut gone);
+        let failed = gone.errors.pop();
+        if failed.is_none() {
+            gone.directories = gone.directories.saturating_sub(1);
+            gone.paths.pop();
+        }
+        let mut replaced = self.replaced.lock().unwrap_or_else(|e| e.into_inner());
+        replaced.files += gone.files;
+        replaced.directories += gone.directories;
+        replaced.paths.append(&mut gone.paths);
+        replaced.errors.append(&mut gone.errors);
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// What [`Target::publish`] and its like removed since the last call.
+    pub fn take_replaced(&self) -> Removed {
+        std::mem::take(&mut *self.replaced.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+
+    /// What a dry run knows of putting something in an entry's place: what would go for it, or why it could not be.
+    pub fn would_replace(&self, dir: &Dir, entry: &Entry) -> Result<()> {
+        let name = self.checked(dir, &entry.name.0)?;
+        let there = rustix::fs::statat(&dir.fd, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| self.error("look at", dir, name, e))?;
+        if FileType::from_raw_mode(there.st_mode) != FileType::Directory {
+            return Ok(());
+        }
+        if self.options.delete {
+            return self.remove_replaced(dir, name);
+        }
+        let mut names = Vec::new();
+        let fd = self.open_beneath(dir, name).map_err(|e| self.error("open", dir, name, e))?;
+        list(&fd, &mut names).map_err(|e| self.error("list", dir, name, e))?;
+        if names.is_empty() { Ok(()) } else { Err(self.error("replace", dir, name, Errno::NOTEMPTY)) }
     }
 
     fn forget(&self, path: &[u8]) {
@@ -412,13 +514,28 @@ impl Target {
         full.into()
     }
 
+    /// Which path below the target an error is about; empty where it is about none.
+    pub fn path_in(&self, error: &Error) -> Vec<u8> {
+        let path = match error {
+            Error::Target { path, .. } => path.strip_prefix(&self.place),
+            Error::Lost { path, .. } => path.strip_prefix("/"),
+            _ => return Vec::new(),
+        };
+        path.map_or_else(|_| Vec::new(), |path| path.as_os_str().as_bytes().to_vec())
+    }
+
     fn path_error(&self, op: &'static str, path: &[u8], e: Errno) -> Error {
         Error::Target { op, path: self.path_of_stored(path), source: e.into() }
     }
 }
 
+fn is_link(parent: &Dir, name: &[u8]) -> bool {
+    let st = rustix::fs::statat(&parent.fd, name, AtFlags::SYMLINK_NOFOLLOW);
+    st.is_ok_and(|st| FileType::from_raw_mode(st.st_mode) == FileType::Symlink)
+}
+
 /// Opens a directory to empty it, unless something is mounted there.
-fn open_same_device(parent: rustix::fd::BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+fn open_same_device(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(parent, name, flags, Mode::empty())?;
     let (own, above): (Stat, Stat) = (rustix::fs::fstat(&fd)?, rustix::fs::fstat(parent)?);

@@ -338,6 +338,9 @@ fn nothing_climbs_out() {
         }
         let t = Target::open(&p, with(Overwrite::Always, true)).unwrap();
         t.openat2.store(way, Ordering::Relaxed);
+        assert!(put(&t, b"evil/sub", &entry("x", EntryKind::File), b"x").is_err() && t.standing(b"evil").is_err());
+        assert!(p.join("evil").is_symlink());
+        fs::remove_file(p.join("evil")).unwrap();
         put(&t, b"evil/sub", &entry("x", EntryKind::File), b"x").unwrap();
         put(&t, b"", &entry("file", EntryKind::File), b"mine").unwrap();
         assert!(fs::symlink_metadata(p.join("evil")).unwrap().is_dir());
@@ -370,7 +373,7 @@ fn a_racing_swap_changes_nothing_outside() {
     let stop = AtomicBool::new(false);
     let made = std::thread::scope(|s| {
         s.spawn(|| {
-            // Every step may fail, since the restore fights back by removing the link.
+            // Every step may fail, since the restore makes a directory where none is.
             while !stop.load(Ordering::Relaxed) {
                 fs::rename(p.join("d"), p.join("aside")).unwrap_or_default();
                 symlink(&out, p.join("d")).unwrap_or_default();

@@ -15,11 +15,10 @@ use crate::restore::options::RestoreReport;
 use crate::restore::target::{Removed, Target};
 use crossbeam_channel::Receiver;
 use rustix::fs::{Mode, OFlags};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -73,6 +72,9 @@ pub struct Shared<'a> {
     /// Who listens.
     pub observer: &'a dyn Observer,
     keep_going: bool,
+    /// A pass that reads back will follow: it has nothing to say about what was lost before.
+    verifies: bool,
+    lost: Mutex<HashSet<Vec<u8>>>,
     stop: AtomicBool,
     first: Mutex<Option<Error>>,
     report: Mutex<RestoreReport>,
@@ -94,9 +96,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<'a> Shared<'a> {
     /// Nothing done yet.
-    pub fn new(reader: &'a ChunkReader, target: &'a Target, observer: &'a dyn Observer, keep_going: bool) -> Self {
-        let (stop, first, report, placed) = Default::default();
-        Shared { reader, target, observer, keep_going, stop, first, report, placed }
+    pub fn new(reader: &'a ChunkReader, target: &'a Target, observer: &'a dyn Observer, (keep_going, verifies): (bool, bool)) -> Self {
+        let (stop, first, report, placed, lost) = Default::default();
+        Shared { reader, target, observer, keep_going, verifies, lost, stop, first, report, placed }
     }
 
     /// Whether the run is to end.
@@ -116,11 +118,16 @@ impl<'a> Shared<'a> {
             lock(&self.first).get_or_insert(error);
             return Err(Error::Interrupted);
         }
-        self.observer.warning(&error.to_string());
-        let mut report = lock(&self.report);
-        report.error_count += 1;
-        if report.errors.len() < ERRORS_KEPT {
-            report.errors.push(error);
+        let path = self.target.path_in(&error);
+        let nth = {
+            let mut report = lock(&self.report);
+            report.error_count += 1;
+            report.error_count
+        };
+        // Said when it happens, and only then: whoever interrupts the run has heard it.
+        if nth <= ERRORS_KEPT as u64 {
+            self.observer.item_error(&path, &error);
+            lock(&self.report).errors.push(error);
         }
         Ok(())
     }
@@ -140,13 +147,16 @@ impl<'a> Shared<'a> {
     /// Counts what surplus went.
     pub fn removed(&self, removed: Removed) -> Result<()> {
         lock(&self.report).files_deleted += removed.files + removed.directories;
+        if self.observer.wants_deletions() {
+            removed.paths.iter().for_each(|path| self.observer.item(path, Action::Deleted, 0));
+        }
         removed.errors.into_iter().try_for_each(|error| self.error(error))
     }
 
     /// A file that the snapshot names and does not hold.
     pub fn not_stored(&self, path: &[u8]) -> Result<()> {
         lock(&self.report).files_not_stored += 1;
-        let path = PathBuf::from(std::ffi::OsStr::from_bytes(path));
+        let path = self.target.path_of_stored(path);
         let source = io::Error::other("its content is not in the snapshot: it could not be read when that was made");
         self.error(Error::Target { op: "restore", path, source })
     }
@@ -159,6 +169,10 @@ impl<'a> Shared<'a> {
     }
 
     fn done(&self, dir: &[u8], entry: &Entry, action: Action, written: u64) {
+        if self.target.options().delete {
+            // An error that ends the run is stored, and the next job finds it.
+            self.removed(self.target.take_replaced()).unwrap_or(());
+        }
         let mut report = lock(&self.report);
         *(match action {
             Action::Restored | Action::New => &mut report.files_restored,
@@ -176,6 +190,17 @@ impl<'a> Shared<'a> {
             self.observer.item(&join(dir, &entry.name.0), action, entry.size);
         }
         self.observer.progress(&Progress { files_done: done, bytes_done, files_total: 0, bytes_total: 0, errors });
+    }
+
+    /// Counts what stays because something else is in its way.
+    pub fn kept(&self, path: &[u8], size: u64) {
+        let mut report = lock(&self.report);
+        report.files_skipped += 1;
+        report.bytes_skipped = report.bytes_skipped.saturating_add(size);
+        drop(report);
+        if self.observer.wants_items() {
+            self.observer.item(path, Action::Skipped, size);
+        }
     }
 
     /// Files an entry that was put in place.
@@ -209,7 +234,22 @@ impl<'a> Shared<'a> {
 
     fn failed(&self, dir: &[u8], entry: &Entry, error: Error) -> Result<()> {
         self.done(dir, entry, Action::Skipped, 0);
-        self.error(error)
+        self.lost(dir, entry, error)
+    }
+
+    /// Records what kept an entry from being restored. Its path belongs to that: of a damaged pack nobody knows what was in it.
+    pub fn lost(&self, dir: &[u8], entry: &Entry, error: Error) -> Result<()> {
+        let path = join(dir, &entry.name.0);
+        if self.verifies {
+            lock(&self.lost).insert(path.clone());
+        }
+        self.error(match error {
+            Error::Target { .. } | Error::Lost { .. } | Error::Interrupted => error,
+            other => {
+                let shown = [b"/", &path[..]].concat();
+                Error::Lost { path: std::ffi::OsStr::from_bytes(&shown).into(), source: other.into() }
+            }
+        })
     }
 
     /// Restores a later member of a hard-linked file.
@@ -276,9 +316,14 @@ impl LongFile {
         self.open.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Something of it failed: it will get no name.
-    pub fn spoil(&self) {
-        self.spoilt.store(true, Ordering::Release);
+    /// Something of it failed, and this is why: it will get no name. Of several pieces that fail the first speaks for the file.
+    pub fn fail(&self, shared: &Shared<'_>, error: Error) -> Result<()> {
+        if self.spoilt.swap(true, Ordering::AcqRel) { Ok(()) } else { shared.lost(&self.dir, &self.entry, error) }
+    }
+
+    /// Its pieces are not as long as it is said to be.
+    pub fn wrong_length(&self, shared: &Shared<'_>) -> Result<()> {
+        self.fail(shared, wrong_length(shared, &self.dir, &self.entry))
     }
 
     /// Whether it is spoilt.
@@ -323,7 +368,13 @@ fn decide(shared: &Shared<'_>, dir: &[u8], entry: &Entry) -> Result<Option<Actio
         Decision::Create
     } else {
         match target.existing(dir)? {
-            Some(found) => target.decide(&found, entry)?,
+            Some(found) => {
+                let decision = target.decide(&found, entry)?;
+                if decision == Decision::Replace && target.options().dry_run {
+                    target.would_replace(&found, entry)?;
+                }
+                decision
+            }
             None => Decision::Create,
         }
     };
@@ -357,10 +408,7 @@ pub fn run(shared: &Shared<'_>, pass: Pass, jobs: &Receiver<Job>) {
                 let written = worker.segment(&file, offset, &items, bytes);
                 let failed = match written {
                     Ok(()) => Ok(()),
-                    Err(error) => {
-                        file.spoil();
-                        shared.error(error)
-                    }
+                    Err(error) => file.fail(shared, error),
                 };
                 failed.and(file.segment_done(shared))
             }
@@ -415,12 +463,12 @@ impl Worker<'_, '_> {
                 }
                 at = at.saturating_add(hole.unwrap_or(0));
                 if at.saturating_add(self.data.len() as u64) > entry.size {
-                    return Err(wrong_length(entry));
+                    return Err(wrong_length(shared, dir, entry));
                 }
             }
         }
         if at.saturating_add(self.data.len() as u64) != entry.size {
-            return Err(wrong_length(entry));
+            return Err(wrong_length(shared, dir, entry));
         }
         self.put(dir, entry, &mut temp, &mut at)?;
         let Some(temp) = temp else { return Err(Error::Interrupted) };
@@ -474,14 +522,14 @@ impl Worker<'_, '_> {
         at += self.data.len() as u64;
         self.data.clear();
         // Chunks of other lengths than the tree above says would have been written into their neighbours.
-        if at != offset.saturating_add(bytes) { Err(wrong_length(&file.entry)) } else { Ok(()) }
+        if at != offset.saturating_add(bytes) { Err(wrong_length(shared, &file.dir, &file.entry)) } else { Ok(()) }
     }
 
     /// Reads an entry back and compares it with what the repository holds.
     fn verify(&mut self, job: &FileJob) -> Result<()> {
         let shared = self.shared;
         let (FileJob { dir, entry, .. }, Some(content)) = (job, &job.content) else { return Ok(()) };
-        if entry.kind != EntryKind::File {
+        if entry.kind != EntryKind::File || lock(&shared.lost).contains(&join(dir, &entry.name.0)) {
             return Ok(());
         }
         let same = (|| {
@@ -497,7 +545,7 @@ impl Worker<'_, '_> {
                 Ok(())
             }
             Ok(false) => shared.error(write_failed(shared, dir, entry, io::Error::other("it differs from the snapshot"))),
-            Err(error) => shared.error(error),
+            Err(error) => shared.lost(dir, entry, error),
         }
     }
 
@@ -535,7 +583,7 @@ impl Worker<'_, '_> {
     }
 }
 
-pub(super) fn wrong_length(entry: &Entry) -> Error {
-    let path = PathBuf::from(std::ffi::OsStr::from_bytes(&entry.name.0));
+pub(super) fn wrong_length(shared: &Shared<'_>, dir: &[u8], entry: &Entry) -> Error {
+    let path = shared.target.path_of_stored(&join(dir, &entry.name.0));
     Error::Target { op: "restore", path, source: io::Error::other("its chunks have another length than the snapshot says") }
 }

@@ -1,0 +1,160 @@
+//! What a restore with `delete` takes away: all that the target's directories hold and the snapshot does not have there.
+//! Comes after every file is in its place, and not at all where part of the snapshot's names cannot be read: what only looks surplus may
+//! be the last copy. Of a directory that the backup could not list nobody knows what belongs into it.
+
+use crate::error::{Error, Result};
+use crate::format::entry::{EntryKind, STATUS_OK, compare_dirs, join, split};
+use crate::format::manifest::ROOT_STREAM;
+use crate::repository::entries::{find_content, is_below};
+use crate::repository::selector::Selected;
+use crate::repository::tree::TreeCursor;
+use crate::restore::options::Selection;
+use crate::restore::plan::place_of;
+use crate::restore::work::Shared;
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashSet};
+
+/// Refuses to take away everything beside a single file.
+pub fn refuse_single_file(shared: &Shared<'_>, selected: &Selected) -> Result<()> {
+    if selected.path.is_empty() {
+        return Ok(());
+    }
+    match find_content(shared.reader, &selected.snapshot, &selected.path)? {
+        Some((entry, _)) if entry.kind != EntryKind::Directory => {
+            let path = String::from_utf8_lossy(&selected.path).into_owned();
+            Err(Error::Refused { what: format!("`/{path}` is no directory: with --delete everything beside it would go") })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Walks the names once more and takes away what is not among them.
+pub fn prune(shared: &Shared<'_>, selected: &Selected, selection: &Selection) -> Result<()> {
+    let mut prune = Prune { shared, selected, selection, current: None, open: BTreeSet::new(), unknown: HashSet::new() };
+    for place in prune.streams() {
+        let mut dir = split(&place).0;
+        prune.open.insert(dir.to_vec());
+        while !dir.is_empty() {
+            dir = split(dir).0;
+            prune.open.insert(dir.to_vec());
+        }
+    }
+    prune.trees()?;
+    prune.end()?;
+    // Directories without a name of their own in the tree: empty ones, and those that lead to streams.
+    for dir in std::mem::take(&mut prune.open) {
+        // One that was left out as another file system looks empty in the snapshot.
+        if !prune.is_mount_point(&dir)? {
+            prune.remove(&dir, Vec::new())?;
+        }
+    }
+    Ok(())
+}
+
+struct Prune<'a> {
+    shared: &'a Shared<'a>,
+    selected: &'a Selected,
+    selection: &'a Selection,
+    /// The directory whose names are being collected, and the names.
+    current: Option<(Vec<u8>, Vec<Vec<u8>>)>,
+    /// Directories of the snapshot of which no name was met yet.
+    open: BTreeSet<Vec<u8>>,
+    /// Directories that the backup could not list.
+    unknown: HashSet<Vec<u8>>,
+}
+
+impl Prune<'_> {
+    fn streams(&self) -> Vec<Vec<u8>> {
+        let streams = self.selected.snapshot.names.roots.iter().filter(|root| root.kind == ROOT_STREAM);
+        streams.filter_map(|root| place_of(self.selected, &root.name.0, false)).collect()
+    }
+
+    fn trees(&mut self) -> Result<()> {
+        let sub = &self.selected.path;
+        for root in self.selected.snapshot.index.roots.iter().filter_map(|root| root.as_tree()) {
+            let mut cursor = TreeCursor::new(self.shared.reader, &root).names_only();
+            let (dir, name) = split(sub);
+            cursor.seek(dir, name)?;
+            'tree: while let Some(groups) = cursor.next_leaf()? {
+                if self.shared.observer.interrupted() {
+                    return Err(Error::Interrupted);
+                }
+                for group in groups {
+                    if !is_below(sub, &group.dir) {
+                        if compare_dirs(&group.dir, sub) == Ordering::Greater {
+                            break 'tree;
+                        }
+                        if group.dir != split(sub).0 {
+                            continue;
+                        }
+                    }
+                    for (entry, _) in group.entries {
+                        let is_dir = entry.kind == EntryKind::Directory;
+                        let Some(place) = place_of(self.selected, &join(&group.dir, &entry.name.0), is_dir) else { continue };
+                        if is_dir && entry.status != STATUS_OK {
+                            self.unknown.insert(place.clone());
+                        } else if is_dir {
+                            self.open.insert(place.clone());
+                        }
+                        if !place.is_empty() {
+                            self.keep(split(&place).0, entry.name.0)?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A directory's names come one after the other; those of the one before are complete then.
+    fn keep(&mut self, dir: &[u8], name: Vec<u8>) -> Result<()> {
+        match &mut self.current {
+            Some((current, names)) if current == dir => names.push(name),
+            _ => {
+                self.end()?;
+                self.current = Some((dir.to_vec(), vec![name]));
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let Some((dir, names)) = self.current.take() else { return Ok(()) };
+        self.open.remove(&dir);
+        self.remove(&dir, names)
+    }
+
+    fn is_mount_point(&self, dir: &[u8]) -> Result<bool> {
+        let device = |dir: &[u8]| {
+            let found = self.shared.target.existing(dir);
+            found.map(|found| found.and_then(|found| rustix::fs::fstat(&found.fd).ok()).map(|stat| stat.st_dev))
+        };
+        match (device(dir), device(split(dir).0)) {
+            (Ok(own), Ok(above)) => Ok(own != above),
+            (Err(error), _) | (_, Err(error)) => self.shared.error(error).map(|()| true),
+        }
+    }
+
+    fn remove(&self, dir: &[u8], mut keep: Vec<Vec<u8>>) -> Result<()> {
+        if self.unknown.contains(dir) {
+            return Ok(());
+        }
+        // Names that streams need here: their own, or those of the directories that lead to them.
+        let below = |place: Vec<u8>| {
+            let rest = if dir.is_empty() { Some(&place[..]) } else { place.strip_prefix(dir).and_then(|r| r.strip_prefix(b"/")) };
+            rest.and_then(|rest| rest.split(|b| *b == b'/').next()).map(<[u8]>::to_vec)
+        };
+        keep.extend(self.streams().into_iter().filter_map(below));
+        keep.sort();
+        let found = match self.shared.target.existing(dir) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(()),
+            Err(error) => return self.shared.error(error),
+        };
+        let may_go = |name: &[u8]| self.selection.wants(&join(dir, name));
+        match self.shared.target.remove_extra(&found, &keep, &may_go) {
+            Ok(removed) => self.shared.removed(removed),
+            Err(error) => self.shared.error(error),
+        }
+    }
+}
