@@ -31,6 +31,16 @@ pub fn refuse_single_file(shared: &Shared<'_>, selected: &Selected) -> Result<()
 /// Walks the names once more and takes away what is not among them.
 pub fn prune(shared: &Shared<'_>, selected: &Selected, selection: &Selection) -> Result<()> {
     let mut prune = Prune { shared, selected, selection, current: None, open: BTreeSet::new(), unknown: HashSet::new() };
+    let names = &selected.snapshot.names;
+    if names.summary.errors > names.failures.len() as u64 {
+        shared.observer.warning("nothing was deleted: more sources could not be read for this snapshot than it names");
+        return Ok(());
+    }
+    // A listing that ended halfway: the rest of the names is not in the snapshot.
+    for failure in names.failures.iter().filter(|failure| failure.during.starts_with("list")) {
+        let path = failure.path.0.strip_prefix(b"/").unwrap_or(&failure.path.0);
+        prune.unknown.extend(place_of(selected, path, true));
+    }
     for place in prune.streams() {
         let mut dir = split(&place).0;
         prune.open.insert(dir.to_vec());
