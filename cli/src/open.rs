@@ -7,11 +7,9 @@ use crate::exit::{Code, Fail};
 use crate::output::Output;
 use crate::secret::{self, Given};
 use seabed_engine::error::Error;
-use seabed_engine::id::{ObjectName, RepositoryId};
-use seabed_engine::limits::SMALL_OBJECT_BYTES_MAX;
+use seabed_engine::id::RepositoryId;
 use seabed_engine::repository::{InitOptions, OpenOptions, Repository};
 use seabed_engine::seal::key::Secret;
-use seabed_engine::seal::object::decode_descriptor;
 use seabed_engine::seal::random;
 use seabed_engine::store::Store;
 use seabed_engine::store::local::LocalStore;
@@ -105,16 +103,6 @@ fn with_cache<T>(cache: &mut Option<PathBuf>, out: &Output, open: impl Fn(&OpenO
     }
 }
 
-/// The id in the descriptor, which needs no key.
-fn repository_id(store: &LocalStore) -> Result<RepositoryId, Error> {
-    let name = ObjectName::descriptor();
-    match store.get(&name, SMALL_OBJECT_BYTES_MAX) {
-        Err(error) if error.is_missing() => Err(Error::NoRepository { place: store.place() }),
-        Err(error) => Err(error),
-        Ok(bytes) => Ok(decode_descriptor(&name, &bytes)?.0.repository),
-    }
-}
-
 /// The key files that this program would have made for a repository.
 fn own_keys(place: &Place, id: &RepositoryId) -> Vec<PathBuf> {
     let Some(base) = secret::key_directory() else { return Vec::new() };
@@ -131,7 +119,7 @@ pub fn open(global: &Global, out: &Output) -> Result<Opened, Fail> {
 fn open_at(global: &Global, out: &Output, place: Place) -> Result<Opened, Fail> {
     // Whether it is there before any question for a secret: a passphrase for nothing is a riddle.
     let store = LocalStore::open(&place.path).map_err(|e| missing(e, &place))?;
-    let id = repository_id(&store).map_err(|e| missing(e, &place))?;
+    let id = Repository::id_in(&store).map_err(|e| missing(e, &place))?;
     let store: Arc<dyn Store> = Arc::new(store);
     let mut cache = cache(global);
     let mut attempt = |secret: &Secret| with_cache(&mut cache, out, |options| Repository::open(store.clone(), secret, options));
@@ -187,7 +175,7 @@ fn missing(error: Error, place: &Place) -> Fail {
 
 /// Whether `place` holds a repository.
 fn exists(place: &Place) -> Result<bool, Fail> {
-    match LocalStore::open(&place.path).and_then(|store| repository_id(&store)) {
+    match LocalStore::open(&place.path).and_then(|store| Repository::id_in(&store)) {
         Ok(_) => Ok(true),
         Err(Error::NoRepository { .. }) => Ok(false),
         Err(error) => Err(error.into()),

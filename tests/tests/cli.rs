@@ -447,3 +447,57 @@ fn what_killed_runs_leave_is_removed_by_the_next() {
     home.ends(0, &["backup", "src"]);
     assert!(!home.path(debris).exists());
 }
+
+/// The descriptor was gone and everything else was there: "create it with `seabed init`", and that made a second repository among the
+/// objects of the first.
+#[test]
+fn a_lost_descriptor_is_damage_and_no_place_for_a_new_repository() {
+    let home = Home::new();
+    home.ends(0, &["backup", "--init", "src"]);
+    let descriptor = home.repository().join("seabed");
+    let kept = fs::read(&descriptor).unwrap();
+    fs::remove_file(&descriptor).unwrap();
+    for args in [&["snapshots"][..], &["init"], &["backup", "--init", "src"], &["backup", "src"]] {
+        let output = home.run(args);
+        ended(23, &output, args);
+        assert!(String::from_utf8_lossy(&output.stderr).contains("descriptor"), "{output:?}");
+    }
+    fs::write(&descriptor, kept).unwrap();
+    home.ends(0, &["check", "--read-data"]);
+    // An init that was killed has left a slot and a keyring, and may be said again.
+    let other = home.path("other");
+    for folder in ["slots", "keyring"] {
+        fs::create_dir_all(other.join(folder)).unwrap();
+        for file in fs::read_dir(home.repository().join(folder)).unwrap().flatten() {
+            fs::copy(file.path(), other.join(folder).join(file.file_name())).unwrap();
+        }
+    }
+    home.ends(0, &["init", "--repo", "other"]);
+    // A slot that opens and no keyring is not the fault of the secret.
+    fs::remove_dir_all(home.repository().join("keyring")).unwrap();
+    home.ends(23, &["snapshots"]);
+}
+
+/// What a dump warned of was thrown away when it succeeded.
+#[test]
+fn a_command_that_succeeds_is_heard() {
+    let home = Home::new();
+    let args = ["backup", "--init", "--exec", "d.sql=echo rows; echo circular keys >&2"];
+    let output = home.run(&args);
+    ended(0, &output, &args);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("circular keys"), "{output:?}");
+    let quiet = home.run(&["backup", "--quiet", "--exec", "d.sql=echo rows; echo circular keys >&2"]);
+    assert!(quiet.status.success() && quiet.stderr.is_empty(), "{quiet:?}");
+}
+
+/// A dump that failed left an empty file, and the next try said that it exists.
+#[test]
+fn a_dump_that_fails_leaves_no_file() {
+    let home = Home::new();
+    home.ends(0, &["backup", "--init", "src"]);
+    home.ends(1, &["dump", "latest", "/no/such/file", "--target", "out"]);
+    assert!(!home.path("out").exists());
+    let stored = home.path("src/a.txt");
+    home.ends(0, &["dump", "latest", stored.to_str().unwrap(), "--target", "out"]);
+    assert_eq!(fs::read(home.path("out")).unwrap(), fs::read(stored).unwrap());
+}

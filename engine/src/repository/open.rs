@@ -91,16 +91,15 @@ impl Repository {
         Self::assemble(store, descriptor, keys, open)
     }
 
+    /// The id of the repository in a store, as its descriptor says without proof.
+    pub fn id_in(store: &dyn Store) -> Result<RepositoryId> {
+        Ok(decode_descriptor(&ObjectName::descriptor(), &descriptor_bytes(store)?)?.0.repository)
+    }
+
     /// Opens a repository.
     pub fn open(store: Arc<dyn Store>, secret: &Secret, options: &OpenOptions) -> Result<Self> {
         let name = ObjectName::descriptor();
-        let bytes = match store.get(&name, SMALL_OBJECT_BYTES_MAX) {
-            Err(e) if e.is_missing() => {
-                refuse_without_descriptor(&*store)?;
-                return Err(Error::NoRepository { place: store.place() });
-            }
-            other => other?,
-        };
+        let bytes = descriptor_bytes(&*store)?;
         let (descriptor, mac) = decode_descriptor(&name, &bytes)?;
         let keys = unlock(&*store, &descriptor, secret)?;
         mac.verify(keys.require(&name, Purpose::Gear, 0)?)?;
@@ -162,6 +161,16 @@ impl Repository {
             }
         }
         Ok(())
+    }
+}
+
+fn descriptor_bytes(store: &dyn Store) -> Result<Vec<u8>> {
+    match store.get(&ObjectName::descriptor(), SMALL_OBJECT_BYTES_MAX) {
+        Err(e) if e.is_missing() => {
+            refuse_without_descriptor(store)?;
+            Err(Error::NoRepository { place: store.place() })
+        }
+        other => other,
     }
 }
 
