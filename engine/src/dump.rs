@@ -16,8 +16,10 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::collections::BTreeMap;
 use std::io::Write;
 
-/// Items that one worker fetches at a time, about two frames' worth: with less, two workers wait for the same frame.
-const ITEMS_PER_PART: usize = 256;
+/// Bytes that one worker fetches at a time, about two frames' worth: with less, two workers wait for the same frame.
+const PART_BYTES: u64 = 2 << 20;
+/// Items of one part at most; files of few long chunks have fewer.
+const ITEMS_PER_PART: u64 = 256;
 /// Zeros that are written at a time for a hole.
 const HOLE_STEP: usize = 64 << 10;
 
@@ -99,7 +101,7 @@ pub fn dump(repository: &Repository, selected: &Selected, out: &mut (dyn Write +
         let planner = &reader;
         scope.spawn(move || {
             let mut cursor = ContentCursor::new(&content);
-            let result = plan(planner, &mut cursor, &jobs_in, &parts_in, &tokens_in);
+            let result = plan(planner, (&mut cursor, entry.size), &jobs_in, &parts_in, &tokens_in);
             if let Err(error) = result {
                 parts_in.send(Err(error)).unwrap_or(());
             }
@@ -115,7 +117,7 @@ pub fn dump(repository: &Repository, selected: &Selected, out: &mut (dyn Write +
 
 fn plan(
     reader: &ChunkReader,
-    cursor: &mut ContentCursor,
+    (cursor, inline_bytes): (&mut ContentCursor, u64),
     jobs: &Sender<Numbered<Vec<Item>>>,
     parts: &Sender<Result<Numbered<Part>>>,
     tokens: &Sender<()>,
@@ -123,8 +125,11 @@ fn plan(
     let mut buffers = ReadBuffers::default();
     let mut number = 0;
     while let Some(found) = cursor.next_items(reader, &mut buffers)? {
+        // By the mean: single chunks differ by their bounds at most.
+        let bytes = found.bytes.unwrap_or(inline_bytes).max(1);
+        let per_part = (PART_BYTES.saturating_mul(found.items.len() as u64) / bytes).clamp(1, ITEMS_PER_PART) as usize;
         for run in found.items.chunk_by(|a, b| matches!((a, b), (Item::Chunk(_), Item::Chunk(_)))) {
-            for some in run.chunks(ITEMS_PER_PART) {
+            for some in run.chunks(per_part) {
                 // A closed channel means that the writer has given up and says why.
                 if tokens.send(()).is_err() {
                     return Ok(());

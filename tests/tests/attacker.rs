@@ -4,7 +4,7 @@
 use seabed_engine::error::Error;
 use seabed_engine::format::entry::{Entry, EntryKind};
 use seabed_engine::format::lists::{Content, Item, ListsChild, put_lists_leaf, put_lists_node};
-use seabed_engine::format::manifest::{IndexPart, IndexRoot, NamesPart, NamesRoot, ROOT_PATHS, ROOT_STREAM, Stream, Summary};
+use seabed_engine::format::manifest::{Failure, IndexPart, IndexRoot, NamesPart, NamesRoot, ROOT_PATHS, ROOT_STREAM, Stream, Summary};
 use seabed_engine::format::pack::CODEC_RAW;
 use seabed_engine::format::tree::TreeRoot;
 use seabed_engine::format::wire::{Bytes, Time, to_bytes};
@@ -118,7 +118,7 @@ impl Attacker {
             user: String::new(),
             uid: 0,
             gid: 0,
-            paths: vec![],
+            paths: vec![Bytes(b"/".to_vec())],
             excludes: vec![],
             tags: vec![],
             description: String::new(),
@@ -131,6 +131,17 @@ impl Attacker {
             extra: vec![],
         };
         (id, index, names)
+    }
+
+    /// A tree in which something could not be read.
+    pub fn tree_with_failure(&self, (names, lists): (ChunkId, ChunkId), path: &[u8]) -> SnapshotId {
+        let root = IndexRoot::tree(ROOT_PATHS, &TreeRoot { level: 0, names, lists, entries: 1, bytes: 1 });
+        let name = NamesRoot { kind: ROOT_PATHS, name: Bytes::default(), stream: None, extra: vec![] };
+        let (id, index, mut names) = self.manifest(vec![root], vec![name]);
+        names.summary.errors = 1;
+        names.failures.push(Failure { path: Bytes(path.to_vec()), during: "stat".into(), message: "no".into(), extra: vec![] });
+        self.repository.put_manifest(&ObjectName::snapshot(&id), &index, &names).unwrap();
+        id
     }
 
     pub fn snapshot(&self, index: Vec<IndexRoot>, names: Vec<NamesRoot>) -> SnapshotId {

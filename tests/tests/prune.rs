@@ -8,7 +8,8 @@ use seabed_engine::format::entry::{EntryKind, STATUS_UNREADABLE};
 use seabed_engine::id::{ChunkId, SnapshotId};
 use seabed_engine::observe::Silent;
 use seabed_engine::restore::target::TargetOptions;
-use seabed_engine::restore::{RestoreOptions, RestoreReport, restore};
+use seabed_engine::restore::{Pattern, RestoreOptions, RestoreReport, restore};
+
 use seabed_tests::repo::select;
 use std::fs;
 
@@ -90,4 +91,61 @@ fn a_file_system_that_was_left_out_stays() {
     let left = fs::read(media.join("film"));
     unmount(&media, UnmountFlags::DETACH).unwrap();
     assert_eq!(left.unwrap(), b"mine", "{result:?}");
+}
+
+/// `restore latest --target /mnt --delete` of a backup of /home/alice removed /mnt/etc and /mnt/home/bob: above its sources a backup has
+/// not looked around.
+#[test]
+fn what_lies_beside_the_sources_stays() {
+    let source = tempfile::tempdir().unwrap();
+    let alice = source.path().join("alice");
+    fs::create_dir(&alice).unwrap();
+    fs::write(alice.join("letter"), b"dear").unwrap();
+    let (attacker, victim) = (Attacker::new(), Victim::new());
+    let report = seabed_tests::repo::backup_paths(&attacker.repository, std::slice::from_ref(&alice)).unwrap();
+    let place = victim.target().join(alice.strip_prefix("/").unwrap());
+    let beside = [victim.target().join("etc"), place.parent().unwrap().join("bob")];
+    for path in beside.iter().chain([&place.join("surplus")]) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, b"mine").unwrap();
+    }
+    prune(&attacker, &victim, &report.snapshot.unwrap(), b"").unwrap();
+    assert!(beside.iter().all(|path| path.exists()) && !place.join("surplus").exists());
+}
+
+/// Children that could not be looked at are not in the snapshot, and their directory said nothing of it.
+#[test]
+fn what_the_backup_could_not_look_at_stays() {
+    let (attacker, victim) = (Attacker::new(), Victim::new());
+    let top = vec![attacker.file(b"a", b"a"), (entry(b"dir", EntryKind::Directory), None)];
+    let leaf = attacker.leaf(&[(b"", top)]);
+    let id = attacker.tree_with_failure(leaf, b"/dir/child");
+    fs::create_dir(victim.target().join("dir")).unwrap();
+    for name in ["dir/child", "dir/other", "beside"] {
+        fs::write(victim.target().join(name), b"mine").unwrap();
+    }
+    prune(&attacker, &victim, &id, b"").unwrap();
+    assert!(["dir/child", "dir/other", "beside"].iter().all(|name| victim.target().join(name).exists()));
+}
+
+/// A surplus directory went whole, with what `--exclude` was to protect in it.
+#[test]
+fn what_is_excluded_stays_in_surplus_directories() {
+    let (attacker, victim) = (Attacker::new(), Victim::new());
+    let id = attacker.tree(0, attacker.leaf(&[(b"", vec![attacker.file(b"a", b"a")])]));
+    fs::create_dir_all(victim.target().join("old/deep")).unwrap();
+    for name in ["old/x", "old/deep/y.keep", "old/deep/z"] {
+        fs::write(victim.target().join(name), b"mine").unwrap();
+    }
+    let mut options = RestoreOptions { target: victim.target(), threads: 2, ..Default::default() };
+    options.exclude = vec![Pattern { text: b"*.keep".to_vec(), fold_case: false }];
+    options.options.delete = true;
+    for dry_run in [true, false] {
+        options.options.dry_run = dry_run;
+        let selected = select(&attacker.repository, &id, b"").unwrap();
+        let report = restore(&attacker.repository, &selected, &options, &Silent).unwrap();
+        assert!(report.errors.is_empty() && report.files_deleted == 2, "{report:?}");
+    }
+    assert!(victim.target().join("old/deep/y.keep").exists());
+    assert!(!victim.target().join("old/x").exists() && !victim.target().join("old/deep/z").exists());
 }

@@ -42,6 +42,14 @@ impl Packs {
         })
     }
 
+    /// Whether a chunk has a good copy in another pack.
+    fn has_elsewhere(&self, job: &Job, id: &ChunkId) -> bool {
+        self.index.find(job.class, id).any(|at| {
+            let sound = self.facts.get(at.pack as usize).is_some_and(|facts| facts.trouble.is_none());
+            job.number != Some(at.pack) && sound && !self.bad.contains_key(&at)
+        })
+    }
+
     /// What is to blame that a chunk has no good copy, as far as that is known.
     pub fn blame(&self, class: Class, id: &ChunkId) -> Vec<FindingId> {
         let blame = |at: Location| self.facts.get(at.pack as usize)?.trouble.or(self.bad.get(&at).copied());
@@ -80,6 +88,7 @@ pub fn read(
     let mut orphans = Vec::new();
     let mut bad_chunks = Vec::new();
     let mut verdicts = Vec::new();
+    let mut changed = Vec::new();
     for (job, outcome) in jobs.iter().zip(outcomes) {
         let name = ObjectName::pack(job.class, &job.id);
         report.packs_read += u64::from(outcome.whole);
@@ -109,7 +118,7 @@ pub fn read(
         for error in outcome.errors {
             // Where a frame is known to be damaged, that the hash of the whole differs says nothing more.
             if outcome.bad.is_empty() || !matches!(error, Error::Damaged { damage: Damage::Name, .. }) {
-                findings.add(error);
+                changed.push((job, findings.add(error)));
             }
         }
         for BadChunks { numbers, ids, error } in outcome.bad {
@@ -148,6 +157,13 @@ pub fn read(
         .collect();
     for (job, _, _, at) in bad_chunks.iter().filter(|(_, _, _, at)| !lost.contains(at)) {
         findings.excuse(*at, job.bytes);
+    }
+    // A byte that belongs to no chunk: once others hold all that the pack holds, it may as well be gone.
+    for (job, at) in changed {
+        let Ok(pack) = OpenPack::open(repository.store(), repository.keys(), job.class, &job.id) else { continue };
+        if pack.table.ids().all(|id| packs.has_elsewhere(job, &id)) {
+            findings.excuse(at, job.bytes);
+        }
     }
     // What a listing cannot show is remembered, or the next backup would go on relying on it. A cache that cannot be written
     // makes no difference to what was found.

@@ -35,8 +35,10 @@ pub fn restore(repository: &Repository, selected: &Selected, options: &RestoreOp
     if options.verify && !options.options.dry_run {
         passes.push(Pass::Verify);
     }
+    let mut torn = false;
     for pass in passes {
-        let matched = run(&shared, selected, &selection, pass, options.threads())?;
+        let matched;
+        (matched, torn) = run(&shared, selected, &selection, (pass, torn), options.threads())?;
         if !matched && pass == Pass::Write && selection.has_includes() {
             observer.warning("nothing in what was chosen of the snapshot matches what is to be included");
         }
@@ -45,9 +47,16 @@ pub fn restore(repository: &Repository, selected: &Selected, options: &RestoreOp
     Ok(shared.report(shortfalls))
 }
 
-fn run(shared: &Shared<'_>, selected: &Selected, selection: &Selection, pass: Pass, threads: usize) -> Result<bool> {
+fn run(
+    shared: &Shared<'_>,
+    selected: &Selected,
+    selection: &Selection,
+    (pass, torn): (Pass, bool),
+    threads: usize,
+) -> Result<(bool, bool)> {
     let (jobs_in, jobs_out) = bounded(threads * 2);
     let mut plan = Plan::new(shared, selected, selection, pass, jobs_in);
+    plan.torn = torn;
     let planned = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|_| {
@@ -70,17 +79,23 @@ fn run(shared: &Shared<'_>, selected: &Selected, selection: &Selection, pass: Pa
     planned?;
     // After all files: hard links need the file that they link to, directories need their last child.
     plan.links()?;
+    let mut pruned = Ok(());
     if shared.target.options().delete && pass == Pass::Write {
         if plan.torn {
             shared.observer.warning(
                 "nothing was deleted: the snapshot's list of names cannot be read whole, and what is not known to be surplus stays",
             );
         } else {
-            prune::prune(shared, selected, selection)?;
+            pruned = prune::prune(shared, selected, selection);
         }
     }
+    // Whatever became of that: what was restored gets its attributes.
     plan.directories()?;
-    Ok(plan.matched)
+    if let Some(error) = shared.take_stop() {
+        return Err(error);
+    }
+    pruned?;
+    Ok((plan.matched, plan.torn))
 }
 
 /// Lets the workers end, also when the planner panics.

@@ -161,12 +161,14 @@ impl<'a> Plan<'a> {
                 Ok(Some(groups)) => groups,
                 Ok(None) => return Ok(()),
                 // What cannot be read of the tree is lost; the leaves behind it are not.
-                Err(error) if self.pass == Pass::Write => {
-                    self.torn = true;
-                    self.shared.error(error)?;
+                Err(error) => {
+                    // When what was written is read back, it was said already. What could be read then and cannot now was not.
+                    if self.pass == Pass::Write || !self.torn {
+                        self.torn |= self.pass == Pass::Write;
+                        self.shared.error(error)?;
+                    }
                     continue;
                 }
-                Err(_) => continue,
             };
             for group in groups {
                 let dir: Arc<[u8]> = group.dir.into();

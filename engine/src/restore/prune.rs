@@ -19,8 +19,8 @@ pub fn refuse_single_file(shared: &Shared<'_>, selected: &Selected) -> Result<()
     if selected.path.is_empty() {
         return Ok(());
     }
-    match find_content(shared.reader, &selected.snapshot, &selected.path)? {
-        Some((entry, _)) if entry.kind != EntryKind::Directory => {
+    match find_content(shared.reader, &selected.snapshot, &selected.path) {
+        Ok(Some((entry, _))) if entry.kind != EntryKind::Directory => {
             let path = String::from_utf8_lossy(&selected.path).into_owned();
             Err(Error::Refused { what: format!("`/{path}` is no directory: with --delete everything beside it would go") })
         }
@@ -36,22 +36,29 @@ pub fn prune(shared: &Shared<'_>, selected: &Selected, selection: &Selection) ->
         shared.observer.warning("nothing was deleted: more sources could not be read for this snapshot than it names");
         return Ok(());
     }
-    // A listing that ended halfway: the rest of the names is not in the snapshot.
-    for failure in names.failures.iter().filter(|failure| failure.during.starts_with("list")) {
-        let path = failure.path.0.strip_prefix(b"/").unwrap_or(&failure.path.0);
-        prune.unknown.extend(place_of(selected, path, true));
-    }
-    for place in prune.streams() {
-        let mut dir = split(&place).0;
-        prune.open.insert(dir.to_vec());
-        while !dir.is_empty() {
-            dir = split(dir).0;
-            prune.open.insert(dir.to_vec());
+    // Of what failed some names are not in the snapshot: those of a listing that ended halfway, of children that could not even be
+    // looked at, of a source that was not there.
+    for failure in &names.failures {
+        let path = &failure.path.0;
+        if !names.paths.iter().any(|root| is_below(trimmed(&root.0), trimmed(path))) {
+            // Stored elsewhere than it was (`--as-path`): where, the failure does not say.
+            shared.observer.warning("nothing was deleted: the snapshot does not say where what could not be read would be in it");
+            return Ok(());
         }
+        prune.unknown.extend(place_of(selected, trimmed(path), true));
+        let mut above = trimmed(path);
+        while !above.is_empty() {
+            above = split(above).0;
+            prune.unknown.extend(place_of(selected, above, true));
+        }
+    }
+    // Above the sources nobody looked around.
+    if selected.path.is_empty() && !names.paths.iter().any(|root| trimmed(&root.0).is_empty()) {
+        prune.unknown.insert(Vec::new());
     }
     prune.trees()?;
     prune.end()?;
-    // Directories without a name of their own in the tree: empty ones, and those that lead to streams.
+    // Directories in which the tree has no name: empty ones.
     for dir in std::mem::take(&mut prune.open) {
         // One that was left out as another file system looks empty in the snapshot.
         if !prune.is_mount_point(&dir)? {
@@ -59,6 +66,13 @@ pub fn prune(shared: &Shared<'_>, selected: &Selected, selection: &Selection) ->
         }
     }
     Ok(())
+}
+
+/// An absolute path as stored: without slashes around it.
+fn trimmed(path: &[u8]) -> &[u8] {
+    let start = path.iter().take_while(|b| **b == b'/').count();
+    let end = path.iter().rev().take_while(|b| **b == b'/').count();
+    path.get(start..path.len() - end.min(path.len() - start)).unwrap_or_default()
 }
 
 struct Prune<'a> {
@@ -69,7 +83,7 @@ struct Prune<'a> {
     current: Option<(Vec<u8>, Vec<Vec<u8>>)>,
     /// Directories of the snapshot of which no name was met yet.
     open: BTreeSet<Vec<u8>>,
-    /// Directories that the backup could not list.
+    /// Directories that the backup did not list, or not to the end.
     unknown: HashSet<Vec<u8>>,
 }
 
@@ -101,7 +115,7 @@ impl Prune<'_> {
                     for (entry, _) in group.entries {
                         let is_dir = entry.kind == EntryKind::Directory;
                         let Some(place) = place_of(self.selected, &join(&group.dir, &entry.name.0), is_dir) else { continue };
-                        if is_dir && entry.status != STATUS_OK {
+                        if is_dir && (entry.status != STATUS_OK || entry.implied) {
                             self.unknown.insert(place.clone());
                         } else if is_dir {
                             self.open.insert(place.clone());
@@ -161,7 +175,7 @@ impl Prune<'_> {
             Ok(None) => return Ok(()),
             Err(error) => return self.shared.error(error),
         };
-        let may_go = |name: &[u8]| self.selection.wants(&join(dir, name));
+        let may_go = |path: &[u8]| self.selection.wants(path);
         match self.shared.target.remove_extra(&found, &keep, &may_go) {
             Ok(removed) => self.shared.removed(removed),
             Err(error) => self.shared.error(error),

@@ -343,24 +343,27 @@ impl Target {
         }
     }
 
-    /// Removes from a directory all that is not in `keep` (ascending) and that `may_go` by its name. Symlinks are removed, not followed; other file systems are not entered.
+    /// Removes from a directory all that is not in `keep` (ascending) and that `may_go` by its path, which is asked of everything below
+    /// too. Symlinks are removed, not followed; other file systems are not entered.
     /// A dry run counts and names the same and takes nothing.
     pub fn remove_extra<N: AsRef<[u8]>>(&self, dir: &Dir, keep: &[N], may_go: &dyn Fn(&[u8]) -> bool) -> Result<Removed> {
         let mut names = Vec::new();
         list(&dir.fd, &mut names).map_err(|e| self.error("list", dir, b"", e))?;
         let mut removed = Removed::default();
-        for name in names.iter().filter(|n| keep.binary_search_by(|k| k.as_ref().cmp(n)).is_err() && may_go(n)) {
-            self.remove_tree(dir, name, &mut removed);
+        for name in names.iter().filter(|n| keep.binary_search_by(|k| k.as_ref().cmp(n)).is_err()) {
+            self.remove_tree(dir, name, may_go, &mut removed);
         }
         Ok(removed)
     }
 
     /// Removes one name and what is below it, from held descriptors.
-    pub(super) fn remove_tree(&self, dir: &Dir, name: &[u8], removed: &mut Removed) {
+    pub(super) fn remove_tree(&self, dir: &Dir, name: &[u8], may_go: &dyn Fn(&[u8]) -> bool, removed: &mut Removed) {
         struct Level {
             fd: OwnedFd,
             name: Vec<u8>,
             names: Vec<Vec<u8>>,
+            /// Something below it stays, and so does it.
+            stays: bool,
         }
         let unlink = |parent: BorrowedFd<'_>, name: &[u8]| match self.options.dry_run {
             false => rustix::fs::unlinkat(parent, name, AtFlags::empty()),
@@ -384,7 +387,10 @@ impl Target {
         };
         loop {
             let parent = levels.last().map_or(dir.fd.as_fd(), |l| l.fd.as_fd());
-            if let Some(name) = next.take() {
+            let path = next.as_ref().map(|name| at(&levels, name));
+            if path.as_ref().is_some_and(|path| !may_go(path)) {
+                levels.iter_mut().for_each(|level| level.stays = true);
+            } else if let Some(name) = next.take() {
                 match unlink(parent, &name) {
                     Ok(()) => {
                         removed.files += 1;
@@ -399,7 +405,7 @@ impl Target {
                             }
                             // Removed ones are gone from every level's memory of it, or a later file would appear inside what is no more.
                             self.forget(&at(&levels, &name));
-                            levels.push(Level { fd, name, names });
+                            levels.push(Level { fd, name, names, stays: false });
                         }
                         Err(e) => removed.errors.push(self.path_error("remove", &at(&levels, &name), e)),
                     },
@@ -412,7 +418,9 @@ impl Target {
                 && let Some(done) = levels.pop()
             {
                 let parent = levels.last().map_or(dir.fd.as_fd(), |l| l.fd.as_fd());
-                match unlink_empty(parent, &done.name) {
+                let gone = if done.stays { Err(Errno::NOTEMPTY) } else { unlink_empty(parent, &done.name) };
+                match gone {
+                    Err(Errno::NOTEMPTY) if done.stays => {}
                     Ok(()) => {
                         removed.directories += 1;
                         removed.paths.push(at(&levels, &done.name));
@@ -429,7 +437,7 @@ impl Target {
     /// Removes a full directory where something else belongs. What was below it counts as removed, itself as replaced.
     pub(super) fn remove_replaced(&self, dir: &Dir, name: &[u8]) -> Result<()> {
         let mut gone = Removed::default();
-        self.remove_tree(dir, name, &mut gone);
+        self.remove_tree(dir, name, &|_| true, &mut gone);
         let failed = gone.errors.pop();
         if failed.is_none() {
             gone.directories = gone.directories.saturating_sub(1);
