@@ -158,9 +158,9 @@ fn run(sequence: &Sequence) -> Result<(), TestCaseError> {
     let target = bench.target("target");
     let place = target.join(bench.top().strip_prefix("/").unwrap());
     if let Some(onto) = &sequence.onto {
-        fs::create_dir_all(place.join("a")).unwrap();
-        fs::create_dir_all(place.join("surplus")).unwrap();
+        fs::create_dir_all(place.join("a/surplus")).unwrap();
         apply(&place, onto);
+        fs::create_dir(place.join("beside")).unwrap();
         // A symlink where the snapshot has a directory is an error of its own: tests/restore.rs.
         for (path, _) in want.iter().filter(|(_, node)| node.is_dir()) {
             let there = place.join(std::ffi::OsStr::from_bytes(path));
@@ -171,6 +171,9 @@ fn run(sequence: &Sequence) -> Result<(), TestCaseError> {
     }
     let report = restore_to(&repository, id, b"", &target).map_err(|e| TestCaseError::fail(format!("restore: {e}")))?;
     prop_assert!(report.errors.is_empty() && report.shortfalls.is_empty(), "restore reported {report:?}");
+    if sequence.onto.is_some() {
+        fs::remove_dir(place.join("beside")).expect("what lies beside the sources stays");
+    }
     equal("restored", want, &capture(&place, false))?;
     let dirs: Vec<&Vec<u8>> = want.iter().filter(|(_, n)| n.is_dir()).map(|(p, _)| p).collect();
     let sub = dirs[usize::from(sequence.sub) % dirs.len()];
