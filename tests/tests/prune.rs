@@ -149,3 +149,23 @@ fn what_is_excluded_stays_in_surplus_directories() {
     assert!(victim.target().join("old/deep/y.keep").exists());
     assert!(!victim.target().join("old/x").exists() && !victim.target().join("old/deep/z").exists());
 }
+
+/// A directory that had to make way for a file went with everything in it, excluded or not.
+#[test]
+fn what_is_excluded_stays_where_a_file_replaces_its_directory() {
+    let (attacker, victim) = (Attacker::new(), Victim::new());
+    let id = attacker.tree(0, attacker.leaf(&[(b"", vec![attacker.file(b"a", b"a"), attacker.file(b"b", b"b")])]));
+    for name in ["a/x", "a/y.keep", "b/z"] {
+        let path = victim.target().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, b"mine").unwrap();
+    }
+    let mut options = RestoreOptions { target: victim.target(), threads: 2, ..Default::default() };
+    options.exclude = vec![Pattern { text: b"*.keep".to_vec(), fold_case: false }];
+    options.options.delete = true;
+    let selected = select(&attacker.repository, &id, b"").unwrap();
+    let report = restore(&attacker.repository, &selected, &options, &Silent).unwrap();
+    assert!(report.error_count == 1 && report.errors[0].to_string().contains("not empty"), "{report:?}");
+    assert!(victim.target().join("a/y.keep").exists() && !victim.target().join("a/x").exists());
+    assert_eq!(fs::read(victim.target().join("b")).unwrap(), b"b");
+}

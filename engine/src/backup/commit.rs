@@ -63,8 +63,8 @@ pub fn commit(repository: &Repository, options: &BackupOptions, made: Made, obse
     }
     summary.errors = error_count;
     summary.bytes_stored = written.bytes;
-    let remarks: Vec<_> = ends.streams.iter().map(|end| (end.name.clone(), end.stream.stderr.0.clone())).collect();
-    let remarks: Vec<_> = remarks.into_iter().filter(|(_, text)| !text.is_empty()).collect();
+    let spoke = ends.streams.iter().filter(|end| !end.stream.stderr.0.is_empty());
+    let remarks: Vec<_> = spoke.map(|end| (end.name.clone(), end.stream.stderr.0.clone())).collect();
     let (index_roots, names_roots) = roots(tree.as_ref().filter(|_| ends.entries > 0), streams, ends.streams);
     let parent_id = parent.as_ref().map(|p| p.id);
     let unchanged = parent.as_ref().is_some_and(|p| p.index.roots == index_roots);

@@ -21,12 +21,14 @@ use crate::restore::plan::Plan;
 use crate::restore::target::Target;
 use crate::restore::work::{Pass, Shared};
 use crossbeam_channel::bounded;
+use std::sync::Arc;
 
 /// Restores what `selected` names.
 pub fn restore(repository: &Repository, selected: &Selected, options: &RestoreOptions, observer: &dyn Observer) -> Result<RestoreReport> {
-    let selection = Selection::new(options)?;
+    let selection = Arc::new(Selection::new(options)?);
     let reader = repository.reader()?;
-    let target = Target::open(&options.target, options.options.clone())?;
+    let wanted = selection.clone();
+    let target = Target::open(&options.target, options.options.clone())?.sparing(move |path| wanted.wants(path));
     let shared = Shared::new(&reader, &target, observer, (options.keep_going, options.verify));
     if options.options.delete {
         prune::refuse_single_file(&shared, selected)?;
@@ -86,7 +88,7 @@ fn run(
                 "nothing was deleted: the snapshot's list of names cannot be read whole, and what is not known to be surplus stays",
             );
         } else {
-            pruned = prune::prune(shared, selected, selection);
+            pruned = prune::prune(shared, selected);
         }
     }
     // Whatever became of that: what was restored gets its attributes.

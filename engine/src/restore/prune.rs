@@ -8,7 +8,6 @@ use crate::format::manifest::ROOT_STREAM;
 use crate::repository::entries::{find_content, is_below};
 use crate::repository::selector::Selected;
 use crate::repository::tree::TreeCursor;
-use crate::restore::options::Selection;
 use crate::restore::plan::place_of;
 use crate::restore::work::Shared;
 use std::cmp::Ordering;
@@ -29,9 +28,11 @@ pub fn refuse_single_file(shared: &Shared<'_>, selected: &Selected) -> Result<()
 }
 
 /// Walks the names once more and takes away what is not among them.
-pub fn prune(shared: &Shared<'_>, selected: &Selected, selection: &Selection) -> Result<()> {
-    let mut prune = Prune { shared, selected, selection, current: None, open: BTreeSet::new(), unknown: HashSet::new() };
+pub fn prune(shared: &Shared<'_>, selected: &Selected) -> Result<()> {
     let names = &selected.snapshot.names;
+    let streams = names.roots.iter().filter(|root| root.kind == ROOT_STREAM);
+    let streams = streams.filter_map(|root| place_of(selected, &root.name.0, false)).collect();
+    let mut prune = Prune { shared, selected, streams, current: None, open: BTreeSet::new(), unknown: HashSet::new() };
     if names.summary.errors > names.failures.len() as u64 {
         shared.observer.warning("nothing was deleted: more sources could not be read for this snapshot than it names");
         return Ok(());
@@ -78,7 +79,8 @@ fn trimmed(path: &[u8]) -> &[u8] {
 struct Prune<'a> {
     shared: &'a Shared<'a>,
     selected: &'a Selected,
-    selection: &'a Selection,
+    /// Where the streams belong.
+    streams: Vec<Vec<u8>>,
     /// The directory whose names are being collected, and the names.
     current: Option<(Vec<u8>, Vec<Vec<u8>>)>,
     /// Directories of the snapshot of which no name was met yet.
@@ -88,11 +90,6 @@ struct Prune<'a> {
 }
 
 impl Prune<'_> {
-    fn streams(&self) -> Vec<Vec<u8>> {
-        let streams = self.selected.snapshot.names.roots.iter().filter(|root| root.kind == ROOT_STREAM);
-        streams.filter_map(|root| place_of(self.selected, &root.name.0, false)).collect()
-    }
-
     fn trees(&mut self) -> Result<()> {
         let sub = &self.selected.path;
         for root in self.selected.snapshot.index.roots.iter().filter_map(|root| root.as_tree()) {
@@ -164,19 +161,18 @@ impl Prune<'_> {
             return Ok(());
         }
         // Names that streams need here: their own, or those of the directories that lead to them.
-        let below = |place: Vec<u8>| {
+        let below = |place: &Vec<u8>| {
             let rest = if dir.is_empty() { Some(&place[..]) } else { place.strip_prefix(dir).and_then(|r| r.strip_prefix(b"/")) };
             rest.and_then(|rest| rest.split(|b| *b == b'/').next()).map(<[u8]>::to_vec)
         };
-        keep.extend(self.streams().into_iter().filter_map(below));
+        keep.extend(self.streams.iter().filter_map(below));
         keep.sort();
         let found = match self.shared.target.existing(dir) {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(()),
             Err(error) => return self.shared.error(error),
         };
-        let may_go = |path: &[u8]| self.selection.wants(path);
-        match self.shared.target.remove_extra(&found, &keep, &may_go) {
+        match self.shared.target.remove_extra(&found, &keep) {
             Ok(removed) => self.shared.removed(removed),
             Err(error) => self.shared.error(error),
         }

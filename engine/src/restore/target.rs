@@ -136,6 +136,7 @@ pub struct Target {
     replaced: Mutex<Removed>,
     openat2: AtomicBool,
     passing: (u64, AtomicU64),
+    may_go: Box<dyn Fn(&[u8]) -> bool + Send + Sync>,
 }
 
 impl Target {
@@ -182,7 +183,13 @@ impl Target {
             replaced: Mutex::default(),
             openat2: AtomicBool::new(true),
             passing: (u64::from_le_bytes(random), AtomicU64::new(0)),
+            may_go: Box::new(|_| true),
         })
+    }
+
+    /// Says which paths below the target may be deleted; without it, all.
+    pub fn sparing(self, may_go: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Self {
+        Target { may_go: Box::new(may_go), ..self }
     }
 
     /// Whether the target was empty at the start: then there is nothing to decide, and nothing to delete.
@@ -346,18 +353,18 @@ impl Target {
     /// Removes from a directory all that is not in `keep` (ascending) and that `may_go` by its path, which is asked of everything below
     /// too. Symlinks are removed, not followed; other file systems are not entered.
     /// A dry run counts and names the same and takes nothing.
-    pub fn remove_extra<N: AsRef<[u8]>>(&self, dir: &Dir, keep: &[N], may_go: &dyn Fn(&[u8]) -> bool) -> Result<Removed> {
+    pub fn remove_extra<N: AsRef<[u8]>>(&self, dir: &Dir, keep: &[N]) -> Result<Removed> {
         let mut names = Vec::new();
         list(&dir.fd, &mut names).map_err(|e| self.error("list", dir, b"", e))?;
         let mut removed = Removed::default();
         for name in names.iter().filter(|n| keep.binary_search_by(|k| k.as_ref().cmp(n)).is_err()) {
-            self.remove_tree(dir, name, may_go, &mut removed);
+            self.remove_tree(dir, name, &mut removed);
         }
         Ok(removed)
     }
 
     /// Removes one name and what is below it, from held descriptors.
-    pub(super) fn remove_tree(&self, dir: &Dir, name: &[u8], may_go: &dyn Fn(&[u8]) -> bool, removed: &mut Removed) {
+    pub(super) fn remove_tree(&self, dir: &Dir, name: &[u8], removed: &mut Removed) {
         struct Level {
             fd: OwnedFd,
             name: Vec<u8>,
@@ -388,7 +395,7 @@ impl Target {
         loop {
             let parent = levels.last().map_or(dir.fd.as_fd(), |l| l.fd.as_fd());
             let path = next.as_ref().map(|name| at(&levels, name));
-            if path.as_ref().is_some_and(|path| !may_go(path)) {
+            if path.as_ref().is_some_and(|path| !(self.may_go)(path)) {
                 levels.iter_mut().for_each(|level| level.stays = true);
             } else if let Some(name) = next.take() {
                 match unlink(parent, &name) {
@@ -437,11 +444,13 @@ impl Target {
     /// Removes a full directory where something else belongs. What was below it counts as removed, itself as replaced.
     pub(super) fn remove_replaced(&self, dir: &Dir, name: &[u8]) -> Result<()> {
         let mut gone = Removed::default();
-        self.remove_tree(dir, name, &|_| true, &mut gone);
-        let failed = gone.errors.pop();
-        if failed.is_none() {
+        self.remove_tree(dir, name, &mut gone);
+        let mut failed = gone.errors.pop();
+        if gone.paths.last() == Some(&crate::format::entry::join(&dir.path, name)) {
             gone.directories = gone.directories.saturating_sub(1);
             gone.paths.pop();
+        } else if failed.is_none() {
+            failed = Some(self.error("replace", dir, name, Errno::NOTEMPTY));
         }
         let mut replaced = self.replaced.lock().unwrap_or_else(|e| e.into_inner());
         replaced.files += gone.files;

@@ -309,7 +309,7 @@ fn a_target_is_made_or_refused_and_a_dry_run_makes_nothing() {
     let dry = Target::open(p, TargetOptions { dry_run: true, ..options() }).unwrap();
     let top = dry.directory(b"").unwrap();
     assert!(dry.begin_file(&top, &entry("q", EntryKind::File)).is_err() && dry.special(&top, &entry("q", EntryKind::Fifo)).is_err());
-    assert_eq!(dry.remove_extra::<&[u8]>(&top, &[b"a"], &|_| true).unwrap().files, 1);
+    assert_eq!(dry.remove_extra::<&[u8]>(&top, &[b"a"]).unwrap().files, 1);
     assert!(p.join("file").exists());
 }
 
@@ -346,12 +346,12 @@ fn nothing_climbs_out() {
         assert!(fs::symlink_metadata(p.join("evil")).unwrap().is_dir());
         // Removal takes the link and not what it points to.
         symlink("../../out", p.join("evil/link")).unwrap();
-        let removed = t.remove_extra::<&[u8]>(&t.directory(b"").unwrap(), &[b"file"], &|_| true).unwrap();
+        let removed = t.remove_extra::<&[u8]>(&t.directory(b"").unwrap(), &[b"file"]).unwrap();
         assert_eq!((removed.files, removed.directories, removed.errors.len()), (2, 2, 0));
         // A directory that was removed is made again, not written into as a ghost.
         put(&t, b"evil/sub", &entry("x", EntryKind::File), b"x").unwrap();
         assert!(p.join("evil/sub/x").is_file());
-        t.remove_extra::<&[u8]>(&t.directory(b"").unwrap(), &[], &|_| true).unwrap();
+        t.remove_extra::<&[u8]>(&t.directory(b"").unwrap(), &[]).unwrap();
         assert_eq!(fs::read_dir(&p).unwrap().count(), 0);
     }
     assert_eq!(fs::read(out.join("canary")).unwrap(), b"alive");
@@ -402,7 +402,7 @@ fn a_racing_swap_changes_nothing_outside() {
             }
             t.finish_directory(b"d", &e).map(|_| ()).unwrap_or_default();
             if i % 16 == 0 {
-                t.remove_extra::<&[u8]>(&t.directory(b"").unwrap(), &[], &|_| true).map(|_| ()).unwrap_or_default();
+                t.remove_extra::<&[u8]>(&t.directory(b"").unwrap(), &[]).map(|_| ()).unwrap_or_default();
             }
         }
         stop.store(true, Ordering::Relaxed);
@@ -457,6 +457,6 @@ fn many_directories_and_deep_ones() {
     assert!(t.cache.lock().unwrap().dirs.len() <= OPEN_MAX);
     let deep = vec!["n".repeat(200); 100].join("/");
     put(&t, deep.as_bytes(), &entry("f", EntryKind::File), b"x").unwrap();
-    let removed = t.remove_extra::<&[u8]>(&t.directory(b"").unwrap(), &[b"a"], &|_| true).unwrap();
+    let removed = t.remove_extra::<&[u8]>(&t.directory(b"").unwrap(), &[b"a"]).unwrap();
     assert_eq!((removed.files, removed.directories, removed.errors.len()), (1, 100, 0));
 }
