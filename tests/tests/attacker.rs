@@ -15,6 +15,7 @@ use seabed_engine::pack::writer::{EncodedFrame, PackWriter};
 use seabed_engine::repository::Repository;
 use seabed_engine::restore::target::TargetOptions;
 use seabed_engine::restore::{RestoreOptions, RestoreReport, restore};
+use seabed_engine::store::Store;
 use seabed_engine::store::memory::MemoryStore;
 use seabed_tests::repo::{init, open, select};
 use seabed_tests::trees::{Tree, capture};
@@ -45,9 +46,11 @@ impl Attacker {
     /// Publishes a frame of chunks in a pack of its own.
     pub fn frame(&self, class: Class, codec: u8, bytes: Vec<u8>, plain: u32, chunks: Vec<(ChunkId, u32)>) {
         let (keys, session) = (self.repository.keys(), SnapshotId::new([9; 32]));
-        let mut pack = PackWriter::begin(self.repository.store(), keys, class, self.repository.writer(), session).unwrap();
-        pack.add(EncodedFrame { codec, bytes, plain, chunks }).unwrap();
-        let pack = pack.finish(keys).unwrap().finish().unwrap();
+        let (mut pack, mut object) = PackWriter::begin(keys, class, self.repository.writer(), session).unwrap();
+        object.extend(pack.add(EncodedFrame { codec, bytes, plain, chunks }).unwrap());
+        let (pack, last) = pack.finish(keys).unwrap();
+        object.extend(last);
+        self.store.put(&ObjectName::pack(class, &pack.id), &object).unwrap();
         self.repository.put_segment(&build_segment(&[pack])).unwrap();
     }
 

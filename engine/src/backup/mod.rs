@@ -25,7 +25,7 @@ use crate::id::{Class, PackId, SnapshotId};
 use crate::index::{Index, build_segment};
 use crate::observe::Observer;
 use crate::pack::buffers::Buffers;
-use crate::pack::sink::{PanicGuard, Sink, SinkOptions, Trouble, frame_channel, job_channel};
+use crate::pack::sink::{PanicGuard, Sink, SinkOptions, Trouble, frame_channel, job_channel, write_channel};
 use crate::repository::{Access, Repository, Segments};
 use crate::seal::random;
 use crossbeam_channel::{bounded, unbounded};
@@ -67,6 +67,7 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let threads = options.threads();
     let (jobs_in, jobs_out) = job_channel();
     let (frames_in, frames_out) = frame_channel();
+    let (pieces_in, pieces_out) = write_channel();
     let (uploads_in, uploads_out) = bounded(UPLOADS_QUEUED);
     let (todo_in, todo_out) = bounded(threads * 2);
     let (done_in, done_out) = unbounded();
@@ -77,9 +78,10 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
         let _stop = StopOnPanic(&trouble);
         // Each owns the end that it takes from: when it gives up, whoever waits to send is told. The finisher only borrowed its end
         // once; when a pack failed, the packer waited for room in the queue for ever.
-        let (finisher, packer) = (&sink, &sink);
+        let (finisher, writer, packer) = (&sink, &sink, &sink);
         scope.spawn(move || finisher.finish_packs(&uploads_out));
-        scope.spawn(move || packer.pack(&frames_out, uploads_in));
+        scope.spawn(move || writer.write_packs(&pieces_out, uploads_in));
+        scope.spawn(move || packer.pack(&frames_out, pieces_in));
         for _ in 0..threads {
             let (jobs, todo, frames, done) = (jobs_out.clone(), todo_out.clone(), frames_in.clone(), done_in.clone());
             let sink = &sink;

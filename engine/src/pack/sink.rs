@@ -1,5 +1,5 @@
-//! Turns new chunks into durable packs and segments: frames are built in order, encoded by worker threads, packed by one
-//! thread and made durable by another. A segment is only written after every pack that it names is durable (DESIGN section 5, B2).
+//! Turns new chunks into durable packs and segments: frames are built in order, encoded by worker threads, sealed into
+//! packs by one thread, written by a second and made durable by a third. A segment is only written after every pack that it names is durable (DESIGN section 5, B2).
 
 use crate::error::{Error, Result};
 use crate::format::pack::CODEC_RAW;
@@ -11,7 +11,7 @@ use crate::pack::buffers::Buffers;
 use crate::pack::writer::{EncodedFrame, NewPack, PackUpload, PackWriter};
 use crate::pack::{Compression, FrameEncoder, Origin};
 use crate::seal::key::Keys;
-use crate::store::Store;
+use crate::store::{Store, Upload};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -81,6 +81,19 @@ pub type ClassFrame = (Class, EncodedFrame);
 
 /// The channel from the encoders to the packer.
 pub fn frame_channel() -> (Sender<ClassFrame>, Receiver<ClassFrame>) {
+    bounded(FRAMES_QUEUED)
+}
+
+/// What a packer tells the writer, pack after pack of a class.
+pub enum ToWrite {
+    /// The next bytes of the open pack of this class; they begin one where none is open.
+    Bytes(Class, Vec<u8>),
+    /// That was all of it.
+    End(NewPack),
+}
+
+/// The channel from the packer to the writer.
+pub fn write_channel() -> (Sender<ToWrite>, Receiver<ToWrite>) {
     bounded(FRAMES_QUEUED)
 }
 
@@ -155,8 +168,8 @@ impl<'a> Sink<'a> {
         out.send((job.class, EncodedFrame { codec, bytes, plain, chunks: job.chunks })).or(Ok(()))
     }
 
-    /// The packer thread: until the encoders are gone. Returns with every pack handed to `finisher`.
-    pub fn pack(&self, frames: &Receiver<(Class, EncodedFrame)>, finisher: Sender<PackUpload>) {
+    /// The packer thread: until the encoders are gone. Returns with every pack handed to the writer behind `out`.
+    pub fn pack(&self, frames: &Receiver<(Class, EncodedFrame)>, out: Sender<ToWrite>) {
         let _guard = PanicGuard(self.trouble);
         let mut open: [Option<PackWriter>; 3] = [None, None, None];
         let result = (|| {
@@ -167,16 +180,56 @@ impl<'a> Sink<'a> {
                 let slot = &mut open[usize::from(class.code())];
                 let target = if class == Class::Data { self.options.data_pack_bytes } else { self.options.meta_pack_bytes };
                 if let Some(full) = slot.take_if(|pack| pack.is_full_for(&frame, target)) {
-                    finisher.send(full.finish(self.keys)?).or(Ok::<_, Error>(()))?;
+                    self.end(full, &out)?;
                 }
                 let pack = match slot {
                     Some(pack) => pack,
-                    None => slot.insert(PackWriter::begin(self.store, self.keys, class, self.writer, self.session)?),
+                    None => {
+                        let (pack, first) = PackWriter::begin(self.keys, class, self.writer, self.session)?;
+                        out.send(ToWrite::Bytes(class, first)).or(Ok::<_, Error>(()))?;
+                        slot.insert(pack)
+                    }
                 };
-                self.buffers.give(pack.add(frame)?);
+                out.send(ToWrite::Bytes(class, pack.add(frame)?)).or(Ok::<_, Error>(()))?;
             }
-            for pack in open.iter_mut().filter_map(Option::take) {
-                finisher.send(pack.finish(self.keys)?).or(Ok::<_, Error>(()))?;
+            open.iter_mut().filter_map(Option::take).try_for_each(|pack| self.end(pack, &out))
+        })();
+        if let Err(error) = result {
+            self.trouble.set(error);
+        }
+    }
+
+    /// A closed channel means that the writer failed and has said why.
+    fn end(&self, pack: PackWriter, out: &Sender<ToWrite>) -> Result<()> {
+        let (pack, last) = pack.finish(self.keys)?;
+        out.send(ToWrite::Bytes(pack.class, last)).and_then(|()| out.send(ToWrite::End(pack))).or(Ok(()))
+    }
+
+    /// The writing thread: gives bytes to the store, beside the one that seals. A disk that is slow to take them is all that it waits for.
+    pub fn write_packs(&self, pieces: &Receiver<ToWrite>, finisher: Sender<PackUpload>) {
+        let _guard = PanicGuard(self.trouble);
+        let mut open: [Option<Box<dyn Upload>>; 3] = [None, None, None];
+        let result = (|| {
+            for piece in pieces {
+                if self.trouble.is_set() {
+                    return Ok(());
+                }
+                match piece {
+                    ToWrite::Bytes(class, bytes) => {
+                        let slot = &mut open[usize::from(class.code())];
+                        let upload = match slot {
+                            Some(upload) => upload,
+                            None => slot.insert(self.store.begin()?),
+                        };
+                        upload.write(&bytes)?;
+                        self.buffers.give(bytes);
+                    }
+                    ToWrite::End(pack) => {
+                        if let Some(upload) = open[usize::from(pack.class.code())].take() {
+                            finisher.send(PackUpload { upload, pack }).or(Ok::<_, Error>(()))?;
+                        }
+                    }
+                }
             }
             Ok(())
         })();

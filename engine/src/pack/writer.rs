@@ -9,7 +9,7 @@ use crate::id::{Birth, ChunkId, Class, ObjectName, PackId, SnapshotId, WriterId}
 use crate::limits::{PACK_CHUNKS_MAX, PACK_FRAMES_MAX};
 use crate::seal::key::Keys;
 use crate::seal::{Binding, FrameSealer, Key, random, seal_part, wrap_pack_key};
-use crate::store::{Store, Upload};
+use crate::store::Upload;
 
 pub use crate::index::NewPack;
 
@@ -27,7 +27,8 @@ pub struct EncodedFrame {
 
 /// A pack that is complete but not yet durable.
 pub struct PackUpload {
-    upload: Box<dyn Upload>,
+    /// Where its bytes are.
+    pub upload: Box<dyn Upload>,
     /// What it will be.
     pub pack: NewPack,
 }
@@ -40,21 +41,20 @@ impl PackUpload {
     }
 }
 
-/// A pack under construction.
+/// A pack under construction. It says which bytes come next; where they go is the caller's.
 pub struct PackWriter {
     class: Class,
     birth: Birth,
     epoch: u32,
     sealer: FrameSealer,
-    upload: Box<dyn Upload>,
     hasher: blake3::Hasher,
     bytes: u64,
     footer: Footer,
 }
 
 impl PackWriter {
-    /// Begins a pack.
-    pub fn begin(store: &dyn Store, keys: &Keys, class: Class, writer: WriterId, session: SnapshotId) -> Result<Self> {
+    /// Begins a pack. Returns its first bytes with it.
+    pub fn begin(keys: &Keys, class: Class, writer: WriterId, session: SnapshotId) -> Result<(Self, Vec<u8>)> {
         let birth = Birth::new(random()?);
         let key = Key::random()?;
         let name = ObjectName::pack(class, &PackId::new([0; 32]));
@@ -76,20 +76,19 @@ impl PackWriter {
             birth,
             epoch: keys.epoch,
             sealer: FrameSealer::new(&keys.family, class, &birth, &key),
-            upload: store.begin()?,
             hasher: blake3::Hasher::new(),
             bytes: 0,
             footer,
         };
-        pack.write(&header(class, &birth))?;
-        Ok(pack)
+        let first = header(class, &birth).to_vec();
+        pack.count(&first);
+        Ok((pack, first))
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    fn count(&mut self, bytes: &[u8]) {
         // Hashed while it is in the cache: the name costs no second pass.
         self.hasher.update(bytes);
         self.bytes += bytes.len() as u64;
-        self.upload.write(bytes)
     }
 
     /// Length of the pack if it ended with a frame of `frame_bytes` more, footer included, before padding.
@@ -106,10 +105,10 @@ impl PackWriter {
                 || self.footer.lengths.len() + frame.chunks.len() > PACK_CHUNKS_MAX)
     }
 
-    /// Seals a frame and appends it. Returns its buffer for reuse.
+    /// Seals a frame. Returns the bytes that come next, in its buffer.
     pub fn add(&mut self, mut frame: EncodedFrame) -> Result<Vec<u8>> {
         let ordinal = self.sealer.seal(frame.codec, &mut frame.bytes)?;
-        self.write(&frame.bytes)?;
+        self.count(&frame.bytes);
         self.footer.frames.push(FrameInfo {
             key: 0,
             ordinal,
@@ -127,31 +126,25 @@ impl PackWriter {
         Ok(frame.bytes)
     }
 
-    /// Ends the pack: padding, footer, trailer, name. What comes back is all written, but not durable yet.
-    pub fn finish(mut self, keys: &Keys) -> Result<PackUpload> {
+    /// Ends the pack: padding, footer, trailer, name. Returns its last bytes.
+    pub fn finish(mut self, keys: &Keys) -> Result<(NewPack, Vec<u8>)> {
         let body = padded_body(&self.footer);
         let tail = (body.len() + PART_OVERHEAD_BYTES + TRAILER_BYTES) as u64;
         let padding = padme(self.bytes + tail) - self.bytes - tail;
         // Random, so that nobody can see where the frames end. From a seed, not from the system: it can be a megabyte.
-        let mut noise = blake3::Hasher::new_keyed(&random()?).finalize_xof();
-        let mut block = vec![0; padding.min(1 << 16) as usize];
-        let mut left = padding as usize;
-        while left > 0 {
-            let n = left.min(block.len());
-            noise.fill(&mut block[..n]);
-            self.write(&block[..n])?;
-            left -= n;
-        }
+        let mut last = vec![0; padding as usize];
+        blake3::Hasher::new_keyed(&random()?).finalize_xof().fill(&mut last);
         let head = PartHead { suite: SUITE_SYMMETRIC, purpose: Purpose::Lists, epoch: self.epoch };
         let scope = keys.family;
         let birth = self.birth;
         let binding = Binding { scope: scope.as_bytes(), header: ObjectType::pack(self.class).header(), part: 0, name: birth.as_bytes() };
         let name = ObjectName::pack(self.class, &PackId::new([0; 32]));
         let footer = seal_part(keys.require(&name, Purpose::Lists, self.epoch)?, head, &binding, &body)?;
-        self.write(&footer)?;
-        self.write(&trailer(self.class, &birth, footer.len() as u32))?;
+        last.extend_from_slice(&footer);
+        last.extend_from_slice(&trailer(self.class, &birth, footer.len() as u32));
+        self.count(&last);
         let id = PackId::new(*self.hasher.finalize().as_bytes());
         let pack = NewPack { class: self.class, id, bytes: self.bytes, ids: self.footer.ids.0 };
-        Ok(PackUpload { upload: self.upload, pack })
+        Ok((pack, last))
     }
 }
