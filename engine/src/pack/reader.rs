@@ -12,7 +12,7 @@ use crate::store::Store;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::ops::{Deref, Range};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// A map of at most `max` weight that forgets what was used longest ago; a value that is being made is made once.
 struct Lru<K, V> {
@@ -40,7 +40,8 @@ impl<K: Hash + Eq + Copy, V> Lru<K, V> {
         Lru { max, state: Mutex::new(LruState { slots: HashMap::new(), clock: 0, weight: 0 }) }
     }
 
-    fn get(&self, key: K, weigh: impl FnOnce(&V) -> usize, make: impl FnOnce() -> Result<V>) -> Result<Arc<V>> {
+    /// The value, made where it is not there. `None` only where another thread makes it and the caller does not want to `wait`.
+    fn get(&self, key: K, wait: bool, weigh: impl FnOnce(&V) -> usize, make: impl FnOnce() -> Result<V>) -> Result<Option<Arc<V>>> {
         let slot = {
             let mut state = lock(&self.state);
             state.clock += 1;
@@ -49,9 +50,13 @@ impl<K: Hash + Eq + Copy, V> Lru<K, V> {
             slot.1 = now;
             slot.0.clone()
         };
-        let mut value = lock(&slot);
+        let mut value = match slot.try_lock() {
+            Ok(value) => value,
+            Err(TryLockError::WouldBlock) if !wait => return Ok(None),
+            Err(_) => lock(&slot),
+        };
         if let Some(value) = &*value {
-            return Ok(value.clone());
+            return Ok(Some(value.clone()));
         }
         // The slot's own lock is held while the value is made: a second reader waits for it instead of decoding it again.
         let made = match make() {
@@ -75,7 +80,7 @@ impl<K: Hash + Eq + Copy, V> Lru<K, V> {
             state.slots.remove(&oldest);
             state.weight -= weight;
         }
-        Ok(made)
+        Ok(Some(made))
     }
 }
 
@@ -172,10 +177,11 @@ impl ChunkReader {
     fn open(&self, pack: u32) -> Result<Arc<OpenPack>> {
         let info = &self.index.packs()[pack as usize];
         let weigh = |p: &OpenPack| 512 + p.table.chunks.len() * 48 + p.table.frames.len() * 96;
-        self.packs.get(pack, weigh, || OpenPack::open(&*self.store, &self.keys, info.class, &info.id))
+        let opened = self.packs.get(pack, true, weigh, || OpenPack::open(&*self.store, &self.keys, info.class, &info.id))?;
+        opened.ok_or(Error::Interrupted)
     }
 
-    fn piece_at(&self, at: Location, class: Class, id: &ChunkId, buffers: &mut ReadBuffers) -> Result<Piece> {
+    fn piece_at(&self, at: Location, (class, id): (Class, &ChunkId), buffers: &mut ReadBuffers, wait: bool) -> Result<Option<Piece>> {
         // The footer gives the frame; a run of neighbours then needs no lock at all.
         let known = buffers.last.as_ref().filter(|last| last.at.pack == at.pack).map(|last| last.pack.clone());
         let pack = match known {
@@ -190,25 +196,33 @@ impl ChunkReader {
             _ => {
                 let ReadBuffers { stored, decoder, .. } = &mut *buffers;
                 // By capacity: what a frame holds of its former life is memory too.
-                self.frames.get(
-                    frame_at,
-                    |frame| frame.plain.capacity(),
-                    || {
-                        let mut frame = Frame { plain: self.spare.take(), home: self.spare.clone() };
-                        pack.frame(&*self.store, span.frame, stored, decoder, &mut frame.plain)?;
-                        Ok(frame)
-                    },
-                )?
+                let weigh = |frame: &Frame| frame.plain.capacity();
+                let found = self.frames.get(frame_at, wait, weigh, || {
+                    let mut frame = Frame { plain: self.spare.take(), home: self.spare.clone() };
+                    pack.frame(&*self.store, span.frame, stored, decoder, &mut frame.plain)?;
+                    Ok(frame)
+                })?;
+                let Some(frame) = found else { return Ok(None) };
+                frame
             }
         };
         let range = span.offset as usize..(span.offset + span.bytes) as usize;
         check_chunk(&pack.name, &self.ids, class, id, frame.plain.get(range.clone()).ok_or_else(wrong)?)?;
         buffers.last = Some(Last { at, frame_at, pack, frame: frame.clone() });
-        Ok(Piece { frame, range })
+        Ok(Some(Piece { frame, range }))
     }
 
     /// The bytes of a chunk where they were decoded. Where a chunk has several copies, a damaged one is passed over.
     pub fn piece(&self, class: Class, id: &ChunkId, buffers: &mut ReadBuffers) -> Result<Piece> {
+        self.find_piece(class, id, buffers, true)?.ok_or(Error::Interrupted)
+    }
+
+    /// As [`ChunkReader::piece`], but `None` where another thread is decoding its frame right now: there may be other work until then.
+    pub fn try_piece(&self, class: Class, id: &ChunkId, buffers: &mut ReadBuffers) -> Result<Option<Piece>> {
+        self.find_piece(class, id, buffers, false)
+    }
+
+    fn find_piece(&self, class: Class, id: &ChunkId, buffers: &mut ReadBuffers, wait: bool) -> Result<Option<Piece>> {
         // Behind the last one, as what was stored together is read together: that saves a search in the index, and of two copies
         // it is the one whose frame is decoded already.
         if let Some(last) = &buffers.last
@@ -216,13 +230,13 @@ impl ChunkReader {
             && last.pack.table.id(last.at.chunk as usize + 1).is_some_and(|next| next == *id)
         {
             let next = Location { chunk: last.at.chunk + 1, ..last.at };
-            if let Ok(piece) = self.piece_at(next, class, id, buffers) {
+            if let Ok(piece) = self.piece_at(next, (class, id), buffers, wait) {
                 return Ok(piece);
             }
         }
         let mut failure = None;
         for at in self.index.find(class, id) {
-            match self.piece_at(at, class, id, buffers) {
+            match self.piece_at(at, (class, id), buffers, wait) {
                 Ok(piece) => return Ok(piece),
                 Err(error) => failure = failure.or(Some(error)),
             }
