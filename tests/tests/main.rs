@@ -11,5 +11,6 @@ mod hostile;
 mod prune;
 mod restore;
 mod roundtrip;
+mod s3_server;
 mod sources;
 mod store_contract;
