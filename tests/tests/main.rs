@@ -11,6 +11,7 @@ mod hostile;
 mod prune;
 mod restore;
 mod roundtrip;
+mod s3_faults;
 mod s3_server;
 mod sources;
 mod store_contract;
