@@ -5,6 +5,7 @@ pub mod background;
 pub mod fault_store;
 pub mod golden;
 pub mod mount;
+pub mod proxy;
 pub mod repo;
 pub mod s3_client;
 pub mod s3_server;

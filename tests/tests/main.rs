@@ -8,6 +8,7 @@ mod faults;
 mod floors;
 mod golden;
 mod hostile;
+mod proxy;
 mod prune;
 mod restore;
 mod roundtrip;
