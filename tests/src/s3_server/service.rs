@@ -19,6 +19,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 
+/// What a Content-Length makes the server reserve, at most.
+const READ_AHEAD_BYTES_MAX: u64 = 256 << 20;
+
 /// Accepts for ever.
 pub(super) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
     loop {
@@ -77,7 +80,8 @@ impl Ticket {
 
     /// All of the body, unless it is not to be read to its end.
     async fn read(&self, mut body: Incoming) -> Bytes {
-        let mut bytes = Vec::new();
+        // All at once where the length is known: objects keep what was reserved for them.
+        let mut bytes = Vec::with_capacity(body.size_hint().lower().min(READ_AHEAD_BYTES_MAX) as usize);
         let at = match self.fault {
             Some(Fault::ResetUpload(at) | Fault::StallUpload(at)) => Some(at),
             _ => None,
@@ -127,7 +131,8 @@ impl Ticket {
         let date = clock::http(clock::now(&self.shared.state().behaviour));
         response = response.header("date", date).header("x-amz-request-id", format!("{:016X}", self.number));
         // The answer to HEAD has the length of what GET sends, and an error there has no document.
-        if !script.chunked && !matches!(reply.status, 204 | 304) && !(head && reply.status >= 300) {
+        let unsized_by_nature = matches!(reply.status, 204 | 304) || (head && reply.status >= 300);
+        if !(script.chunked || unsized_by_nature) {
             response = response.header("content-length", reply.body.len());
         }
         if head {
