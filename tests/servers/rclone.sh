@@ -37,6 +37,7 @@ start() {
     ! alive "$state/server" || die "$state: one runs already"
     stop
     trap stop EXIT
+    trap 'exit 130' INT TERM
     mkdir -p "$state/data/seabed" "$state/home"
     key=SEABED$(random_hex 7) secret=$(random_hex 20)
     local given=$port try
@@ -53,7 +54,7 @@ start() {
             --cache-dir "$state/home/cache" serve s3 --addr "127.0.0.1:$port" --auth-key "$key,$secret" "$state/data"
         if answers "$state/server" "$state/env"; then
             [ -z "$owner" ] || watch "$state/watch" "$owner" "$dir"
-            trap - EXIT
+            trap - EXIT INT TERM
             cat "$state/env"
             return
         fi
