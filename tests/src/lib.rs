@@ -5,5 +5,6 @@ pub mod fault_store;
 pub mod golden;
 pub mod mount;
 pub mod repo;
+pub mod servers;
 pub mod store_contract;
 pub mod trees;
