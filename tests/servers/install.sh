@@ -62,5 +62,7 @@ for what in "$@"; do
     exec 9> "$dir/.lock-$what"
     flock 9
     "install_$what"
-    "$dir/bin/$what" --version | head -n 1
+    wanted=${what}_version
+    [ "$(found "$what")" = "${!wanted}" ] || { echo "$dir/bin/$what is not version ${!wanted}" >&2; exit 1; }
+    echo "$what ${!wanted} in $dir/bin"
 done
