@@ -10,6 +10,9 @@
 # requests hang that long, most of the PUTs through one of the two nodes, none through the other; one GET hung for more than 200 s.
 # With two gone requests hang, later they are answered 503. A host that connects to a node cut off is told after some seconds that
 # there is no route; what it had under way there hangs.
+# Listings of three nodes show what was deleted: after one DELETE in ten for some 100 ms, and for minutes where a node was away during
+# it and came back (more than 100 s, until Garage has compared its tables; it differs from one listing to the next). GET says 404 of such
+# an object at once. What was put is always listed, and an object put again reads as the new one, also then.
 # The host reaches the nodes through the bridge, an address in a private range that nothing here uses. No packet leaves the machine:
 # nodes have no other route, and where a node is gone the bridge's route still holds, until `stop`: talk to no node after that.
 . "$(dirname "$0")/lib.sh"
