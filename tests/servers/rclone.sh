@@ -4,7 +4,7 @@
 # `start` and `status` print shell assignments for `eval`, and nothing else on stdout. With --owner it stops when that process is gone.
 #
 # How version 1.75.2 differs from S3, as `s3.py probe` shows:
-#   - conditions are ignored: If-None-Match: * overwrites, If-Match too;
+#   - If-None-Match: * and If-Match of a PUT are ignored: it overwrites; If-Match of a GET too (its If-None-Match is 304);
 #   - a wrong Content-MD5 is refused (BadDigest, nothing stored); a wrong x-amz-content-sha256 and a wrong x-amz-checksum-* are not:
 #     what came is stored, and HEAD then tells the checksum that was claimed. A wrong trailing checksum is ignored as well;
 #   - a range is answered with 200, not 206, though with Content-Range and the right bytes; a suffix longer than the object, or any
