@@ -9,5 +9,6 @@ pub mod proxy;
 pub mod repo;
 pub mod s3_client;
 pub mod s3_server;
+pub mod servers;
 pub mod store_contract;
 pub mod trees;
