@@ -129,7 +129,11 @@ impl Ticket {
             response = response.header(name, value);
         }
         let date = clock::http(clock::now(&self.shared.state().behaviour));
-        response = response.header("date", date).header("x-amz-request-id", format!("{:016X}", self.number));
+        response = response.header("date", date);
+        // What is not S3 does not say that it is.
+        if !matches!(self.fault, Some(Fault::EmptyOk | Fault::Portal)) {
+            response = response.header("x-amz-request-id", format!("{:016X}", self.number));
+        }
         // The answer to HEAD has the length of what GET sends, and an error there has no document.
         let unsized_by_nature = matches!(reply.status, 204 | 304) || (head && reply.status >= 300);
         if !(script.chunked || unsized_by_nature) {
