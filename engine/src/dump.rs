@@ -27,7 +27,7 @@ const HOLE_STEP: usize = 64 << 10;
 const SHARED_BYTES_MIN: usize = 32 << 10;
 /// Frames that one part keeps alive: what is under way stays below 24 MiB with two threads.
 const SHARED_FRAMES_MAX: usize = 4;
-/// Runs that a part looks up behind one that is not to be had yet.
+/// Runs that a part looks up behind one that is not to be had yet. Each keeps its frame alive until then: 16 MiB more with two threads.
 const HELD_MAX: usize = 8;
 
 enum Part {
