@@ -200,7 +200,7 @@ impl std::io::Read for Opened {
 
 /// A repository with a key file, so that no case pays for a passphrase.
 fn repository(work: &Path) -> Result<Repository, Box<dyn Error>> {
-    let open = OpenOptions { cache: Some(work.join("cache")) };
+    let open = OpenOptions { cache: Some(work.join("cache")), ..Default::default() };
     let secret = Secret::KeyFile(Key::new([5; 32]));
     Ok(Repository::init(Arc::new(LocalStore::create(work.join("repository"))?), &secret, &InitOptions::default(), &open)?)
 }

@@ -26,7 +26,7 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Args, Debug, Clone)]
 pub struct Global {
-    /// The repository: a directory [env: SEABED_REPOSITORY]
+    /// The repository: a directory, s3://BUCKET/PREFIX or s3:https://HOST/BUCKET/PREFIX [env: SEABED_REPOSITORY]
     #[arg(short, long, global = true, value_name = "PLACE", help_heading = "Global options")]
     pub repo: Option<PathBuf>,
     /// Read the passphrase from FILE [env: SEABED_PASSWORD, SEABED_PASSWORD_FILE]
@@ -45,6 +45,9 @@ pub struct Global {
     /// Use no cache
     #[arg(long, global = true, help_heading = "Global options", conflicts_with = "cache_dir")]
     pub no_cache: bool,
+    /// How to talk to a store over a network.
+    #[command(flatten)]
+    pub remote: Remote,
     /// Write JSON lines instead of text
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
@@ -54,6 +57,43 @@ pub struct Global {
     /// Say more; twice: also what did not change
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
+}
+
+/// How to talk to a store over a network. Keys come from AWS_* variables, profiles or the machine, never from the command line.
+#[derive(Args, Debug, Clone, Default)]
+pub struct Remote {
+    /// Region of the bucket [default: that of AWS_REGION or the profile]
+    #[arg(long, global = true, value_name = "REGION", help_heading = "S3 options", hide_short_help = true)]
+    pub s3_region: Option<String>,
+    /// Name the bucket in the path, not in the host's name [default: auto, in the path everywhere but at AWS]
+    #[arg(long, global = true, value_name = "WHEN", help_heading = "S3 options", hide_short_help = true)]
+    #[arg(value_parser = ["auto", "always", "never"])]
+    pub s3_path_style: Option<String>,
+    /// Trust the certificates in FILE (PEM) too [env: SEABED_CA_FILE]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "S3 options", hide_short_help = true)]
+    pub ca_file: Option<PathBuf>,
+    /// Talk to other machines without TLS
+    #[arg(long, global = true, help_heading = "S3 options", hide_short_help = true)]
+    pub allow_http: bool,
+    /// Storage class of data packs; everything else stays in the bucket's own
+    #[arg(long, global = true, value_name = "CLASS", help_heading = "S3 options", hide_short_help = true)]
+    pub storage_class: Option<String>,
+    /// Have the store encrypt, too: AES256, aws:kms or aws:kms:KEY
+    #[arg(long, global = true, value_name = "HOW", help_heading = "S3 options", hide_short_help = true)]
+    pub sse: Option<String>,
+    /// Requests at a time [default: as many as the store bears]
+    #[arg(long, global = true, value_name = "N", help_heading = "S3 options", hide_short_help = true)]
+    pub connections: Option<std::num::NonZeroUsize>,
+    /// Send at most RATE bytes a second, such as 10M
+    #[arg(long, global = true, value_name = "RATE", help_heading = "S3 options", hide_short_help = true)]
+    pub limit_upload: Option<String>,
+    /// Receive at most RATE bytes a second
+    #[arg(long, global = true, value_name = "RATE", help_heading = "S3 options", hide_short_help = true)]
+    pub limit_download: Option<String>,
+    /// Go on trying for so many minutes when the store does not answer
+    #[arg(long, global = true, value_name = "MINUTES", help_heading = "S3 options", hide_short_help = true)]
+    #[arg(default_value_t = 15)]
+    pub retry_minutes: u64,
 }
 
 /// The commands.
@@ -79,6 +119,12 @@ pub enum Command {
     Rebuild(commands::rebuild::Args),
     #[allow(missing_docs)]
     Cat(commands::cat::Args),
+    #[allow(missing_docs)]
+    Cache(commands::cache::Args),
+    #[allow(missing_docs)]
+    Doctor(commands::doctor::Args),
+    #[allow(missing_docs)]
+    IamPolicy(commands::iam_policy::Args),
     #[allow(missing_docs)]
     Unlock(commands::unlock::Args),
     #[allow(missing_docs)]

@@ -8,6 +8,7 @@ mod exit;
 mod open;
 mod output;
 mod progress;
+mod remote;
 mod secret;
 mod signals;
 mod size;
@@ -31,7 +32,9 @@ fn main() -> ExitCode {
         }
     };
     let out = Output::new(cli.global.json, cli.global.quiet, cli.global.verbose);
-    match commands::run(&cli, &out) {
+    let run = commands::run(&cli, &out);
+    out.finish();
+    match run {
         Ok(code) => ExitCode::from(code.number()),
         Err(fail) => {
             out.failed(&fail);

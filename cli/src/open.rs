@@ -5,33 +5,57 @@
 use crate::args::Global;
 use crate::exit::{Code, Fail};
 use crate::output::Output;
+use crate::remote;
 use crate::secret::{self, Given};
 use seabed_engine::error::Error;
 use seabed_engine::id::RepositoryId;
-use seabed_engine::repository::{InitOptions, OpenOptions, Repository};
+use seabed_engine::repository::{Found, InitOptions, OpenOptions, Repository};
 use seabed_engine::seal::key::Secret;
 use seabed_engine::seal::random;
 use seabed_engine::store::Store;
 use seabed_engine::store::local::LocalStore;
+use seabed_engine::store::s3::S3Place;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Kinds of places that other tools know and this version does not: never taken for a directory of that name.
-const REMOTE: [&str; 11] = ["s3", "sftp", "ssh", "rest", "rclone", "b2", "gs", "azure", "swift", "http", "https"];
+const REMOTE: [&str; 10] = ["sftp", "ssh", "rest", "rclone", "b2", "gs", "azure", "swift", "http", "https"];
 
 /// Where a repository is.
 #[derive(Clone, Debug)]
 pub struct Place {
-    /// Its directory, absolute.
-    pub path: PathBuf,
+    /// A directory, or a bucket.
+    pub kind: Kind,
     /// It is the one that is used when none is named.
     pub is_default: bool,
 }
 
+/// What kind of place it is.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// A directory, absolute.
+    Directory(PathBuf),
+    /// A bucket of an S3-compatible store.
+    S3(S3Place),
+}
+
 impl Place {
+    /// As it is written; holds no secret.
+    pub fn text(&self) -> String {
+        match &self.kind {
+            Kind::Directory(path) => path.display().to_string(),
+            Kind::S3(place) => place.text(),
+        }
+    }
+
+    /// Its directory, where it has one.
+    pub fn directory(&self) -> Option<&PathBuf> {
+        if let Kind::Directory(path) = &self.kind { Some(path) } else { None }
+    }
+
     /// For people.
     pub fn words(&self) -> String {
-        format!("{}{}", self.path.display(), if self.is_default { " (the default)" } else { "" })
+        format!("{}{}", self.text(), if self.is_default { " (the default)" } else { "" })
     }
 }
 
@@ -54,22 +78,30 @@ pub fn place(global: &Global) -> Result<Place, Fail> {
             Fail::config("no repository is named, and without HOME there is no default one")
                 .hint("name one with --repo or SEABED_REPOSITORY")
         })?;
-        return Ok(Place { path, is_default: true });
+        return Ok(Place { kind: Kind::Directory(path), is_default: true });
     };
     if named.as_os_str().is_empty() {
         return Err(Fail::config("the name of the repository is empty").hint("unset SEABED_REPOSITORY, or give it a value"));
     }
+    if let Some(text) = named.to_str().filter(|text| S3Place::is_meant(text)) {
+        // The name itself is not repeated: it may hold a secret.
+        let place = S3Place::parse(text).map_err(|why| {
+            Fail::config(format!("the name of the repository makes no sense: {why}"))
+                .hint("write s3://BUCKET/PREFIX, or s3:https://HOST/BUCKET/PREFIX")
+        })?;
+        return Ok(Place { kind: Kind::S3(remote::at_endpoint(place)?), is_default: false });
+    }
     let scheme = named.to_str().and_then(|text| text.split_once(':')).map(|(scheme, _)| scheme);
     if let Some(scheme) = scheme.filter(|scheme| REMOTE.contains(scheme)) {
         // The name itself is not repeated: it may hold a password.
-        return Err(Fail::config(format!("repositories at `{scheme}:` are not in this version")).hint("name a local directory"));
+        return Err(Fail::config(format!("repositories at `{scheme}:` are not in this version")).hint("name a local directory or s3:…"));
     }
     let path = std::path::absolute(&named).map_err(|e| Fail::config(format!("cannot use {}: {e}", named.display())))?;
-    Ok(Place { is_default: default.is_some_and(|d| d == path), path })
+    Ok(Place { is_default: default.is_some_and(|d| d == path), kind: Kind::Directory(path) })
 }
 
 /// Where caches go; `None` where there is to be none.
-fn cache(global: &Global) -> Option<PathBuf> {
+pub fn cache(global: &Global) -> Option<PathBuf> {
     if global.no_cache {
         return None;
     }
@@ -93,11 +125,11 @@ pub struct Opened {
 
 /// Runs `open` with the cache, and again without where the cache cannot be used: it only saves time.
 fn with_cache<T>(cache: &mut Option<PathBuf>, out: &Output, open: impl Fn(&OpenOptions) -> Result<T, Error>) -> Result<T, Error> {
-    match open(&OpenOptions { cache: cache.clone() }) {
+    match open(&options(cache.clone())) {
         Err(error @ (Error::Cache { .. } | Error::Catalog { .. })) if cache.is_some() => {
             out.warn(&format!("{}; going on without a cache", crate::exit::without_number(&error.to_string())));
             *cache = None;
-            open(&OpenOptions { cache: None })
+            open(&options(None))
         }
         other => other,
     }
@@ -116,19 +148,38 @@ pub fn open(global: &Global, out: &Output) -> Result<Opened, Fail> {
     open_at(global, out, place)
 }
 
+/// The store at a place that should hold a repository.
+fn store_at(global: &Global, out: &Output, place: &Place) -> Result<Arc<dyn Store>, Fail> {
+    let store: Arc<dyn Store> = match &place.kind {
+        Kind::Directory(path) => Arc::new(LocalStore::open(path).map_err(|e| missing(e, place))?),
+        Kind::S3(s3) => Arc::new(remote::store(global, out, s3.clone())?),
+    };
+    out.meter(&store);
+    Ok(store)
+}
+
+/// How the engine is to open a repository.
+fn options(cache: Option<PathBuf>) -> OpenOptions {
+    OpenOptions { cache, ..OpenOptions::default() }
+}
+
 fn open_at(global: &Global, out: &Output, place: Place) -> Result<Opened, Fail> {
     // Whether it is there before any question for a secret: a passphrase for nothing is a riddle.
-    let store = LocalStore::open(&place.path).map_err(|e| missing(e, &place))?;
-    let id = Repository::id_in(&store).map_err(|e| missing(e, &place))?;
-    let store: Arc<dyn Store> = Arc::new(store);
+    let store = store_at(global, out, &place)?;
     let mut cache = cache(global);
-    let mut attempt = |secret: &Secret| with_cache(&mut cache, out, |options| Repository::open(store.clone(), secret, options));
+    let found = Repository::find(store, &options(cache.clone())).map_err(|e| missing(e, &place))?;
+    open_found(global, out, place, &found, &mut cache)
+}
+
+fn open_found(global: &Global, out: &Output, place: Place, found: &Found, cache: &mut Option<PathBuf>) -> Result<Opened, Fail> {
+    let id = found.id();
+    let mut attempt = |secret: &Secret| with_cache(cache, out, |options| found.open(secret, options));
     let repository = match secret::given(global)? {
         Given::Secret(secret) => attempt(&secret)?,
         Given::KeyFile(path) => attempt(&secret::key_file(&path)?)?,
         Given::Nothing => unasked(&place, &id, out, &mut attempt)?,
     };
-    Ok(Opened { repository, place, cache, created: false, new_key: None })
+    Ok(Opened { repository, place, cache: cache.clone(), created: false, new_key: None })
 }
 
 /// Opens with what this program knows by itself: the key file that it made, else the person at the terminal.
@@ -147,14 +198,14 @@ fn unasked(
     }
     if !secret::can_ask() {
         return Err(match wrong {
-            Some(path) => Fail::new(Code::WrongKey, format!("the key file {} does not open {}", path.display(), place.path.display()))
+            Some(path) => Fail::new(Code::WrongKey, format!("the key file {} does not open {}", path.display(), place.text()))
                 .hint("give the right secret: --password-file, --key-file, SEABED_PASSWORD …"),
-            None => Fail::config(format!("no secret is given for {}", place.path.display()))
+            None => Fail::config(format!("no secret is given for {}", place.text()))
                 .hint("give one: --password-file, --password-command, --key-file, SEABED_PASSWORD, SEABED_KEY_FILE …"),
         });
     }
     for _ in 0..secret::TRIES {
-        let Some(secret) = secret::ask(&format!("Passphrase for {}: ", place.path.display()))? else { continue };
+        let Some(secret) = secret::ask(&format!("Passphrase for {}: ", place.text()))? else { continue };
         match attempt(&secret) {
             Err(Error::WrongKey) => out.warn("this passphrase opens nothing here"),
             other => return other.map_err(Fail::from),
@@ -173,11 +224,19 @@ fn missing(error: Error, place: &Place) -> Fail {
     }
 }
 
-/// Whether `place` holds a repository.
-fn exists(place: &Place) -> Result<bool, Fail> {
-    match LocalStore::open(&place.path).and_then(|store| Repository::id_in(&store)) {
-        Ok(_) => Ok(true),
-        Err(Error::NoRepository { .. }) => Ok(false),
+/// What `place` holds, where it holds a repository.
+fn found(global: &Global, out: &Output, place: &Place, cache: &Option<PathBuf>) -> Result<Option<Found>, Fail> {
+    let store: Arc<dyn Store> = match &place.kind {
+        Kind::Directory(path) => match LocalStore::open(path) {
+            Ok(store) => Arc::new(store),
+            Err(Error::NoRepository { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        },
+        Kind::S3(_) => store_at(global, out, place)?,
+    };
+    match Repository::find(store, &options(cache.clone())) {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::NoRepository { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -185,29 +244,51 @@ fn exists(place: &Place) -> Result<bool, Fail> {
 /// Opens the repository that is meant, or makes it where it is not there yet: `backup --init`.
 pub fn open_or_init(global: &Global, out: &Output) -> Result<Opened, Fail> {
     let place = place(global)?;
-    if exists(&place)? {
-        return open_at(global, out, place);
+    let mut cache = cache(global);
+    match found(global, out, &place, &cache)? {
+        Some(found) => open_found(global, out, place, &found, &mut cache),
+        None => init_at(global, out, place, false, &NewRepository::default()),
     }
-    init_at(global, out, place, false, "")
 }
 
-/// Makes the repository that is meant. `may_ask`: a person at the terminal may choose a passphrase.
-pub fn init(global: &Global, out: &Output, label: &str) -> Result<Opened, Fail> {
+/// How a new repository is to be.
+#[derive(Clone, Debug, Default)]
+pub struct NewRepository {
+    /// What the user calls the first slot.
+    pub label: String,
+    /// The bucket is made too, where it is not there.
+    pub create_bucket: bool,
+}
+
+/// Makes the repository that is meant. A person at the terminal may choose a passphrase.
+pub fn init(global: &Global, out: &Output, new: &NewRepository) -> Result<Opened, Fail> {
     let place = place(global)?;
-    if exists(&place)? {
-        return Err(Error::RepositoryExists { place: place.path.display().to_string() }.into());
+    // Without its bucket nothing can be looked for in it.
+    if !new.create_bucket && found(global, out, &place, &None)?.is_some() {
+        return Err(Error::RepositoryExists { place: place.text() }.into());
     }
-    init_at(global, out, place, true, label)
+    init_at(global, out, place, true, new)
 }
 
-fn init_at(global: &Global, out: &Output, place: Place, may_ask: bool, label: &str) -> Result<Opened, Fail> {
+fn init_at(global: &Global, out: &Output, place: Place, may_ask: bool, new: &NewRepository) -> Result<Opened, Fail> {
     let id = RepositoryId::new(random()?);
     let given = match secret::given(global)? {
         Given::Nothing if may_ask && secret::can_ask() => secret::ask_new(out)?.map_or(Given::Nothing, Given::Secret),
         given => given,
     };
     // The directory before the key file: where that cannot be made, nothing is left behind.
-    let store: Arc<dyn Store> = Arc::new(LocalStore::create(&place.path)?);
+    let store: Arc<dyn Store> = match &place.kind {
+        Kind::Directory(_) if new.create_bucket => return Err(Fail::config("a directory is no bucket: leave --create-bucket out")),
+        Kind::Directory(path) => Arc::new(LocalStore::create(path)?),
+        Kind::S3(s3) => {
+            let store = remote::store(global, out, s3.clone())?;
+            if new.create_bucket {
+                store.create_bucket()?;
+            }
+            Arc::new(store)
+        }
+    };
+    out.meter(&store);
     let (secret, new_key) = match given {
         Given::Secret(secret) => (secret, None),
         Given::KeyFile(path) => make_or_read(&path)?,
@@ -221,8 +302,8 @@ fn init_at(global: &Global, out: &Output, place: Place, may_ask: bool, label: &s
         }
     };
     let mut cache = cache(global);
-    let options = InitOptions { label: label.to_owned(), id: Some(id), ..InitOptions::default() };
-    let made = Repository::init(store.clone(), &secret, &options, &OpenOptions { cache: cache.clone() });
+    let init = InitOptions { label: new.label.clone(), id: Some(id), ..InitOptions::default() };
+    let made = Repository::init(store.clone(), &secret, &init, &options(cache.clone()));
     let repository = match made {
         // The descriptor is written before the cache is looked at: the repository is there.
         Err(Error::Cache { .. } | Error::Catalog { .. }) => with_cache(&mut cache, out, |o| Repository::open(store.clone(), &secret, o))?,

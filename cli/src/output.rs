@@ -3,12 +3,15 @@
 //! It obeys the CLI conventions: results on standard output, errors and warnings on standard error, restic's JSON shapes.
 
 use crate::exit::Fail;
+use crate::size;
 use indicatif::ProgressBar;
+use seabed_engine::store::{Store, Traffic};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where a command's words go.
 pub struct Output {
@@ -16,14 +19,35 @@ pub struct Output {
     pub json: bool,
     /// -1 quiet, 0, 1, 2 verbose.
     pub level: i8,
-    bar: Mutex<Option<ProgressBar>>,
+    bar: Bar,
+    /// Something of the story was said on standard output.
+    told: AtomicBool,
+    /// The traffic was said in a summary.
+    counted: AtomicBool,
+    store: Mutex<Option<Arc<dyn Store>>>,
+}
+
+type Bar = Arc<Mutex<Option<ProgressBar>>>;
+
+fn aside<T>(bar: &Bar, print: impl FnOnce() -> T) -> T {
+    match &*bar.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(bar) => bar.suspend(print),
+        None => print(),
+    }
+}
+
+fn warning(text: &str, json: bool) -> String {
+    match json {
+        true => serde_json::json!({"message_type": "warning", "message": text}).to_string(),
+        false => format!("seabed: warning: {}", clean(text)),
+    }
 }
 
 impl Output {
     /// As the flags say.
     pub fn new(json: bool, quiet: bool, verbose: u8) -> Self {
         let level = if quiet { -1 } else { verbose.min(2) as i8 };
-        Output { json, level, bar: Mutex::default() }
+        Output { json, level, bar: Bar::default(), told: AtomicBool::new(false), counted: AtomicBool::new(false), store: Mutex::default() }
     }
 
     /// Whether standard output is a terminal.
@@ -40,10 +64,51 @@ impl Output {
     }
 
     fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
-        match &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(bar) => bar.suspend(print),
-            None => print(),
+        aside(&self.bar, print)
+    }
+
+    /// Says from now on what goes over the wire to `store`, at the end.
+    pub fn meter(&self, store: &Arc<dyn Store>) {
+        *self.store.lock().unwrap_or_else(PoisonError::into_inner) = Some(store.clone());
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.traffic()
+    }
+
+    /// For whoever has something to warn of and cannot wait until the command is done.
+    pub fn teller(&self) -> Arc<dyn Fn(&str) + Send + Sync> {
+        let (bar, json) = (self.bar.clone(), self.json);
+        Arc::new(move |text| aside(&bar, || writeln!(io::stderr().lock(), "{}", warning(text, json))).unwrap_or(()))
+    }
+
+    /// A summary as JSON gets what went over the wire.
+    fn counted(&self, value: &Value) -> Value {
+        let mut value = value.clone();
+        let traffic = self.traffic().filter(|_| value["message_type"] == "summary" || value["message_type"] == "initialized");
+        if let (Some(traffic), Some(map)) = (traffic, value.as_object_mut()) {
+            self.counted.store(true, Relaxed);
+            map.insert("requests".to_owned(), traffic.requests.into());
+            map.insert("bytes_up".to_owned(), traffic.up.into());
+            map.insert("bytes_down".to_owned(), traffic.down.into());
         }
+        value
+    }
+
+    /// The end of a command: what went over the wire, where something did and it was not said in a summary.
+    pub fn finish(&self) {
+        self.show(None);
+        let Some(traffic) = self.traffic().filter(|_| !self.counted.load(Relaxed) && self.level >= 0) else { return };
+        if self.json {
+            // Standard output is the result's.
+            let value = serde_json::json!({
+                "message_type": "traffic", "requests": traffic.requests, "bytes_up": traffic.up, "bytes_down": traffic.down,
+            });
+            return self.err(&value.to_string());
+        }
+        let requests = if traffic.requests == 1 { "1 request".to_owned() } else { format!("{} requests", size::count(traffic.requests)) };
+        let text = format!("{requests}, {} up, {} down", size::human(traffic.up), size::human(traffic.down));
+        if self.told.load(Relaxed) { self.say(&text) } else { self.remark(&text) }
     }
 
     fn out(&self, text: &[u8]) -> io::Result<()> {
@@ -63,6 +128,7 @@ impl Output {
     /// Progress of the story: on standard output, not with `--quiet`, not with `--json`.
     pub fn say(&self, text: &str) {
         if !self.json && self.level >= 0 {
+            self.told.store(true, Relaxed);
             self.out(text.as_bytes()).unwrap_or(());
         }
     }
@@ -81,7 +147,7 @@ impl Output {
 
     /// A message of the story as JSON; nothing else hears it.
     pub fn message(&self, value: &Value) {
-        self.out(value.to_string().as_bytes()).unwrap_or(());
+        self.out(self.counted(value).to_string().as_bytes()).unwrap_or(());
     }
 
     /// The result itself: a line that is printed whatever the flags say. A reader that left ends the command.
@@ -91,7 +157,7 @@ impl Output {
 
     /// The result as JSON, on one line.
     pub fn json_result(&self, value: &Value) -> Result<(), Fail> {
-        self.result(value.to_string().as_bytes())
+        self.result(self.counted(value).to_string().as_bytes())
     }
 
     /// Many lines of result, buffered: a listing of a million files must not flush each.
@@ -110,11 +176,7 @@ impl Output {
 
     /// Something that is no failure.
     pub fn warn(&self, text: &str) {
-        if self.json {
-            self.err(&serde_json::json!({"message_type": "warning", "message": text}).to_string());
-        } else {
-            self.err(&format!("seabed: warning: {}", clean(text)));
-        }
+        self.err(&warning(text, self.json));
     }
 
     /// One source or target that failed; the command goes on.

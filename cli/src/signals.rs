@@ -11,10 +11,13 @@ use std::sync::{Arc, OnceLock};
 const CAUGHT: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
 static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+/// Whether the signals are taken over.
+static CATCHING: AtomicBool = AtomicBool::new(false);
 
 /// Takes over the signals. Commands that only print leave them alone: there the default, to die, is right.
 pub fn catch() {
     let flag = STOP.get_or_init(Arc::default);
+    CATCHING.store(true, Ordering::Relaxed);
     for signal in CAUGHT {
         // Order matters: the first signal finds the flag down and only raises it, the second finds it up.
         let caught = signal_hook::flag::register_conditional_shutdown(signal, i32::from(Code::Interrupted.number()), flag.clone())
@@ -27,7 +30,7 @@ pub fn catch() {
 /// Runs `ask`, which reads from the terminal with echo off. A signal that is caught only interrupts its read, so that it puts the
 /// terminal back: a shell whose echo stays off looks dead.
 pub fn while_asking<T>(ask: impl FnOnce() -> T) -> T {
-    if STOP.get().is_some() {
+    if CATCHING.load(Ordering::Relaxed) {
         return ask();
     }
     let heard = Arc::new(AtomicBool::new(false));
@@ -40,6 +43,11 @@ pub fn while_asking<T>(ask: impl FnOnce() -> T) -> T {
         signal_hook::flag::register_conditional_default(signal, Arc::new(AtomicBool::new(true))).map(|_| ()).unwrap_or(());
     }
     answer
+}
+
+/// Raised once the user asks to stop, for who cannot call [`interrupted`].
+pub fn flag() -> Arc<AtomicBool> {
+    STOP.get_or_init(Arc::default).clone()
 }
 
 /// Whether the user asked to stop.

@@ -87,7 +87,7 @@ pub fn dump(repository: &Repository, selected: &Selected, out: &mut (dyn Write +
     if !content.can_be(entry.size) {
         return Err(wrong());
     }
-    let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
+    let threads = repository.reading_threads(std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16));
     let (jobs_in, jobs_out) = unbounded::<Numbered<Vec<Item>>>();
     let (parts_in, parts_out) = unbounded::<Result<Numbered<Part>>>();
     // One token per part that is under way: memory is bounded however slow the output is.

@@ -84,6 +84,14 @@ pub enum Error {
     WrongKey,
     #[error("cannot {op} {object}: {source}")]
     Store { op: StoreOp, object: String, source: io::Error },
+    #[error("the bucket of {place} does not exist")]
+    NoBucket { place: String },
+    #[error("{place} cannot be reached: {what}")]
+    Unreachable { place: String, what: String },
+    #[error("the store does not list `{folder}` completely: {why}")]
+    ListIncomplete { folder: String, why: &'static str },
+    #[error("{object} is archived by the store and cannot be read before it is thawed")]
+    Archived { object: String },
     #[error("{object} is damaged: {damage}")]
     Damaged { object: ObjectName, damage: Damage },
     #[error("{object} was written by a newer version of seabed (format {found}, this program reads {known})")]
@@ -150,13 +158,14 @@ impl Error {
     /// The kind of this error.
     pub fn kind(&self) -> Kind {
         match self {
-            Error::NoRepository { .. } => Kind::NoRepository,
+            Error::NoRepository { .. } | Error::NoBucket { .. } => Kind::NoRepository,
             Error::WrongKey => Kind::WrongKey,
             Error::Damaged { .. } | Error::ChunkMissing { .. } | Error::PackMissing { .. } | Error::DescriptorLost { .. } => Kind::Damage,
             Error::SnapshotLost { .. } | Error::LedgerGap { .. } | Error::RecordLost { .. } => Kind::Damage,
             Error::Option { .. } => Kind::Configuration,
             Error::Refused { .. } => Kind::Refused,
             Error::Interrupted => Kind::Interrupted,
+            Error::Unreachable { .. } => Kind::Unreachable,
             Error::Lost { source, .. } => source.kind(),
             _ => Kind::Failed,
         }

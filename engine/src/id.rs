@@ -219,6 +219,11 @@ impl ObjectName {
         &self.0
     }
 
+    /// The folder at the top that it lies in; empty for the descriptor.
+    pub fn folder(&self) -> &str {
+        self.as_str().split_once('/').map_or("", |(folder, _)| folder)
+    }
+
     /// The part after the last `/`.
     pub fn last(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or(&self.0)

@@ -27,12 +27,12 @@ pub fn secret() -> Secret {
 /// Makes a repository.
 pub fn init(store: Arc<dyn Store>, cache: Option<&Path>) -> Result<Repository> {
     let init = InitOptions { kdf: (8, 1, 1), label: "test".to_owned(), ..InitOptions::default() };
-    Repository::init(store, &secret(), &init, &OpenOptions { cache: cache.map(Path::to_path_buf) })
+    Repository::init(store, &secret(), &init, &OpenOptions { cache: cache.map(Path::to_path_buf), ..Default::default() })
 }
 
 /// Opens a repository.
 pub fn open(store: Arc<dyn Store>, cache: Option<&Path>) -> Result<Repository> {
-    Repository::open(store, &secret(), &OpenOptions { cache: cache.map(Path::to_path_buf) })
+    Repository::open(store, &secret(), &OpenOptions { cache: cache.map(Path::to_path_buf), ..Default::default() })
 }
 
 /// Options for a backup of `paths` in the series "test".

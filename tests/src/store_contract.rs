@@ -123,6 +123,9 @@ fn large_object(store: &dyn Store) {
         assert!(into == content[from..to], "at {from}");
     }
     store.put(&name, &content).unwrap();
+    if !store.refuses_other_bytes() {
+        return;
+    }
     let mut other = content;
     *other.last_mut().unwrap() ^= 1;
     assert_eq!(io_kind(store.put(&name, &other).unwrap_err()), ErrorKind::AlreadyExists);
@@ -203,6 +206,10 @@ fn same_bytes_again(store: &dyn Store) {
 }
 
 fn other_bytes_refused(store: &dyn Store) {
+    // An S3 store that knows no conditional put has nothing to refuse with.
+    if !store.refuses_other_bytes() {
+        return;
+    }
     let name = name("snapshots/0e");
     let content = bytes(6, 70_000);
     store.put(&name, &content).unwrap();
@@ -357,6 +364,11 @@ fn eight_threads_one_winner(store: &dyn Store) {
             .filter_map(|(thread, result)| result.map_err(|e| assert_eq!(io_kind(e), ErrorKind::AlreadyExists)).ok().map(|()| thread))
             .collect()
     });
+    if !store.refuses_other_bytes() {
+        let kept = store.get(&name, 40_000).unwrap();
+        assert!(winners.iter().any(|winner| kept == bytes(*winner, 40_000)), "one of them, whole");
+        return;
+    }
     assert_eq!(winners.len(), 1);
     assert_eq!(store.get(&name, 40_000).unwrap(), bytes(winners[0], 40_000));
 }

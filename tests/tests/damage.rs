@@ -284,7 +284,7 @@ fn a_lost_snapshot_is_missed_by_its_successor_and_by_who_saw_it() {
     let cache = tempfile::tempdir().unwrap();
     let store = MemoryStore::new();
     init(&store);
-    let options = OpenOptions { cache: Some(cache.path().to_owned()) };
+    let options = OpenOptions { cache: Some(cache.path().to_owned()), ..Default::default() };
     let remembering = || Repository::open(Arc::new(store.clone()), &secret(), &options).unwrap();
     std::fs::write(tree.path().join("a"), b"one").unwrap();
     let first = run(&remembering(), tree.path(), b"1").snapshot.unwrap();

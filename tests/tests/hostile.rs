@@ -350,7 +350,7 @@ fn keyrings_of_one_epoch_are_united() {
     };
     let added = [add("laptop", 1), add("server", 2)];
     let members = |secret: &Secret| {
-        let opened = Repository::open(attacker.store.clone(), secret, &OpenOptions { cache: None }).unwrap();
+        let opened = Repository::open(attacker.store.clone(), secret, &OpenOptions::default()).unwrap();
         opened.keys().members.len()
     };
     assert_eq!(members(&seabed_tests::repo::secret()), 3, "the first slot is in all keyrings");

@@ -1,5 +1,6 @@
 //! The one integration binary: one link step, one process. Each module owns one promise; none depends on another having run.
 //! A test here must never skip itself because its machine lacks something: it fails and says what it needs.
+//! What needs a server of another maker is asked for by a variable: see `servers`.
 
 mod attacker;
 mod cli;
@@ -8,8 +9,14 @@ mod faults;
 mod floors;
 mod golden;
 mod hostile;
+mod proxy;
 mod prune;
 mod restore;
 mod roundtrip;
+mod s3;
+mod s3_faults;
+mod s3_server;
+mod s3_server_faults;
+mod servers;
 mod sources;
 mod store_contract;

@@ -309,7 +309,7 @@ fn summary_json(args: &Args, opened: &Opened, report: &BackupReport) -> Value {
         put("backup_end", time::rfc3339(&report.finished).into());
         put("total_duration", time::between(&report.started, &report.finished).as_secs_f64().into());
         put("series", report.series.clone().into());
-        put("repository", opened.place.path.to_string_lossy().into());
+        put("repository", opened.place.text().into());
         if let Some(key) = &opened.new_key {
             put("key_file", key.to_string_lossy().into());
         }

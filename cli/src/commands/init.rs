@@ -3,7 +3,7 @@
 
 use crate::args::Global;
 use crate::exit::{Code, Run, help};
-use crate::open;
+use crate::open::{self, NewRepository};
 use crate::output::Output;
 
 const EXAMPLES: &str = "  seabed init
@@ -21,16 +21,20 @@ pub struct Args {
     /// A name for this first passphrase or key
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     label: String,
+    /// Make the bucket too, where it is not there yet (S3)
+    #[arg(long)]
+    create_bucket: bool,
 }
 
 /// Makes it.
 pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
-    let opened = open::init(global, out, &args.label)?;
+    let new = NewRepository { label: args.label.clone(), create_bucket: args.create_bucket };
+    let opened = open::init(global, out, &new)?;
     if out.json {
         let mut value = serde_json::json!({
             "message_type": "initialized",
             "id": opened.repository.id().to_string(),
-            "repository": opened.place.path.to_string_lossy(),
+            "repository": opened.place.text(),
         });
         if let (Some(map), Some(key)) = (value.as_object_mut(), &opened.new_key) {
             map.insert("key_file".to_owned(), key.to_string_lossy().into());

@@ -2,9 +2,12 @@
 //! A command must never print or choose an exit code by itself; `output.rs` and `exit.rs` do. They obey DESIGN section 3.
 
 pub mod backup;
+pub mod cache;
 pub mod cat;
 pub mod check;
+pub mod doctor;
 pub mod dump;
+pub mod iam_policy;
 pub mod init;
 pub mod ls;
 pub mod rebuild;
@@ -32,6 +35,9 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Check(args) => check::run(global, args, out),
         Command::Rebuild(args) => rebuild::run(global, args, out),
         Command::Cat(args) => cat::run(global, args, out),
+        Command::Cache(args) => cache::run(global, args, out),
+        Command::Doctor(args) => doctor::run(global, args, out),
+        Command::IamPolicy(args) => iam_policy::run(global, args, out),
         Command::Unlock(_) => unlock::run(out),
         Command::Version(_) => version::run(out),
     }

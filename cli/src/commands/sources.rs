@@ -160,7 +160,7 @@ pub fn excludes(args: &Args, opened: &Opened) -> Result<(Excludes, Vec<String>),
     }
     rules.ignore_files(!args.no_ignore_files);
     // The repository and its cache are never backed up into themselves: a home directory holds both by default. Last, so that no `!` takes them back.
-    for own in [Some(&opened.place.path), opened.cache.as_ref()].into_iter().flatten() {
+    for own in [opened.place.directory(), opened.cache.as_ref()].into_iter().flatten() {
         for path in [Some(own.clone()), own.canonicalize().ok()].into_iter().flatten() {
             rules.pattern(&escape(path.as_os_str()), false)?;
         }

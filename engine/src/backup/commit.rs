@@ -135,6 +135,8 @@ fn publish(
 ) -> Result<()> {
     let session = index.snapshot;
     let (pending, committed) = (ObjectName::pending(&session, 0), ObjectName::snapshot(&session));
+    // Before anything relies on them: a store that says yes and stores nothing has been seen.
+    repository.store().confirm()?;
     // B4: a root for collectors before anything is asked of them, and a restorable whole if this run dies now.
     repository.put_manifest(&pending, &index, &names)?;
     check(repository, condemned)?;

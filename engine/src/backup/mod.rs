@@ -21,19 +21,22 @@ use crate::clock;
 use crate::error::Error;
 use crate::format::entry::split;
 use crate::format::manifest::stream_name_is_valid;
-use crate::id::{Class, PackId, SnapshotId};
+use crate::id::{Class, ObjectName, PackId, SnapshotId};
 use crate::index::{Index, build_segment};
 use crate::observe::Observer;
 use crate::pack::buffers::Buffers;
 use crate::pack::sink::{PanicGuard, Sink, SinkOptions, Trouble, frame_channel, job_channel, write_channel};
 use crate::repository::{Access, Repository, Segments};
 use crate::seal::random;
+use crate::store::each;
 use crossbeam_channel::{bounded, unbounded};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Packs that are complete and wait for the finisher.
 const UPLOADS_QUEUED: usize = 2;
+/// Packs that are asked for one by one when a listing does not show them.
+const LOOKED_AT_MAX: usize = 1000;
 /// Packs of killed runs that one segment takes: at most 2^20 chunks in most cases.
 const ORPHANS_PER_SEGMENT: usize = 64;
 
@@ -79,7 +82,11 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
         // Each owns the end that it takes from: when it gives up, whoever waits to send is told. The finisher only borrowed its end
         // once; when a pack failed, the packer waited for room in the queue for ever.
         let (finisher, writer, packer) = (&sink, &sink, &sink);
-        scope.spawn(move || finisher.finish_packs(&uploads_out));
+        for _ in 0..finisher.finishers() {
+            let uploads = uploads_out.clone();
+            scope.spawn(move || finisher.finish_packs(&uploads));
+        }
+        drop(uploads_out);
         scope.spawn(move || writer.write_packs(&pieces_out, uploads_in));
         scope.spawn(move || packer.pack(&frames_out, pieces_in));
         for _ in 0..threads {
@@ -116,6 +123,8 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
         (Ok((Ok(ends), Ok(assembled))), None) => Ok((ends, assembled)),
     };
     let (ends, assembled) = run?;
+    // Every pack is durable now; the last segment names those that none names yet.
+    sink.finish()?;
     let times = commit::Times { started, finished: clock::now() };
     commit::commit(
         repository,
@@ -175,16 +184,30 @@ fn usable_index(repository: &Repository, dry_run: bool, observer: &dyn Observer)
     }
     let mut index = Index::new(good);
     let mut listed: HashMap<PackId, u64> = HashMap::new();
-    let mut orphans = Vec::new();
-    for class in Class::ALL {
-        for object in repository.store().list(class.folder())? {
+    let mut unknown = Vec::new();
+    for listing in each(repository.store(), &Class::ALL, |class| repository.store().list(class.folder())) {
+        let objects = match listing {
+            Ok(objects) => objects,
+            // What is not seen is stored again, at worst: that costs space, no backup.
+            Err(error @ Error::ListIncomplete { .. }) => {
+                observer.warning(&error.to_string());
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
+        for object in objects {
             let Some((class, id)) = object.name.as_pack() else { continue };
             if !index.knows_pack(&id) && !condemned.contains(&id) {
-                orphans.extend(repository.orphan_pack(class, &id, object.bytes)?);
+                unknown.push((class, id, object.bytes));
             }
             listed.insert(id, object.bytes);
         }
     }
+    let mut orphans = Vec::new();
+    for orphan in each(repository.store(), &unknown, |(class, id, bytes)| repository.orphan_pack(*class, id, *bytes)) {
+        orphans.extend(orphan?);
+    }
+    look_again(repository, &index, &condemned, &mut listed)?;
     for batch in orphans.chunks(ORPHANS_PER_SEGMENT) {
         let segment = build_segment(batch);
         // Published before anything relies on it: deduplication is only ever against indexed packs.
@@ -197,6 +220,25 @@ fn usable_index(repository: &Repository, dry_run: bool, observer: &dyn Observer)
     let suspects = repository.catalog().suspects()?;
     index.set_usable(|pack| listed.get(&pack.id) == Some(&pack.bytes) && !condemned.contains(&pack.id) && !suspects.contains(&pack.id));
     Ok((Arc::new(index), condemned))
+}
+
+/// Asks for the packs that segments name and a listing of a remote store did not show: listings have been short and said that they were
+/// whole, and only an answer about the pack itself makes it lost. Where too many are missing they are stored again instead.
+fn look_again(repository: &Repository, index: &Index, condemned: &HashSet<PackId>, listed: &mut HashMap<PackId, u64>) -> Result<(), Error> {
+    if repository.store().traffic().is_none() {
+        return Ok(());
+    }
+    let unseen: Vec<_> = index.packs().iter().filter(|pack| !listed.contains_key(&pack.id) && !condemned.contains(&pack.id)).collect();
+    if unseen.len() > LOOKED_AT_MAX {
+        return Ok(());
+    }
+    for (pack, size) in unseen.iter().zip(each(repository.store(), &unseen, |p| repository.store().size(&ObjectName::pack(p.class, &p.id))))
+    {
+        if let Some(bytes) = size? {
+            listed.insert(pack.id, bytes);
+        }
+    }
+    Ok(())
 }
 
 fn choose_parent(repository: &Repository, options: &BackupOptions, series: &str) -> Result<Option<Snapshot>, Error> {

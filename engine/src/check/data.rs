@@ -203,7 +203,7 @@ impl Run<'_> {
         if !job.open {
             return Ok(());
         }
-        let (pack, suffix) = match OpenPack::open_keeping_suffix(self.repository.store(), self.repository.keys(), job.class, &job.id) {
+        let (pack, suffix) = match OpenPack::open_keeping_suffix(self.repository.origin(), self.repository.keys(), job.class, &job.id) {
             Ok(opened) => opened,
             Err(error) if is_about_an_object(&error) => {
                 lock(&self.outcomes[number]).footer = Some(Err(error));
@@ -269,7 +269,7 @@ impl Run<'_> {
         let suffix_at = pack.bytes - suffix.len() as u64;
         into.clear();
         if range.start < suffix_at {
-            self.repository.store().get_range(&pack.name, range.start..range.end.min(suffix_at), into)?;
+            self.repository.origin().get_range(&pack.name, range.start..range.end.min(suffix_at), into)?;
         }
         if range.end > suffix_at {
             let from = range.start.max(suffix_at) - suffix_at;

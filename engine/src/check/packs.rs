@@ -160,7 +160,7 @@ pub fn read(
     }
     // A byte that belongs to no chunk: once others hold all that the pack holds, it may as well be gone.
     for (job, at) in changed {
-        let Ok(pack) = OpenPack::open(repository.store(), repository.keys(), job.class, &job.id) else { continue };
+        let Ok(pack) = OpenPack::open(repository.origin(), repository.keys(), job.class, &job.id) else { continue };
         if pack.table.ids().all(|id| packs.has_elsewhere(job, &id)) {
             findings.excuse(at, job.bytes);
         }

@@ -71,7 +71,7 @@ impl Reader<'_> {
     /// The objects of one type in `folder`; what is none is taken down as foreign.
     fn list(&mut self, kind: ObjectType, folder: &str) -> Result<Vec<Listed>> {
         let (ours, foreign): (Vec<_>, Vec<_>) =
-            self.repository.store().list(folder)?.into_iter().partition(|object| ObjectType::of(&object.name) == Some(kind));
+            self.repository.origin().list(folder)?.into_iter().partition(|object| ObjectType::of(&object.name) == Some(kind));
         self.foreign.extend(foreign.into_iter().map(|object| object.name));
         Ok(ours)
     }
@@ -94,7 +94,7 @@ impl Reader<'_> {
     }
 
     fn open<T: Wire>(&self, name: &ObjectName, kind: ObjectType, bytes_max: u64) -> Result<T> {
-        let bytes = self.repository.store().get(name, bytes_max)?;
+        let bytes = self.repository.origin().get(name, bytes_max)?;
         open_object(self.repository.keys(), &self.repository.id(), name, kind, &bytes)
     }
 
@@ -119,7 +119,7 @@ impl Reader<'_> {
     /// seen, for what is inside is sealed to their owners.
     fn keys(&mut self) -> Result<()> {
         let name = ObjectName::descriptor();
-        let store = self.repository.store();
+        let store = self.repository.origin();
         let read = store.get(&name, SMALL_OBJECT_BYTES_MAX).and_then(|bytes| {
             let (descriptor, mac) = decode_descriptor(&name, &bytes)?;
             mac.verify(self.repository.keys().require(&name, Purpose::Gear, 0)?)?;
@@ -172,7 +172,7 @@ impl Reader<'_> {
             let mut packs: HashMap<PackId, SegmentPack> = HashMap::new();
             let mut bad = None;
             for Listed { name, .. } in self.list(ObjectType::Segment, "index")? {
-                let segment = match self.repository.read_segment(&name) {
+                let segment = match self.repository.read_origin_segment(&name) {
                     Ok(segment) => segment,
                     // Merged away between the listing and the read: the merged segment came before, a new listing shows it.
                     Err(error) if error.is_missing() => continue 'listing,
@@ -250,7 +250,7 @@ pub fn read(repository: &Repository, findings: &Findings) -> Result<Structure> {
         }
     })?;
     let mut walked = Vec::new();
-    let now = repository.store().now()?;
+    let now = repository.origin().now()?;
     reader.manifests(
         &pendings,
         |name| name.as_pending().map(|(id, _)| id),

@@ -65,7 +65,7 @@ pub fn walk(repository: &Repository, structure: &Structure, packs: &Packs, findi
     let mut walker = Walker {
         packs,
         findings,
-        reader: repository.reader_over(packs.index.clone()),
+        reader: repository.origin_reader_over(packs.index.clone()),
         observer,
         nodes: HashMap::new(),
         lists: Mutex::default(),

@@ -3,12 +3,12 @@
 
 use crate::chunk::ChunkIds;
 use crate::error::{Error, Result};
-use crate::id::{ChunkId, Class};
+use crate::id::{ChunkId, Class, ObjectName};
 use crate::index::{Index, Location};
 use crate::pack::buffers::Buffers;
 use crate::pack::{FrameDecoder, OpenPack, check_chunk};
 use crate::seal::key::Keys;
-use crate::store::Store;
+use crate::store::{Store, reread};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::ops::{Deref, Range};
@@ -177,7 +177,9 @@ impl ChunkReader {
     fn open(&self, pack: u32) -> Result<Arc<OpenPack>> {
         let info = &self.index.packs()[pack as usize];
         let weigh = |p: &OpenPack| 512 + p.table.chunks.len() * 48 + p.table.frames.len() * 96;
-        let opened = self.packs.get(pack, true, weigh, || OpenPack::open(&*self.store, &self.keys, info.class, &info.id))?;
+        let name = ObjectName::pack(info.class, &info.id);
+        let open = || OpenPack::open(&*self.store, &self.keys, info.class, &info.id);
+        let opened = self.packs.get(pack, true, weigh, || reread(&*self.store, &name, open))?;
         opened.ok_or(Error::Interrupted)
     }
 
@@ -199,7 +201,7 @@ impl ChunkReader {
                 let weigh = |frame: &Frame| frame.plain.capacity();
                 let found = self.frames.get(frame_at, wait, weigh, || {
                     let mut frame = Frame { plain: self.spare.take(), home: self.spare.clone() };
-                    pack.frame(&*self.store, span.frame, stored, decoder, &mut frame.plain)?;
+                    reread(&*self.store, &pack.name, || pack.frame(&*self.store, span.frame, stored, decoder, &mut frame.plain))?;
                     Ok(frame)
                 })?;
                 let Some(frame) = found else { return Ok(None) };

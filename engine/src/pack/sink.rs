@@ -21,6 +21,9 @@ const FRAMES_QUEUED: usize = 4;
 /// A segment is written at the latest after packs of this size, so that a killed run loses little of what it stored.
 const SEGMENT_PACK_BYTES: u64 = 1 << 30;
 
+/// Packs that are made durable at a time, where the store has as many connections. Each is in memory.
+const FINISHERS_MAX: usize = 4;
+
 /// The first failure of a group of threads; the others stop when they see it.
 #[derive(Default)]
 pub struct Trouble {
@@ -130,6 +133,8 @@ pub struct Sink<'a> {
     pub trouble: &'a Trouble,
     /// Buffers in circulation.
     pub buffers: Buffers,
+    /// Packs that are durable and that no segment names yet.
+    unnamed: Mutex<Vec<NewPack>>,
     packs_written: AtomicU64,
     bytes_written: AtomicU64,
 }
@@ -145,8 +150,8 @@ impl<'a> Sink<'a> {
         trouble: &'a Trouble,
     ) -> Self {
         let zero = AtomicU64::default;
-        let buffers = Buffers::default();
-        Sink { store, keys, options, writer, session, put_segment, trouble, buffers, packs_written: zero(), bytes_written: zero() }
+        let (buffers, unnamed) = Default::default();
+        Sink { store, keys, options, writer, session, put_segment, trouble, buffers, unnamed, packs_written: zero(), bytes_written: zero() }
     }
 
     /// An encoder for one thread.
@@ -238,10 +243,14 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// The finisher thread: makes packs durable, then names them in segments. Waiting for a disk here stalls nobody else.
+    /// How many threads make packs durable: a disk does one after the other, a network several at a time.
+    pub fn finishers(&self) -> usize {
+        self.store.connections().min(FINISHERS_MAX)
+    }
+
+    /// A finisher thread: makes packs durable, and names them in segments. Waiting for a disk or a network here stalls nobody else.
     pub fn finish_packs(&self, uploads: &Receiver<PackUpload>) {
         let _guard = PanicGuard(self.trouble);
-        let mut packs: Vec<NewPack> = Vec::new();
         let result = (|| {
             for upload in uploads {
                 if self.trouble.is_set() {
@@ -250,27 +259,35 @@ impl<'a> Sink<'a> {
                 let pack = upload.finish()?;
                 self.packs_written.fetch_add(1, Ordering::Relaxed);
                 self.bytes_written.fetch_add(pack.bytes, Ordering::Relaxed);
-                packs.push(pack);
-                let chunks: usize = packs.iter().map(|p| p.ids.len() / ChunkId::BYTES).sum();
-                let bytes: u64 = packs.iter().map(|p| p.bytes).sum();
-                if chunks >= SEGMENT_CHUNKS_TARGET || bytes >= SEGMENT_PACK_BYTES {
-                    self.flush(&mut packs)?;
-                }
+                self.name(Some(pack))?;
             }
-            if self.trouble.is_set() { Ok(()) } else { self.flush(&mut packs) }
+            Ok(())
         })();
         if let Err(error) = result {
             self.trouble.set(error);
         }
     }
 
-    fn flush(&self, packs: &mut Vec<NewPack>) -> Result<()> {
-        if packs.is_empty() {
-            return Ok(());
-        }
-        let bytes = (self.put_segment)(&build_segment(packs))?;
+    /// Names in a segment what none names yet. Called when the finishers are done and nothing failed.
+    pub fn finish(&self) -> Result<()> {
+        self.name(None)
+    }
+
+    /// Takes in a pack that is durable; writes a segment when there is enough for one, or nothing more to come.
+    fn name(&self, pack: Option<NewPack>) -> Result<()> {
+        let packs = {
+            let mut unnamed = self.unnamed.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = pack.is_none();
+            unnamed.extend(pack);
+            let chunks: usize = unnamed.iter().map(|p| p.ids.len() / ChunkId::BYTES).sum();
+            let bytes: u64 = unnamed.iter().map(|p| p.bytes).sum();
+            if unnamed.is_empty() || !last && chunks < SEGMENT_CHUNKS_TARGET && bytes < SEGMENT_PACK_BYTES {
+                return Ok(());
+            }
+            std::mem::take(&mut *unnamed)
+        };
+        let bytes = (self.put_segment)(&build_segment(&packs))?;
         self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
-        packs.clear();
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use crate::id::{ObjectName, SnapshotId};
 use crate::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::repository::Repository;
 use crate::seal::object::{open_manifest, seal_manifest};
+use crate::store::{each, reread};
 use rayon::prelude::*;
 use std::collections::HashSet;
 
@@ -30,8 +31,10 @@ pub struct Refresh {
 impl Repository {
     /// Reads a manifest, committed or pending.
     pub fn read_manifest(&self, name: &ObjectName) -> Result<(IndexPart, NamesPart)> {
-        let bytes = self.store.get(name, SMALL_OBJECT_BYTES_MAX)?;
-        open_manifest(&self.keys, &self.id(), name, &bytes)
+        reread(self.store(), name, || {
+            let bytes = self.store.get(name, SMALL_OBJECT_BYTES_MAX)?;
+            open_manifest(&self.keys, &self.id(), name, &bytes)
+        })
     }
 
     /// Writes a manifest. Everything that it needs is durable and indexed already: this is the last put of a run.
@@ -46,9 +49,11 @@ impl Repository {
 
     /// Brings the catalog up to date with the store.
     pub fn refresh(&self) -> Result<Refresh> {
-        // Snapshots first: one that is forgotten between the two listings is then seen as forgotten, never as lost.
-        let listed: HashSet<SnapshotId> = self.store.list("snapshots")?.iter().filter_map(|l| l.name.as_snapshot()).collect();
-        let forgotten: HashSet<SnapshotId> = self.store.list("forgotten")?.iter().filter_map(|l| l.name.as_tombstone()).collect();
+        // In any order: one that is forgotten between the two listings is not listed, or forgotten, and gone from the catalog both ways.
+        let mut listings = each(self.store(), &["snapshots", "forgotten"], |folder| self.store.list(folder)).into_iter();
+        let mut listing = || listings.next().unwrap_or(Ok(Vec::new()));
+        let listed: HashSet<SnapshotId> = listing()?.iter().filter_map(|l| l.name.as_snapshot()).collect();
+        let forgotten: HashSet<SnapshotId> = listing()?.iter().filter_map(|l| l.name.as_tombstone()).collect();
         let mut catalog = self.catalog();
         let known = catalog.ids()?;
         let gone: Vec<SnapshotId> = known.iter().filter(|id| !listed.contains(id) || forgotten.contains(id)).copied().collect();
@@ -58,7 +63,12 @@ impl Repository {
         // In batches: a fresh cache before ten thousand snapshots must not hold them all at once.
         for batch in new.chunks(512) {
             let mut snapshots = Vec::with_capacity(batch.len());
-            for (id, manifest) in batch.par_iter().map(read).collect::<Vec<_>>() {
+            let manifests = match self.store.traffic() {
+                None => batch.par_iter().map(read).collect::<Vec<_>>(),
+                // Waiting for a network needs more threads than decoding.
+                Some(_) => each(self.store(), batch, read),
+            };
+            for (id, manifest) in manifests {
                 match manifest {
                     Ok((index, names)) => snapshots.push(Snapshot { id, index, names }),
                     // Deleted since the listing: forgotten, then collected.

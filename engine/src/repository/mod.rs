@@ -10,7 +10,7 @@ pub mod tree;
 
 pub use cache::Cache;
 pub use manifests::{Refresh, Unreadable};
-pub use open::{Access, InitOptions, OpenOptions};
+pub use open::{Access, COPIES, Found, InitOptions, OpenOptions};
 
 use crate::catalog::Catalog;
 use crate::chunk::{ChunkIds, Chunker};
@@ -29,9 +29,13 @@ use crate::pack::writer::NewPack;
 use crate::seal::key::Keys;
 use crate::seal::object::{open_object, seal_object};
 use crate::seal::random;
-use crate::store::{Listed, Store};
+use crate::store::near::NearStore;
+use crate::store::{Listed, Store, each, reread};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Threads that read from a remote store.
+const READERS_REMOTE: usize = 8;
 
 /// What the index segments of a repository say.
 #[derive(Default)]
@@ -45,6 +49,8 @@ pub struct Segments {
 /// An opened repository.
 pub struct Repository {
     store: Arc<dyn Store>,
+    origin: Arc<dyn Store>,
+    features: Vec<Listed>,
     descriptor: Descriptor,
     keys: Arc<Keys>,
     ids: ChunkIds,
@@ -56,9 +62,14 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// The store.
+    /// The store, through copies of what never changes.
     pub fn store(&self) -> &dyn Store {
         &*self.store
+    }
+
+    /// The store itself: for who must not take a copy's word for what it holds.
+    pub fn origin(&self) -> &dyn Store {
+        &*self.origin
     }
 
     /// Its id.
@@ -137,8 +148,9 @@ impl Repository {
     pub fn read_segments(&self) -> Result<Segments> {
         'listing: loop {
             let mut segments = Segments::default();
-            for listed in self.listed(ObjectType::Segment, "index")? {
-                match self.read_segment(&listed.name) {
+            let listed = self.listed(ObjectType::Segment, "index")?;
+            for read in each(self.store(), &listed, |listed| self.read_segment(&listed.name)) {
+                match read {
                     Ok(segment) => segments.good.push(segment),
                     // Merged away between the listing and the read: the merged segment came before, a new listing shows it.
                     Err(error) if error.is_missing() => continue 'listing,
@@ -163,13 +175,13 @@ impl Repository {
     pub fn orphans(&self, index: &Index, leave_out: impl Fn(&PackId) -> bool) -> Result<Vec<NewPack>> {
         let mut orphans = Vec::new();
         for class in Class::ALL {
-            for object in self.store.list(class.folder())? {
-                if let Some((class, id)) = object.name.as_pack()
-                    && !index.knows_pack(&id)
-                    && !leave_out(&id)
-                {
-                    orphans.extend(self.orphan_pack(class, &id, object.bytes)?);
-                }
+            let listed = self.store.list(class.folder())?;
+            let unknown = |object: &Listed| {
+                object.name.as_pack().filter(|(_, id)| !index.knows_pack(id) && !leave_out(id)).map(|pack| (pack, object.bytes))
+            };
+            let unknown: Vec<_> = listed.iter().filter_map(unknown).collect();
+            for orphan in each(self.store(), &unknown, |((class, id), bytes)| self.orphan_pack(*class, id, *bytes)) {
+                orphans.extend(orphan?);
             }
         }
         Ok(orphans)
@@ -178,20 +190,36 @@ impl Repository {
     /// The packs that records name: nobody uses them from then on, for ever.
     pub fn condemned(&self) -> Result<HashSet<PackId>> {
         let mut packs = HashSet::new();
-        for listed in self.listed(ObjectType::Record, "records")? {
-            let bytes = self.store.get(&listed.name, RECORD_BYTES_MAX)?;
-            let record: Record = open_object(&self.keys, &self.id(), &listed.name, ObjectType::Record, &bytes)?;
-            packs.extend(record.packs.iter().map(|p| p.id));
+        let listed = self.listed(ObjectType::Record, "records")?;
+        let read = |listed: &Listed| {
+            reread(self.store(), &listed.name, || {
+                let bytes = self.store.get(&listed.name, RECORD_BYTES_MAX)?;
+                open_object::<Record>(&self.keys, &self.id(), &listed.name, ObjectType::Record, &bytes)
+            })
+        };
+        for record in each(self.store(), &listed, read) {
+            packs.extend(record?.packs.iter().map(|p| p.id));
         }
         Ok(packs)
     }
 
     /// Reads one index segment.
     pub fn read_segment(&self, name: &ObjectName) -> Result<Segment> {
-        let bytes = self.store.get(name, SEGMENT_BYTES_MAX)?;
-        let segment: Segment = open_object(&self.keys, &self.id(), name, ObjectType::Segment, &bytes)?;
-        segment.checked().ok_or_else(|| Error::damaged(name, Damage::Malformed("entries")))?;
-        Ok(segment)
+        self.read_segment_from(self.store(), name)
+    }
+
+    /// Reads one index segment from the repository's store itself.
+    pub fn read_origin_segment(&self, name: &ObjectName) -> Result<Segment> {
+        self.read_segment_from(self.origin(), name)
+    }
+
+    fn read_segment_from(&self, store: &dyn Store, name: &ObjectName) -> Result<Segment> {
+        reread(store, name, || {
+            let bytes = store.get(name, SEGMENT_BYTES_MAX)?;
+            let segment: Segment = open_object(&self.keys, &self.id(), name, ObjectType::Segment, &bytes)?;
+            segment.checked().ok_or_else(|| Error::damaged(name, Damage::Malformed("entries")))?;
+            Ok(segment)
+        })
     }
 
     /// Writes an index segment; every pack that it names is durable already. Returns its length.
@@ -202,9 +230,23 @@ impl Repository {
         Ok(object.len() as u64)
     }
 
+    /// How many threads should read: those that compute, and where reading is waiting for a network, some more.
+    pub fn reading_threads(&self, threads: usize) -> usize {
+        threads.max(self.store.connections().min(READERS_REMOTE))
+    }
+
     /// A reader of chunks over the index as it is now.
     pub fn reader(&self) -> Result<ChunkReader> {
         Ok(self.reader_over(self.index()?))
+    }
+
+    /// A reader of chunks over `index` that trusts no copies.
+    pub fn origin_reader_over(&self, index: Arc<Index>) -> ChunkReader {
+        let store: Arc<dyn Store> = match self.origin.traffic() {
+            None => self.origin.clone(),
+            Some(_) => Arc::new(NearStore::new(self.origin.clone(), None, 0)),
+        };
+        ChunkReader::new(store, self.keys.clone(), self.ids.clone(), index)
     }
 
     /// A reader of chunks over `index`.

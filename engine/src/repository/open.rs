@@ -14,7 +14,10 @@ use crate::repository::{Cache, Repository, listed};
 use crate::seal::key::{KDF_DEFAULT, Keys, Secret, decode_keyring, decode_slot, new_keyring, new_slot, open_keyring, open_slot};
 use crate::seal::object::{decode_descriptor, encode_descriptor, open_object};
 use crate::seal::random;
-use crate::store::Store;
+use crate::store::near::NearStore;
+use crate::store::shelf::PACKS_BYTES_MAX;
+use crate::store::{Listed, Store, each};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -36,10 +39,21 @@ impl Default for InitOptions {
 }
 
 /// How to open a repository.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct OpenOptions {
     /// Where caches of all repositories are; `None` for a run without.
     pub cache: Option<PathBuf>,
+    /// What copies of a remote store's packs of metadata may take there, bytes.
+    pub copies_bytes_max: u64,
+}
+
+/// The directory of copies in a repository's cache.
+pub const COPIES: &str = "objects";
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        OpenOptions { cache: None, copies_bytes_max: PACKS_BYTES_MAX }
+    }
 }
 
 /// Features that this program knows: none yet.
@@ -88,28 +102,20 @@ impl Repository {
         store.put(&keyring_name, &keyring)?;
         // Last: from here on it exists. Two at once: the second put finds other bytes and fails.
         store.put(&descriptor_name, &object)?;
-        Self::assemble(store, descriptor, keys, open)
+        Self::assemble(Stores::new(store, &repository, open), descriptor, keys, Vec::new(), open)
     }
 
-    /// The id of the repository in a store, as its descriptor says without proof.
-    pub fn id_in(store: &dyn Store) -> Result<RepositoryId> {
-        Ok(decode_descriptor(&ObjectName::descriptor(), &descriptor_bytes(store)?)?.0.repository)
+    /// Looks for a repository, and reads all of it that needs no key.
+    pub fn find(store: Arc<dyn Store>, options: &OpenOptions) -> Result<Found> {
+        Found::new(store, options)
     }
 
     /// Opens a repository.
     pub fn open(store: Arc<dyn Store>, secret: &Secret, options: &OpenOptions) -> Result<Self> {
-        let name = ObjectName::descriptor();
-        let bytes = descriptor_bytes(&*store)?;
-        let (descriptor, mac) = decode_descriptor(&name, &bytes)?;
-        let keys = unlock(&*store, &descriptor, secret)?;
-        mac.verify(keys.require(&name, Purpose::Gear, 0)?)?;
-        if keys.family != descriptor.family {
-            return Err(Error::damaged(&name, Damage::Malformed("family")));
-        }
-        Self::assemble(store, descriptor, keys, options)
+        Found::new(store, options)?.open(secret, options)
     }
 
-    fn assemble(store: Arc<dyn Store>, descriptor: Descriptor, keys: Keys, options: &OpenOptions) -> Result<Self> {
+    fn assemble(stores: Stores, descriptor: Descriptor, keys: Keys, features: Vec<Listed>, options: &OpenOptions) -> Result<Self> {
         let name = ObjectName::descriptor();
         let gear = *keys.require(&name, Purpose::Gear, 0)?.as_bytes();
         let chunker = Chunker::new(&gear, &descriptor.profiles).ok_or(Error::damaged(&name, Damage::Malformed("profiles")))?;
@@ -129,7 +135,9 @@ impl Repository {
         }
         let catalog = Mutex::new(catalog);
         let repository = Repository {
-            store,
+            store: stores.near,
+            origin: stores.far,
+            features,
             descriptor,
             keys: Arc::new(keys),
             ids,
@@ -145,7 +153,7 @@ impl Repository {
 
     /// Refuses what a feature that this program does not know forbids.
     pub fn require_features(&self, access: Access) -> Result<()> {
-        for listed in self.listed(ObjectType::Feature, "features")? {
+        for listed in &self.features {
             if KNOWN_FEATURES.iter().any(|known| listed.name.last() == *known) {
                 continue;
             }
@@ -157,7 +165,7 @@ impl Repository {
                 Access::Gc => feature.gc,
             };
             if forbids {
-                return Err(Error::UnknownFeature { object: listed.name, feature: feature.name });
+                return Err(Error::UnknownFeature { object: listed.name.clone(), feature: feature.name });
             }
         }
         Ok(())
@@ -177,53 +185,140 @@ fn descriptor_bytes(store: &dyn Store) -> Result<Vec<u8>> {
 /// A repository whose descriptor was lost is no place for a new one: the old one's objects would lie among the new one's, and look
 /// like damage for ever.
 fn refuse_without_descriptor(store: &dyn Store) -> Result<()> {
-    for folder in ["snapshots", "pending", "index", Class::Data.folder(), Class::Names.folder(), Class::Lists.folder()] {
-        if !store.list(folder)?.is_empty() {
+    let folders = ["snapshots", "pending", "index", Class::Data.folder(), Class::Names.folder(), Class::Lists.folder()];
+    for holds_any in each(store, &folders, |folder| store.holds_any(folder)) {
+        if holds_any? {
             return Err(Error::DescriptorLost { place: store.place() });
         }
     }
     Ok(())
 }
 
-/// Finds the slot of `secret` and the newest keyring that it opens.
-fn unlock(store: &dyn Store, descriptor: &Descriptor, secret: &Secret) -> Result<Keys> {
-    let repository = &descriptor.repository;
-    let mut opened = None;
-    let mut damage = None;
-    for listed in listed(store, ObjectType::Slot, "slots")? {
-        // One damaged slot must not lock out the holders of the others.
-        let tried = store.get(&listed.name, SMALL_OBJECT_BYTES_MAX).and_then(|bytes| {
-            let slot = decode_slot(&listed.name, &bytes)?;
-            open_slot(repository, &listed.name, &slot, secret)
+/// A store, and the same with copies and read-ahead where it is far away.
+#[derive(Clone)]
+struct Stores {
+    far: Arc<dyn Store>,
+    near: Arc<dyn Store>,
+}
+
+impl Stores {
+    fn new(far: Arc<dyn Store>, repository: &RepositoryId, options: &OpenOptions) -> Self {
+        if far.traffic().is_none() {
+            return Stores { near: far.clone(), far };
+        }
+        let copies = options.cache.as_ref().map(|base| base.join(repository.to_string()).join(COPIES));
+        Stores { near: Arc::new(NearStore::new(far.clone(), copies.as_deref(), options.copies_bytes_max)), far }
+    }
+}
+
+/// A repository before any secret: what can be read of it without a key, fetched in as few round trips as there can be.
+pub struct Found {
+    stores: Stores,
+    descriptor: Vec<u8>,
+    id: RepositoryId,
+    slots: Vec<Fetched>,
+    keyrings: Vec<Fetched>,
+    features: Vec<Listed>,
+}
+
+/// An object and what became of reading it.
+type Fetched = (ObjectName, Result<Vec<u8>>);
+
+impl Found {
+    fn new(far: Arc<dyn Store>, options: &OpenOptions) -> Result<Self> {
+        const KINDS: [(ObjectType, &str); 3] =
+            [(ObjectType::Slot, "slots"), (ObjectType::Keyring, "keyring"), (ObjectType::Feature, "features")];
+        let asked = [None, Some(KINDS[0]), Some(KINDS[1]), Some(KINDS[2])];
+        let mut descriptor = None;
+        let mut listings = Vec::new();
+        let answers = each(&*far, &asked, |asked| match asked {
+            None => descriptor_bytes(&*far).map(|bytes| (bytes, Vec::new())),
+            Some((kind, folder)) => listed(&*far, *kind, folder).map(|listed| (Vec::new(), listed)),
         });
-        match tried {
-            Ok(Some(slot)) => {
-                opened = Some(slot);
+        for answer in answers {
+            // The descriptor's comes first: that there is no repository says more than what follows from it.
+            let (bytes, listed) = answer?;
+            match descriptor {
+                None => descriptor = Some(bytes),
+                Some(_) => listings.push(listed),
+            }
+        }
+        let descriptor = descriptor.unwrap_or_default();
+        let id = decode_descriptor(&ObjectName::descriptor(), &descriptor)?.0.repository;
+        let stores = Stores::new(far, &id, options);
+        let [features, keyrings, slots] = [(); 3].map(|()| listings.pop().unwrap_or_default());
+        let near = &*stores.near;
+        let names: Vec<ObjectName> = slots.iter().chain(&keyrings).map(|listed| listed.name.clone()).collect();
+        let mut slots_fetched = each(near, &names, |name| near.get(name, SMALL_OBJECT_BYTES_MAX));
+        let keyrings_fetched = slots_fetched.split_off(slots.len());
+        let pair = |listed: Vec<Listed>, fetched: Vec<Result<Vec<u8>>>| listed.into_iter().map(|l| l.name).zip(fetched).collect();
+        Ok(Found { slots: pair(slots, slots_fetched), keyrings: pair(keyrings, keyrings_fetched), stores, descriptor, id, features })
+    }
+
+    /// The id of the repository, as its descriptor says without proof.
+    pub fn id(&self) -> RepositoryId {
+        self.id
+    }
+
+    /// Opens it.
+    pub fn open(&self, secret: &Secret, options: &OpenOptions) -> Result<Repository> {
+        let name = ObjectName::descriptor();
+        let (descriptor, mac) = decode_descriptor(&name, &self.descriptor)?;
+        let keys = self.unlock(secret)?;
+        mac.verify(keys.require(&name, Purpose::Gear, 0)?)?;
+        if keys.family != descriptor.family {
+            return Err(Error::damaged(&name, Damage::Malformed("family")));
+        }
+        Repository::assemble(self.stores.clone(), descriptor, keys, self.features.clone(), options)
+    }
+
+    /// Finds the slot of `secret` and the newest keyring that it opens.
+    fn unlock(&self, secret: &Secret) -> Result<Keys> {
+        let repository = &self.id;
+        let mut opened = None;
+        let mut damage = None;
+        for (name, fetched) in &self.slots {
+            // One damaged slot must not lock out the holders of the others.
+            let tried = again(fetched).and_then(|bytes| open_slot(repository, name, &decode_slot(name, bytes)?, secret));
+            match tried {
+                Ok(Some(slot)) => {
+                    opened = Some(slot);
+                    break;
+                }
+                Ok(None) => {}
+                Err(error) => damage = damage.or(Some(error)),
+            }
+        }
+        let Some(slot) = opened else { return Err(damage.unwrap_or(Error::WrongKey)) };
+        let mut newest: Option<Keys> = None;
+        // Names sort by epoch: the last one that holds a copy for this slot is the newest.
+        for (name, fetched) in self.keyrings.iter().rev() {
+            // Several share an epoch where slots were added at the same time: neither knows of the other's.
+            if newest.as_ref().is_some_and(|keys| name.as_keyring() != Some(keys.epoch)) {
                 break;
             }
-            Ok(None) => {}
-            Err(error) => damage = damage.or(Some(error)),
+            // A damaged newer keyring is said, not passed over: writing on under old keys would undo a rotation unseen.
+            let keyring = decode_keyring(name, again(fetched)?)?;
+            match (open_keyring(repository, name, &keyring, &slot)?, &mut newest) {
+                (Some(more), Some(keys)) => keys.unite(name, more)?,
+                (Some(keys), none) => *none = Some(keys),
+                (None, _) => {}
+            }
         }
+        // A slot opens and there is no keyring at all: that is not the fault of the secret.
+        let none = self.keyrings.is_empty();
+        newest.ok_or_else(|| if none { Error::damaged(&ObjectName::keyring(1, &slot.id), Damage::Missing) } else { Error::WrongKey })
     }
-    let Some(slot) = opened else { return Err(damage.unwrap_or(Error::WrongKey)) };
-    let mut keyrings = listed(store, ObjectType::Keyring, "keyring")?;
-    // Names sort by epoch: the last one that holds a copy for this slot is the newest.
-    keyrings.reverse();
-    // A slot opens and there is no keyring at all: that is not the fault of the secret.
-    let none = keyrings.is_empty();
-    let mut newest: Option<Keys> = None;
-    for listed in keyrings {
-        // Several share an epoch where slots were added at the same time: neither knows of the other's.
-        if newest.as_ref().is_some_and(|keys| listed.name.as_keyring() != Some(keys.epoch)) {
-            break;
+}
+
+/// What was fetched, or an error that says the same as the one that was kept.
+fn again(fetched: &Result<Vec<u8>>) -> Result<&[u8]> {
+    match fetched {
+        Ok(bytes) => Ok(bytes),
+        Err(Error::Damaged { object, damage }) => Err(Error::damaged(object, damage.clone())),
+        Err(Error::Store { op, object, source }) => {
+            Err(Error::Store { op: *op, object: object.clone(), source: io::Error::new(source.kind(), source.to_string()) })
         }
-        // A damaged newer keyring is said, not passed over: writing on under old keys would undo a rotation unseen.
-        let keyring = decode_keyring(&listed.name, &store.get(&listed.name, SMALL_OBJECT_BYTES_MAX)?)?;
-        match (open_keyring(repository, &listed.name, &keyring, &slot)?, &mut newest) {
-            (Some(more), Some(keys)) => keys.unite(&listed.name, more)?,
-            (Some(keys), none) => *none = Some(keys),
-            (None, _) => {}
-        }
+        Err(other) => Err(Error::Unreachable { place: String::new(), what: other.to_string() }),
     }
-    newest.ok_or_else(|| if none { Error::damaged(&ObjectName::keyring(1, &slot.id), Damage::Missing) } else { Error::WrongKey })
 }

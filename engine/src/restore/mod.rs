@@ -40,7 +40,7 @@ pub fn restore(repository: &Repository, selected: &Selected, options: &RestoreOp
     let mut torn = false;
     for pass in passes {
         let matched;
-        (matched, torn) = run(&shared, selected, &selection, (pass, torn), options.threads())?;
+        (matched, torn) = run(&shared, selected, &selection, (pass, torn), repository.reading_threads(options.threads()))?;
         if !matched && pass == Pass::Write && selection.has_includes() {
             observer.warning("nothing in what was chosen of the snapshot matches what is to be included");
         }

@@ -1,22 +1,29 @@
-//! What a store must do (spec chapter 2, DESIGN section 7), and nothing of how: local directory, memory, later S3.
+//! What a store must do (spec chapter 2, DESIGN section 7), and nothing of how: local directory, memory, S3.
 //! A store holds opaque objects under [`ObjectName`]s. It never interprets them and never renames or changes one.
 //!
 //! The guarantees that every implementation gives, and that the contract suite checks on all of them:
 //! * **put** is atomic and durable: when it returns `Ok` the whole object survives power loss, before that readers see
 //!   nothing of it. Putting the same bytes under the same name again is legal. An existing object is never replaced by
-//!   other bytes: names never recur, so such a put is a bug or an attack and fails. (The one exception: an object that is a
-//!   strict prefix of the new bytes is the debris of a power cut on a file system without ordering, and counts as absent.)
+//!   other bytes: names never recur, so such a put is a bug or an attack and fails. (Two exceptions: an object that is a
+//!   strict prefix of the new bytes is the debris of a power cut on a file system without ordering, and counts as absent; and
+//!   S3 stores that know no conditional put cannot refuse, see [`Store::refuses_other_bytes`]. Nothing relies on it.)
 //! * **get** returns exactly the bytes asked for; an object that ends earlier is an error, never a short read.
 //! * **list** is complete or an error, and what it shows outside the pack folders is durable. It may include objects put or
 //!   deleted while it runs.
 //! * read-after-write and list-after-write hold. Nothing else is assumed: no conditional put, no clock.
 
+mod ahead;
 pub mod local;
 pub mod memory;
+pub mod near;
+pub mod s3;
+pub mod shelf;
 
-use crate::error::Result;
+use crate::error::{Damage, Error, Result};
 use crate::id::ObjectName;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 /// One object of a listing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +32,17 @@ pub struct Listed {
     pub name: ObjectName,
     /// Its length in bytes.
     pub bytes: u64,
+}
+
+/// What went over the wire: requests sent, and bytes of bodies, without headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Requests, those that failed and were sent again too.
+    pub requests: u64,
+    /// Bytes sent.
+    pub up: u64,
+    /// Bytes received.
+    pub down: u64,
 }
 
 /// An object under way: written front to back, and visible only after [`Upload::finish`]. Dropping one discards it.
@@ -51,6 +69,11 @@ pub trait Store: Send + Sync {
         upload.finish(name)
     }
 
+    /// As [`Store::put`], for who needs the bytes no longer.
+    fn put_owned(&self, name: &ObjectName, bytes: Vec<u8>) -> Result<()> {
+        self.put(name, &bytes)
+    }
+
     /// Reads a whole object of at most `bytes_max` bytes. Missing: `Error::Damaged` with `Damage::Missing`; longer: `Damage::TooLarge`.
     fn get(&self, name: &ObjectName, bytes_max: u64) -> Result<Vec<u8>>;
 
@@ -59,6 +82,19 @@ pub trait Store: Send + Sync {
 
     /// Reads the last `bytes` of an object (all of it when it is shorter) and returns them with its whole length.
     fn get_suffix(&self, name: &ObjectName, bytes: u64) -> Result<(Vec<u8>, u64)>;
+
+    /// As [`Store::get_range`], but an object that ends in the range, or before it, gives what there is.
+    fn get_upto(&self, name: &ObjectName, range: Range<u64>, into: &mut Vec<u8>) -> Result<()> {
+        match self.get_range(name, range.clone(), into) {
+            Err(Error::Damaged { damage: Damage::Short { have, .. }, .. }) => self.get_range(name, range.start.min(have)..have, into),
+            other => other,
+        }
+    }
+
+    /// What was read of an object does not authenticate: copies of it are dropped. Whether reading it once more may give other bytes.
+    fn distrust(&self, _name: &ObjectName) -> bool {
+        false
+    }
 
     /// Makes durable that an object exists which a listing has shown: whoever put it may have died before it had made sure.
     fn settle(&self, _name: &ObjectName) -> Result<()> {
@@ -71,6 +107,11 @@ pub trait Store: Send + Sync {
     /// Every object below `folder` (`"data"`, `"index"`; `""` for all), sorted by name. A folder nobody wrote to is empty, not an error.
     fn list(&self, folder: &str) -> Result<Vec<Listed>>;
 
+    /// Whether there is any object below `folder`.
+    fn holds_any(&self, folder: &str) -> Result<bool> {
+        Ok(!self.list(folder)?.is_empty())
+    }
+
     /// Removes an object; one that is gone already is `Ok`.
     fn delete(&self, name: &ObjectName) -> Result<()>;
 
@@ -81,4 +122,57 @@ pub trait Store: Send + Sync {
 
     /// The store's own clock, nanoseconds since 1970: deletion is never decided by the client's clock.
     fn now(&self) -> Result<i64>;
+
+    /// Makes sure that the packs are there which this handle put; called before anything is said to rely on them. A store whose `put` is
+    /// as good as its word has nothing to do.
+    fn confirm(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// How many calls at a time make sense: one for each connection; a disk gains nothing by more than the threads that compute.
+    fn connections(&self) -> usize {
+        1
+    }
+
+    /// Whether a put of other bytes under a name that exists fails. Without it a second writer of the same name would win.
+    fn refuses_other_bytes(&self) -> bool {
+        true
+    }
+
+    /// What went over the wire so far; `None` for a store without one.
+    fn traffic(&self) -> Option<Traffic> {
+        None
+    }
+}
+
+/// Reads something of an object, and once more where it turns out to be damaged and the damage may be on the way or in a copy.
+pub fn reread<T>(store: &dyn Store, name: &ObjectName, mut read: impl FnMut() -> Result<T>) -> Result<T> {
+    match read() {
+        Err(error @ Error::Damaged { damage: Damage::Missing, .. }) => Err(error),
+        Err(Error::Damaged { .. }) if store.distrust(name) => read(),
+        other => other,
+    }
+}
+
+/// Calls `work` for each item, as many at a time as the store has connections. Results are in order.
+pub fn each<T: Sync, R: Send>(store: &dyn Store, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = store.connections().min(items.len());
+    if threads <= 1 {
+        return items.iter().map(work).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::with_capacity(items.len()));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((at, item)) = Some(next.fetch_add(1, Relaxed)).and_then(|at| Some((at, items.get(at)?))) {
+                    let result = work(item);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((at, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
 }

@@ -1,0 +1,186 @@
+//! `doctor`: what a store can do, and what about it endangers a repository: one line and one remedy for each finding.
+//! It must never change anything but an object of its own, which it removes. It obeys DESIGN section 7.
+
+use crate::args::Global;
+use crate::exit::{Code, Fail, Run, help};
+use crate::open::{self, Kind};
+use crate::output::Output;
+use crate::remote;
+use seabed_engine::store::Store;
+use seabed_engine::store::s3::{BucketFacts, Capabilities, Fact, S3Store, Treatment};
+use serde_json::json;
+use std::sync::Arc;
+
+/// Look for what endangers a repository where it is kept
+///
+/// For a bucket: what the store can do, found out by trying, and rules of the bucket that would delete,
+/// freeze or keep too much. Exit status 1 if something would lose data.
+#[derive(clap::Args, Debug)]
+#[command(verbatim_doc_comment, after_long_help = help("  seabed doctor --repo s3://bucket/backups"))]
+pub struct Args {}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, PartialEq)]
+enum Level {
+    Fine,
+    Note,
+    Failure,
+}
+
+impl Level {
+    fn word(self) -> &'static str {
+        match self {
+            Level::Fine => "ok",
+            Level::Note => "note",
+            Level::Failure => "FAIL",
+        }
+    }
+}
+
+struct Finding {
+    level: Level,
+    text: String,
+    remedy: Option<String>,
+}
+
+fn finding(level: Level, text: impl Into<String>, remedy: Option<&str>) -> Finding {
+    Finding { level, text: text.into(), remedy: remedy.map(str::to_owned) }
+}
+
+/// Looks.
+pub fn run(global: &Global, _args: &Args, out: &Output) -> Run {
+    let place = open::place(global)?;
+    let findings = match &place.kind {
+        Kind::Directory(_) => {
+            // What there is to know of a directory is whether a repository opens in it.
+            open::open(global, out)?;
+            vec![finding(Level::Fine, format!("the repository at {} opens", place.words()), None)]
+        }
+        Kind::S3(s3) => {
+            let store = Arc::new(remote::store(global, out, s3.clone())?);
+            let metered: Arc<dyn Store> = store.clone();
+            out.meter(&metered);
+            bucket(&store)?
+        }
+    };
+    let failures = findings.iter().filter(|finding| finding.level == Level::Failure).count();
+    if out.json {
+        let rows: Vec<_> =
+            findings.iter().map(|f| json!({"level": f.level.word().to_lowercase(), "message": f.text, "remedy": f.remedy})).collect();
+        out.json_result(&json!({"message_type": "summary", "repository": place.text(), "findings": rows, "failures": failures}))?;
+    } else {
+        out.say(&place.words());
+        for Finding { level, text, remedy } in &findings {
+            out.say(&format!("{:<5} {text}", level.word()));
+            if let Some(remedy) = remedy {
+                out.say(&format!("      {remedy}"));
+            }
+        }
+    }
+    if failures == 0 {
+        return Ok(Code::Done);
+    }
+    Err(Fail::new(
+        Code::Failed,
+        if failures == 1 { "1 finding would lose data".to_owned() } else { format!("{failures} findings would lose data") },
+    ))
+}
+
+fn bucket(store: &S3Store) -> Result<Vec<Finding>, Fail> {
+    let mut findings = capabilities(&store.probe()?);
+    findings.extend(facts(&store.bucket_facts()?));
+    Ok(findings)
+}
+
+fn capabilities(found: &Capabilities) -> Vec<Finding> {
+    let mut findings = vec![finding(Level::Fine, "objects can be written, read and deleted", None)];
+    findings.push(match found.lists_at_once {
+        true => finding(Level::Fine, "what was written is listed at once", None),
+        false => finding(
+            Level::Failure,
+            "what was written is not listed at once",
+            Some("this store promises less than S3: backups of others may be overlooked; use another one"),
+        ),
+    });
+    findings.push(match found.signed_body {
+        Treatment::Honoured => finding(Level::Fine, "a body that was damaged on the way is refused", None),
+        _ => finding(Level::Note, "a body that was damaged on the way is taken", Some("`seabed check --read-data` finds it; use https://")),
+    });
+    findings.push(finding(Level::Fine, format!("checksums (x-amz-checksum-sha256) are {}", found.checksum.word()), None));
+    findings.push(finding(
+        Level::Fine,
+        format!("conditional writes (If-None-Match) are {}; nothing depends on them", found.conditional_put.word()),
+        None,
+    ));
+    findings.push(match found.clock_ahead_seconds {
+        None => finding(Level::Note, "the store tells no time", Some("collection will go by this machine's clock")),
+        Some(ahead) if ahead.abs() > 300 => finding(
+            Level::Note,
+            format!("this machine's clock and the store's differ by {} minutes", ahead.abs() / 60),
+            Some("set the clock (NTP): times of snapshots come from it"),
+        ),
+        Some(_) => finding(Level::Fine, "the clocks agree", None),
+    });
+    findings
+}
+
+fn facts(facts: &BucketFacts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match &facts.threats {
+        Fact::Known(threats) if threats.is_empty() => findings.push(finding(Level::Fine, "no lifecycle rule touches the repository", None)),
+        Fact::Known(threats) => findings.extend(threats.iter().map(|threat| match &threat.moves_to {
+            Some(class) if !threat.expires => finding(
+                Level::Failure,
+                format!("lifecycle rule `{}` moves the repository's objects to {class}", threat.rule),
+                Some("limit the rule to other prefixes; for cheap storage of data packs alone use --storage-class"),
+            ),
+            _ => finding(
+                Level::Failure,
+                format!("lifecycle rule `{}` deletes the repository's objects", threat.rule),
+                Some("remove the rule or limit it to other prefixes: packs are needed as long as any snapshot is"),
+            ),
+        })),
+        Fact::Unknown(why) => findings.push(finding(
+            Level::Note,
+            format!("lifecycle rules cannot be read: {why}"),
+            Some("allow s3:GetLifecycleConfiguration, or look yourself that none deletes or moves objects"),
+        )),
+    }
+    findings.push(match (&facts.versioning, &facts.clears_versions) {
+        (Fact::Known(false), _) => finding(Level::Fine, "the bucket keeps no old versions", None),
+        (Fact::Known(true), Fact::Known(true)) => finding(Level::Fine, "the bucket keeps old versions for a time", None),
+        (Fact::Known(true), _) => finding(
+            Level::Note,
+            "the bucket keeps every deleted object as an old version, for ever",
+            Some("add a lifecycle rule that expires noncurrent versions (only those) after some weeks"),
+        ),
+        (Fact::Unknown(why), _) => finding(Level::Note, format!("versioning cannot be read: {why}"), None),
+    });
+    findings.push(match &facts.object_lock {
+        Fact::Known(true) => finding(Level::Fine, "the bucket can lock objects", None),
+        Fact::Known(false) => finding(Level::Fine, "the bucket locks no objects", None),
+        Fact::Unknown(why) => finding(Level::Note, format!("object lock cannot be read: {why}"), None),
+    });
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seabed_engine::store::s3::Threat;
+
+    #[test]
+    fn a_rule_that_deletes_or_freezes_is_a_failure() {
+        let threat = |expires, moves_to: Option<&str>| Threat { rule: "r".into(), expires, moves_to: moves_to.map(str::to_owned) };
+        for (threat, word) in [(threat(true, None), "deletes"), (threat(false, Some("GLACIER")), "GLACIER")] {
+            let found = facts(&BucketFacts {
+                threats: Fact::Known(vec![threat]),
+                versioning: Fact::Known(true),
+                clears_versions: Fact::Known(false),
+                object_lock: Fact::Unknown("403".into()),
+            });
+            assert!(found[0].level == Level::Failure && found[0].text.contains(word));
+            assert!(found[1].level == Level::Note && found[1].remedy.is_some());
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What an answer of a store means for the request: try again, wait, renew something, or give up. The only place that knows the
+//! codes of S3; `tests/tests/s3_faults.rs` has a test for each row of the list of faults.
+
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use std::error::Error as StdError;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+/// What to do about a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may go away by itself: try again.
+    Passing,
+    /// Too much at a time: wait, at least for so long, with fewer connections.
+    Throttled(Option<Duration>),
+    /// The credentials are no longer taken: load them anew.
+    Credentials,
+    /// The clocks differ too much: the request is signed anew by the server's.
+    Skewed,
+    /// Another region owns the bucket.
+    Region,
+    /// There is no such object.
+    Missing,
+    /// An object of this name is there already.
+    Exists,
+    /// Fewer bytes than were asked for are there: the object ends earlier.
+    Range,
+    /// What arrived is not what was sent.
+    Garbled,
+    /// The store does not know a header or an operation.
+    Unsupported,
+    /// The object is archived.
+    Archived,
+    /// Trying again is of no use.
+    Final(ErrorKind),
+    /// Whoever runs this asked to stop.
+    Interrupted,
+}
+
+/// A failed try.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// What to do about it.
+    pub verdict: Verdict,
+    /// In words, without the name of the object.
+    pub text: String,
+    /// A region that the answer names.
+    pub region: Option<String>,
+}
+
+impl Refusal {
+    /// A failure that no answer of the store says.
+    pub fn new(verdict: Verdict, text: impl Into<String>) -> Self {
+        Refusal { verdict, text: text.into(), region: None }
+    }
+}
+
+/// Judges what the SDK gave for an answer.
+pub fn judge<E>(error: SdkError<E, HttpResponse>) -> Refusal
+where
+    E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+{
+    match &error {
+        SdkError::ServiceError(service) => {
+            let (status, headers) = (service.raw().status().as_u16(), service.raw().headers());
+            let code = service.err().code().unwrap_or_default();
+            let message = service.err().message().unwrap_or_default();
+            let after = headers.get("retry-after").and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
+            let region = headers.get("x-amz-bucket-region").map(str::to_owned).or_else(|| region_in(service.raw()));
+            let text = match (code, message) {
+                ("", "") => format!("the store answers {status}"),
+                ("", message) => format!("the store answers {status}: {message}"),
+                (code, "") => format!("the store answers {status} {code}"),
+                (code, message) => format!("the store answers {status} {code}: {message}"),
+            };
+            Refusal { verdict: by_code(status, code, message, after, region.is_some()), text, region }
+        }
+        SdkError::DispatchFailure(failure) => {
+            let text = chain(&error);
+            let certificate = text.contains("certificate") || text.contains("UnknownIssuer");
+            if failure.is_user() || certificate {
+                let kind = if certificate { ErrorKind::PermissionDenied } else { ErrorKind::InvalidInput };
+                return Refusal::new(Verdict::Final(kind), text);
+            }
+            // What went wrong with the last of all places that were looked at says little: that there are no keys is what it is about.
+            if format!("{error:?}").contains("Credentials") {
+                return Refusal::new(Verdict::Credentials, format!("there are none, or they cannot be loaded ({text})"));
+            }
+            Refusal::new(Verdict::Passing, text)
+        }
+        SdkError::TimeoutError(_) => Refusal::new(Verdict::Passing, "the store did not answer in time"),
+        // Not what S3 says: a proxy, a captive portal, a cut answer.
+        SdkError::ResponseError(response) => {
+            let status = response.raw().status().as_u16();
+            Refusal::new(Verdict::Passing, format!("the answer ({status}) makes no sense: {}", chain(&error)))
+        }
+        other => Refusal::new(Verdict::Final(ErrorKind::InvalidInput), chain(other)),
+    }
+}
+
+/// What stores say of a header that they do not know, where they have no code for it (R2, Ceph, OVH).
+const NOT_KNOWN: [&str; 5] = ["checksum", "if-none-match", "not implemented", "unsupported header", "not supported"];
+
+fn by_code(status: u16, code: &str, message: &str, after: Option<Duration>, names_region: bool) -> Verdict {
+    match (status, code) {
+        (
+            _,
+            "SlowDown"
+            | "SlowDownRead"
+            | "SlowDownWrite"
+            | "TooManyRequests"
+            | "Throttling"
+            | "ThrottlingException"
+            | "RequestLimitExceeded",
+        )
+        | (429 | 503, _) => Verdict::Throttled(after),
+        (_, "RequestTimeTooSkewed") => Verdict::Skewed,
+        (_, "ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "TokenRefreshRequired" | "RequestExpired") => Verdict::Credentials,
+        (_, "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException")
+        | (301 | 307, _)
+            if names_region =>
+        {
+            Verdict::Region
+        }
+        (_, "NoSuchBucket") => Verdict::Final(ErrorKind::NotFound),
+        (_, "InvalidObjectState") => Verdict::Archived,
+        (_, "QuotaExceeded" | "XMinioStorageFull" | "InsufficientStorage" | "StorageFull" | "InsufficientCapacity") | (507, _) => {
+            Verdict::Final(ErrorKind::StorageFull)
+        }
+        (_, "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "ContentSHA256Mismatch") => Verdict::Garbled,
+        (404, _) => Verdict::Missing,
+        // 304: what a MinIO of 2024 said to a conditional PUT (minio#19442).
+        (412 | 304, _) => Verdict::Exists,
+        (416, _) => Verdict::Range,
+        (501, _) | (400, "NotImplemented" | "UnsupportedHeader" | "InvalidStorageClass") => Verdict::Unsupported,
+        (400, _) if NOT_KNOWN.iter().any(|words| message.to_ascii_lowercase().contains(words)) => Verdict::Unsupported,
+        (409, "ConditionalRequestConflict" | "OperationAborted") => Verdict::Passing,
+        (408 | 425 | 500 | 502 | 504, _) | (400, "RequestTimeout" | "IncompleteBody") => Verdict::Passing,
+        // A page of something that says yes to everything.
+        (200..=299, "") => Verdict::Garbled,
+        (401 | 403, _) => Verdict::Final(ErrorKind::PermissionDenied),
+        _ => Verdict::Final(ErrorKind::Other),
+    }
+}
+
+/// The region in an error's document, where no header says it: `<Region>`.
+fn region_in(response: &HttpResponse) -> Option<String> {
+    let text = std::str::from_utf8(response.body().bytes()?).ok()?;
+    let region = text.split_once("<Region>")?.1.split_once("</Region>")?.0;
+    let sane = !region.is_empty() && region.len() <= 64 && region.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    sane.then(|| region.to_owned())
+}
+
+/// An error and what is behind it: the SDK's outermost words say only that something failed.
+fn chain(error: &dyn StdError) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut next: Option<&dyn StdError> = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !words.iter().any(|said| said.contains(&text)) {
+            words.push(text);
+        }
+        next = error.source();
+    }
+    // The first two only repeat that it was a request.
+    let from = words.len().saturating_sub(2);
+    words[from..].join(": ")
+}

@@ -1,0 +1,306 @@
+//! Objects in a bucket of an S3-compatible store (DESIGN section 7). The engine's only asynchronous code: callers block, requests run on
+//! a small runtime of this store's own.
+//! It must never trust more than read-after-write and list-after-write: no ETag, no conditional put, no clock, no short answer.
+
+mod answer;
+mod bucket;
+mod client;
+mod list;
+mod meter;
+mod patience;
+mod place;
+mod probe;
+mod put;
+mod request;
+
+pub use bucket::{BucketFacts, Fact, Threat};
+pub use patience::Pace;
+pub use place::S3Place;
+pub use probe::{Capabilities, Treatment};
+
+use crate::clock;
+use crate::error::{Damage, Error, Result, StoreOp};
+use crate::id::ObjectName;
+use crate::store::{Listed, Store, Traffic, Upload};
+use answer::{Refusal, Verdict};
+use aws_sdk_s3::config::SharedHttpClient;
+use bytes::Bytes;
+use meter::{Limit, Meter};
+use patience::{Budget, Gate};
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU8};
+use std::sync::{Arc, Mutex};
+use tokio::runtime::Runtime;
+
+/// Threads that drive connections: they seal TLS records, no more.
+const RUNTIME_THREADS: usize = 2;
+
+/// Credentials that a program gives itself, instead of those that the environment has.
+#[derive(Clone)]
+pub struct S3Credentials {
+    /// Who.
+    pub access_key_id: String,
+    /// The secret.
+    pub secret_access_key: String,
+    /// For temporary ones.
+    pub session_token: Option<String>,
+}
+
+impl fmt::Debug for S3Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "S3Credentials({})", self.access_key_id)
+    }
+}
+
+/// How the store is to encrypt what is encrypted already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sse {
+    /// `AES256`: under keys of the store.
+    Aes256,
+    /// `aws:kms`: under a key of KMS; `None` is the bucket's own.
+    Kms(Option<String>),
+}
+
+/// How to talk to the store.
+#[derive(Clone, Default)]
+pub struct S3Options {
+    /// The region, where environment and profile do not say the right one.
+    pub region: Option<String>,
+    /// The bucket as part of the path instead of the host's name. Default: everywhere but at AWS.
+    pub path_style: Option<bool>,
+    /// Certificates to trust besides the system's, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Talk to other machines without TLS.
+    pub allow_http: bool,
+    /// The storage class of data packs; everything else stays where it can be read at once.
+    pub storage_class: Option<String>,
+    /// Encryption by the store.
+    pub sse: Option<Sse>,
+    /// Requests at a time; `None` finds out what the store bears.
+    pub connections: Option<usize>,
+    /// Bytes per second.
+    pub limit_upload: Option<u64>,
+    /// Bytes per second.
+    pub limit_download: Option<u64>,
+    /// When to try again, and when to stop.
+    pub pace: Pace,
+    /// Instead of what the environment has.
+    pub credentials: Option<S3Credentials>,
+    /// Raised when whoever runs this wants it to end: waiting ends at once.
+    pub stop: Option<Arc<AtomicBool>>,
+    /// Told what a user should know while it happens: that a store does not answer, and is tried again.
+    pub say: Option<Say>,
+}
+
+/// Takes a line for the user.
+pub type Say = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// A store in a bucket.
+pub struct S3Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    place: S3Place,
+    options: S3Options,
+    http: SharedHttpClient,
+    runtime: Runtime,
+    current: tokio::sync::RwLock<Option<request::Current>>,
+    budget: Budget,
+    gate: Gate,
+    meter: Arc<Meter>,
+    up: Arc<Limit>,
+    down: Limit,
+    said: AtomicBool,
+    /// What the store was found not to understand.
+    lacks: AtomicU8,
+    /// Packs that this run put, until they were seen in the store.
+    unconfirmed: Mutex<Vec<Listed>>,
+    /// How many objects the last listing of each folder showed.
+    listed: Mutex<HashMap<String, usize>>,
+}
+
+impl S3Store {
+    /// Opens a place in a bucket. Asks the store nothing yet.
+    pub fn open(place: S3Place, options: S3Options) -> Result<Self> {
+        if place.is_in_the_clear() && !options.allow_http {
+            return Err(Error::Option { what: format!("{} would be talked to without TLS", place.text()) });
+        }
+        let failed = |source| Error::Store { op: StoreOp::Open, object: place.text(), source };
+        let http = client::connector(options.ca_file.as_deref()).map_err(failed)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(RUNTIME_THREADS)
+            .thread_name("s3")
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        let inner = Inner {
+            http,
+            runtime,
+            current: tokio::sync::RwLock::new(None),
+            budget: Budget::new(options.pace.clone()),
+            gate: Gate::new(options.connections),
+            meter: Arc::default(),
+            up: Arc::new(Limit::new(options.limit_upload)),
+            down: Limit::new(options.limit_download),
+            said: AtomicBool::new(false),
+            lacks: AtomicU8::new(0),
+            unconfirmed: Mutex::default(),
+            listed: Mutex::default(),
+            place,
+            options,
+        };
+        Ok(S3Store { inner: Arc::new(inner) })
+    }
+
+    /// Where it is.
+    pub fn s3_place(&self) -> &S3Place {
+        &self.inner.place
+    }
+
+    /// Makes the bucket, where it is not there yet.
+    pub fn create_bucket(&self) -> Result<()> {
+        self.inner.runtime.block_on(self.inner.create_bucket())
+    }
+}
+
+impl Inner {
+    /// What a failed request means to whoever asked for `object`.
+    fn error(&self, op: StoreOp, object: &str, refusal: Refusal) -> Error {
+        let kind = match refusal.verdict {
+            Verdict::Interrupted => return Error::Interrupted,
+            Verdict::Credentials => {
+                return Error::Option { what: format!("the keys for {} are not taken: {}", self.place.text(), refusal.text) };
+            }
+            Verdict::Passing | Verdict::Throttled(_) | Verdict::Skewed | Verdict::Region => {
+                return Error::Unreachable { place: self.place.text(), what: refusal.text };
+            }
+            Verdict::Final(ErrorKind::NotFound) => {
+                return Error::NoBucket { place: self.place.text() };
+            }
+            Verdict::Archived => return Error::Archived { object: object.to_owned() },
+            Verdict::Final(kind) => kind,
+            Verdict::Exists => ErrorKind::AlreadyExists,
+            Verdict::Missing => ErrorKind::NotFound,
+            Verdict::Garbled => ErrorKind::InvalidData,
+            Verdict::Unsupported => ErrorKind::Unsupported,
+            Verdict::Range => ErrorKind::UnexpectedEof,
+        };
+        Error::Store { op, object: object.to_owned(), source: io::Error::new(kind, refusal.text) }
+    }
+
+    fn object_error(&self, op: StoreOp, name: &ObjectName, refusal: Refusal) -> Error {
+        match refusal.verdict {
+            Verdict::Missing => Error::damaged(name, Damage::Missing),
+            _ => self.error(op, name.as_str(), refusal),
+        }
+    }
+}
+
+impl Store for S3Store {
+    fn place(&self) -> String {
+        self.inner.place.text()
+    }
+
+    fn begin(&self) -> Result<Box<dyn Upload>> {
+        Ok(Box::new(S3Upload { inner: self.inner.clone(), bytes: Vec::new() }))
+    }
+
+    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<()> {
+        self.inner.runtime.block_on(self.inner.put(name, Bytes::copy_from_slice(bytes)))
+    }
+
+    fn put_owned(&self, name: &ObjectName, bytes: Vec<u8>) -> Result<()> {
+        self.inner.runtime.block_on(self.inner.put(name, Bytes::from(bytes)))
+    }
+
+    fn get(&self, name: &ObjectName, bytes_max: u64) -> Result<Vec<u8>> {
+        self.inner.runtime.block_on(self.inner.get(name, bytes_max))
+    }
+
+    fn get_range(&self, name: &ObjectName, range: Range<u64>, into: &mut Vec<u8>) -> Result<()> {
+        let wanted = range.end;
+        let whole = self.inner.runtime.block_on(self.inner.get_upto(name, range, into))?;
+        if whole < wanted {
+            into.clear();
+            return Err(Error::damaged(name, Damage::Short { have: whole, want: wanted }));
+        }
+        Ok(())
+    }
+
+    fn get_upto(&self, name: &ObjectName, range: Range<u64>, into: &mut Vec<u8>) -> Result<()> {
+        self.inner.runtime.block_on(self.inner.get_upto(name, range, into)).map(|_| ())
+    }
+
+    fn distrust(&self, _name: &ObjectName) -> bool {
+        // Caches on the way, bit flips behind TLS: the second answer may be another one.
+        true
+    }
+
+    fn get_suffix(&self, name: &ObjectName, bytes: u64) -> Result<(Vec<u8>, u64)> {
+        self.inner.runtime.block_on(self.inner.get_suffix(name, bytes))
+    }
+
+    fn size(&self, name: &ObjectName) -> Result<Option<u64>> {
+        self.inner.runtime.block_on(self.inner.size(name))
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        self.inner.runtime.block_on(self.inner.list(folder))
+    }
+
+    fn holds_any(&self, folder: &str) -> Result<bool> {
+        self.inner.runtime.block_on(self.inner.holds_any(folder))
+    }
+
+    fn delete(&self, name: &ObjectName) -> Result<()> {
+        self.inner.runtime.block_on(self.inner.delete(name))
+    }
+
+    fn confirm(&self) -> Result<()> {
+        self.inner.runtime.block_on(self.inner.confirm())
+    }
+
+    fn now(&self) -> Result<i64> {
+        if self.inner.meter.ahead().is_none() {
+            // Any answer tells the time.
+            self.size(&ObjectName::descriptor())?;
+        }
+        let now = clock::now().as_nanos().unwrap_or(0);
+        Ok(now.saturating_add(self.inner.meter.ahead().unwrap_or(0)))
+    }
+
+    fn connections(&self) -> usize {
+        self.inner.gate.most()
+    }
+
+    fn refuses_other_bytes(&self) -> bool {
+        !self.inner.lacks(request::CONDITIONAL_PUT)
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        Some(self.inner.meter.traffic())
+    }
+}
+
+/// An object that is gathered in memory: a single PUT needs its length and hash first, and every try sends it anew.
+struct S3Upload {
+    inner: Arc<Inner>,
+    bytes: Vec<u8>,
+}
+
+impl Upload for S3Upload {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, name: &ObjectName) -> Result<()> {
+        let inner = self.inner.clone();
+        inner.runtime.block_on(inner.put(name, Bytes::from(self.bytes)))
+    }
+}

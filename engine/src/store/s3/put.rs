@@ -1,0 +1,239 @@
+//! Putting objects: one PUT each, hashed beforehand, never acknowledged on the strength of an answer that anybody could have given.
+//! An ambiguous end is neither success nor failure until it was looked at: putting the same bytes again is always legal.
+
+use crate::error::{Damage, Error, Result, StoreOp};
+use crate::id::{Class, ObjectName};
+use crate::store::Listed;
+use crate::store::s3::answer::{Refusal, Verdict, judge};
+use crate::store::s3::meter::Outgoing;
+use crate::store::s3::request::{CHECKSUMS, CONDITIONAL_PUT, Try};
+use crate::store::s3::{Inner, Sse};
+use aws_runtime::auth::PayloadSigningOverride;
+use aws_sdk_s3::operation::RequestId;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextMut;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::io;
+use std::sync::PoisonError;
+use std::time::Instant;
+
+/// Objects of one page of a listing.
+const PAGE: usize = 1000;
+
+/// Has the signature cover the body though that is streamed: the store then refuses what was damaged on the way.
+#[derive(Debug)]
+struct Signed(String);
+
+impl Intercept for Signed {
+    fn name(&self) -> &'static str {
+        "Signed"
+    }
+
+    fn modify_before_signing(
+        &self,
+        _: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        bag: &mut ConfigBag,
+    ) -> std::result::Result<(), BoxError> {
+        bag.interceptor_state().store_put(PayloadSigningOverride::Precomputed(self.0.clone()));
+        Ok(())
+    }
+}
+
+/// Which headers a PUT carries that not every store knows.
+#[derive(Clone, Copy, Default)]
+struct Extras {
+    conditional: bool,
+    checksum: bool,
+    /// The hash is another body's: what does the store say?
+    wrong: bool,
+}
+
+impl Inner {
+    pub(super) async fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<()> {
+        let failed = |refusal| self.object_error(StoreOp::Put, name, refusal);
+        let (conditional, checksum) = (!self.lacks(CONDITIONAL_PUT), !self.lacks(CHECKSUMS));
+        // A refusal does not say which header it is about.
+        let ways = [(true, true), (true, false), (false, true), (false, false)].into_iter();
+        let ways = ways.map(|(c, s)| Extras { conditional: c && conditional, checksum: s && checksum, wrong: false });
+        let mut refused = None;
+        for extras in ways {
+            let beginning = match self.put_once(name, &bytes, extras).await {
+                Ok(()) => {
+                    if refused.is_some() {
+                        self.note_lack(if conditional && !extras.conditional { CONDITIONAL_PUT } else { 0 });
+                        self.note_lack(if checksum && !extras.checksum { CHECKSUMS } else { 0 });
+                    }
+                    false
+                }
+                // There already: by an earlier try whose answer was lost, or by somebody else.
+                Err(refusal) if refusal.verdict == Verdict::Exists && extras.conditional => {
+                    let there = self.get(name, bytes.len() as u64).await;
+                    match there {
+                        Ok(there) if there == bytes => false,
+                        // As in a directory: a beginning of an object is debris.
+                        Ok(there) if bytes.starts_with(&there) => true,
+                        Ok(_) | Err(Error::Damaged { .. }) => {
+                            let source = io::Error::new(io::ErrorKind::AlreadyExists, "an object of other bytes has this name");
+                            return Err(Error::Store { op: StoreOp::Put, object: name.to_string(), source });
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                Err(refusal) if refusal.verdict == Verdict::Unsupported => {
+                    refused = Some(refusal);
+                    continue;
+                }
+                Err(refusal) => return Err(failed(refusal)),
+            };
+            if beginning {
+                self.put_once(name, &bytes, Extras { conditional: false, ..extras }).await.map_err(failed)?;
+            }
+            // What a run is acknowledged by, and what two runs may make at once under one name, is seen in the store first.
+            if matches!(name.folder(), "snapshots" | "") {
+                self.read_back(name, &bytes).await?;
+            }
+            if name.as_pack().is_some() {
+                let put = Listed { name: name.clone(), bytes: bytes.len() as u64 };
+                self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner).push(put);
+            }
+            return Ok(());
+        }
+        Err(failed(refused.unwrap_or_else(|| Refusal::new(Verdict::Unsupported, "the store takes no PUT"))))
+    }
+
+    /// For a probe: whether a conditional PUT replaces what is there.
+    pub(super) async fn put_differs(&self, name: &ObjectName, bytes: Bytes) -> Result<bool> {
+        let extras = Extras { conditional: true, checksum: !self.lacks(CHECKSUMS), ..Extras::default() };
+        match self.put_once(name, &bytes, extras).await {
+            Ok(()) => Ok(true),
+            Err(refusal) if refusal.verdict == Verdict::Exists => Ok(false),
+            Err(refusal) => Err(self.object_error(StoreOp::Put, name, refusal)),
+        }
+    }
+
+    /// For a probe: whether a body is taken that has another hash than its checksum, or its signature, says.
+    pub(super) async fn put_takes_wrong(&self, name: &ObjectName, bytes: Bytes, checksum: bool) -> Result<bool> {
+        let extras = Extras { checksum, wrong: true, ..Extras::default() };
+        match self.put_once(name, &bytes, extras).await {
+            Ok(()) => Ok(true),
+            Err(refusal) if matches!(refusal.verdict, Verdict::Passing | Verdict::Throttled(_) | Verdict::Credentials) => {
+                Err(self.object_error(StoreOp::Put, name, refusal))
+            }
+            Err(_) => Ok(false),
+        }
+    }
+
+    async fn put_once(&self, name: &ObjectName, bytes: &Bytes, extras: Extras) -> Result<(), Refusal> {
+        let key = self.place.key(name.as_str());
+        let is_data = matches!(name.as_pack(), Some((Class::Data, _)));
+        self.request(|Try { client, moved }| {
+            let key = &key;
+            async move {
+                // Anew for each try: a bit that flipped in memory since the last one is a digest that does not match.
+                let digest = Sha256::digest(bytes);
+                let wrong = Sha256::digest(b"of something else");
+                let (checksum, body_hash) = match (extras.wrong, extras.checksum) {
+                    (false, _) => (digest, digest),
+                    (true, true) => (wrong, digest),
+                    (true, false) => (digest, wrong),
+                };
+                let body = Outgoing::body(bytes.clone(), self.meter.clone(), self.up.clone(), moved);
+                let mut put = client.put_object().bucket(&self.place.bucket).key(key).body(ByteStream::new(body));
+                put = put.content_length(bytes.len() as i64).content_type("application/octet-stream");
+                if extras.conditional {
+                    put = put.if_none_match("*");
+                }
+                if extras.checksum {
+                    put = put.checksum_sha256(STANDARD.encode(checksum));
+                }
+                // What is read at every opening and every check stays where it costs nothing to read.
+                if let Some(class) = self.options.storage_class.as_deref().filter(|_| is_data) {
+                    put = put.storage_class(StorageClass::from(class));
+                }
+                match &self.options.sse {
+                    None => {}
+                    Some(Sse::Aes256) => put = put.server_side_encryption(ServerSideEncryption::Aes256),
+                    Some(Sse::Kms(key)) => {
+                        put = put.server_side_encryption(ServerSideEncryption::AwsKms).set_ssekms_key_id(key.clone());
+                    }
+                }
+                let signed = Signed(crate::id::hex(&body_hash));
+                let answer = put.customize().interceptor(signed).send().await.map_err(judge)?;
+                // A proxy or a portal can say 200 to anything.
+                if answer.e_tag().is_some() || answer.request_id().is_some() {
+                    return Ok(());
+                }
+                let head = client.head_object().bucket(&self.place.bucket).key(key).send().await.map_err(|error| {
+                    let refusal = judge(error);
+                    if refusal.verdict == Verdict::Missing {
+                        Refusal::new(Verdict::Passing, "the store took it and does not have it")
+                    } else {
+                        refusal
+                    }
+                })?;
+                match head.content_length() {
+                    Some(length) if length == bytes.len() as i64 => Ok(()),
+                    _ => Err(Refusal::new(Verdict::Passing, "the answer to a PUT is not a store's")),
+                }
+            }
+        })
+        .await
+    }
+
+    async fn read_back(&self, name: &ObjectName, bytes: &Bytes) -> Result<()> {
+        let there = self.patient(name, || self.get(name, bytes.len() as u64)).await;
+        match there {
+            Ok(there) if there == *bytes => Ok(()),
+            Ok(_) | Err(Error::Damaged { damage: Damage::TooLarge { .. }, .. }) => {
+                let source = io::Error::new(io::ErrorKind::AlreadyExists, "an object of other bytes has this name");
+                Err(Error::Store { op: StoreOp::Put, object: name.to_string(), source })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Looks for the packs that this run put: a 200 that stored nothing has been seen. By HEAD or by listings, whichever is fewer requests.
+    pub(super) async fn confirm(&self) -> Result<()> {
+        let packs = std::mem::take(&mut *self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut there: HashMap<ObjectName, u64> = HashMap::new();
+        let folders = [Class::Data, Class::Names, Class::Lists].map(Class::folder);
+        for folder in folders {
+            let ours = packs.iter().filter(|pack| pack.name.as_pack().is_some_and(|(class, _)| class.folder() == folder)).count();
+            if ours > 1 + self.objects_in(folder) / PAGE {
+                // One that cannot be listed is looked at pack by pack.
+                if let Ok(listed) = self.list(folder).await {
+                    there.extend(listed.into_iter().map(|object| (object.name, object.bytes)));
+                }
+            }
+        }
+        let began = Instant::now();
+        for pack in packs {
+            let mut have = there.get(&pack.name).copied();
+            let mut wait = self.budget.pace().missing / 8;
+            while have != Some(pack.bytes) {
+                have = self.size(&pack.name).await?;
+                if have == Some(pack.bytes) {
+                    break;
+                }
+                if began.elapsed() + wait > self.budget.pace().missing * 6 || wait.is_zero() {
+                    let what = format!("the store took {} with a 200 and does not have it", pack.name);
+                    let source = io::Error::new(io::ErrorKind::NotFound, what);
+                    return Err(Error::Store { op: StoreOp::Put, object: pack.name.to_string(), source });
+                }
+                self.rest(wait).await.map_err(|refusal| self.object_error(StoreOp::Put, &pack.name, refusal))?;
+                wait *= 2;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,214 @@
+//! S3 as a store: the contract, and a repository's whole life in a bucket, on a server that behaves like AWS and on ones that do not.
+//! What is counted is counted by the server's own log. It obeys DESIGN section 7.
+
+use seabed_engine::backup::backup;
+use seabed_engine::check::{CheckOptions, ReadData, check};
+use seabed_engine::observe::Silent;
+use seabed_engine::repository::OpenOptions;
+use seabed_engine::store::Store;
+use seabed_engine::store::s3::{Pace, S3Credentials, S3Options, S3Place, S3Store, Treatment};
+use seabed_tests::repo::{backup_paths, bytes_stream, dump_path, init, open, options, restored, secret};
+use seabed_tests::s3_server::behaviour::{Checksums, Conditional};
+use seabed_tests::s3_server::{ACCESS_KEY, Behaviour, Operation, S3Server, SECRET_KEY};
+use seabed_tests::store_contract;
+use seabed_tests::trees::{capture, differences, noise, settle};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Options that lose no time: a test's server answers at once or never.
+pub fn quick() -> S3Options {
+    let pace = Pace {
+        budget: Duration::from_secs(20),
+        wait_min: Duration::from_millis(1),
+        wait_max: Duration::from_millis(20),
+        idle: Duration::from_secs(1),
+        missing: Duration::from_millis(400),
+    };
+    let keys = S3Credentials { access_key_id: ACCESS_KEY.into(), secret_access_key: SECRET_KEY.into(), session_token: None };
+    S3Options { pace, credentials: Some(keys), region: Some("us-east-1".into()), ..S3Options::default() }
+}
+
+/// A store below `prefix` on `server`.
+pub fn store(server: &S3Server, prefix: &str) -> S3Store {
+    S3Store::open(S3Place::parse(&server.url(prefix)).unwrap(), quick()).unwrap()
+}
+
+fn keeps_the_contract(behave: impl FnOnce(&mut Behaviour)) {
+    let server = S3Server::start();
+    server.behave(behave);
+    let count = AtomicU32::new(0);
+    store_contract::check(|| {
+        let store = store(&server, &format!("p{}", count.fetch_add(1, Relaxed)));
+        store.probe().unwrap();
+        store
+    });
+}
+
+#[test]
+fn s3_keeps_the_contract() {
+    keeps_the_contract(|_| ());
+}
+
+#[test]
+fn s3_keeps_the_contract_in_pages_of_three() {
+    keeps_the_contract(|b| b.page_keys = 3);
+}
+
+#[test]
+fn s3_without_conditional_puts_keeps_the_rest_of_the_contract() {
+    keeps_the_contract(|b| (b.conditional_put, b.checksums) = (Conditional::Ignored, Checksums::Ignored));
+}
+
+#[test]
+fn s3_that_refuses_what_it_does_not_know_keeps_the_rest_of_the_contract() {
+    keeps_the_contract(|b| (b.conditional_put, b.checksums) = (Conditional::NotImplemented, Checksums::Refused(400)));
+}
+
+#[test]
+fn a_probe_tells_what_a_store_does() {
+    for (conditional, checksums, want) in [
+        (Conditional::Honoured, Checksums::Verified, (Treatment::Honoured, Treatment::Honoured)),
+        (Conditional::Ignored, Checksums::Ignored, (Treatment::Ignored, Treatment::Ignored)),
+        (Conditional::NotImplemented, Checksums::Refused(501), (Treatment::Refused, Treatment::Refused)),
+        (Conditional::NotModified, Checksums::Refused(400), (Treatment::Honoured, Treatment::Refused)),
+    ] {
+        let server = S3Server::start();
+        server.behave(|b| (b.conditional_put, b.checksums) = (conditional, checksums));
+        let store = store(&server, "x");
+        let found = store.probe().unwrap();
+        assert_eq!((found.conditional_put, found.checksum), want, "{conditional:?} {checksums:?}");
+        assert!(found.lists_at_once && found.signed_body == Treatment::Honoured);
+        assert_eq!(server.objects().len(), 0, "a probe leaves nothing");
+    }
+}
+
+/// A tree of some files, among them one that fills several frames.
+fn tree(top: &Path) {
+    for (name, bytes) in [("a", noise(1, 10)), ("d/b", noise(2, 100_000)), ("d/e/c", noise(3, 5_000_000)), ("empty", Vec::new())] {
+        let path = top.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    settle(top);
+}
+
+/// The whole suite of a repository's life: backups by two hosts, restores, a check that reads everything, a lost cache.
+#[test]
+fn a_repository_lives_in_a_bucket() {
+    let server = S3Server::start();
+    lives_in(&|| -> Arc<dyn Store> { Arc::new(store(&server, "x/y")) });
+    assert!(server.log().iter().all(|request| request.key.starts_with("x/y")), "nothing but our prefix is asked for");
+}
+
+/// A repository's life where `at` is.
+pub fn lives_in(at: &dyn Fn() -> Arc<dyn Store>) {
+    let (source, caches) = (tempfile::tempdir().unwrap(), [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()]);
+    tree(source.path());
+    let paths = [source.path().to_owned()];
+    let first = backup_paths(&init(at(), Some(caches[0].path())).unwrap(), &paths).unwrap().snapshot.unwrap();
+    // Another host, which needs only the place and the key, and stores no content again.
+    let other = open(at(), Some(caches[1].path())).unwrap();
+    let mut asked = options(&paths);
+    asked.host = "there".to_owned();
+    let report = backup(&other, asked, &Silent).unwrap();
+    assert_eq!(report.summary.bytes_added, 0, "the first host's chunks are seen");
+    fs::write(source.path().join("new"), noise(9, 50_000)).unwrap();
+    let mut asked = options(&paths);
+    asked.streams.push(bytes_stream("s.sql", noise(4, 300_000)));
+    let third = backup(&open(at(), Some(caches[0].path())).unwrap(), asked, &Silent).unwrap().snapshot.unwrap();
+    let want = capture(source.path(), false);
+    for cache in [Some(caches[0].path()), Some(caches[1].path()), None] {
+        let repository = open(at(), cache).unwrap();
+        assert_eq!(differences(&want, &restored(&repository, &third, source.path()).unwrap()), [""; 0]);
+        assert_eq!(dump_path(&repository, &third, b"s.sql").unwrap(), noise(4, 300_000));
+        assert!(restored(&repository, &first, source.path()).is_ok());
+        let report = check(&repository, &CheckOptions { read_data: ReadData::All }, &Silent).unwrap();
+        assert!(report.findings.is_empty() && report.warnings.is_empty(), "{report:?}");
+    }
+}
+
+/// What a run costs, by the server's own count; and the count that we print is the same.
+#[test]
+fn an_unchanged_run_makes_few_requests_and_they_are_counted() {
+    let server = S3Server::start();
+    let (source, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    tree(source.path());
+    let paths = [source.path().to_owned()];
+    let first: Arc<dyn Store> = Arc::new(store(&server, "x"));
+    backup_paths(&init(first, Some(cache.path())).unwrap(), &paths).unwrap();
+    for _ in 0..2 {
+        server.clear_log();
+        let store: Arc<dyn Store> = Arc::new(store(&server, "x"));
+        let report = backup_paths(&open(store.clone(), Some(cache.path())).unwrap(), &paths).unwrap();
+        assert_eq!((report.summary.bytes_added, report.summary.files_new), (0, 0));
+        let (log, traffic) = (server.log(), store.traffic().unwrap());
+        let asked: Vec<_> = log.iter().map(|request| format!("{:?} {}", request.operation, request.key)).collect();
+        assert!(log.len() <= 20, "{} requests: {asked:#?}", log.len());
+        assert_eq!(traffic.requests, log.len() as u64);
+        assert_eq!(traffic.up, log.iter().map(|request| request.bytes_in).sum::<u64>());
+        let objects = log.iter().filter(|request| request.operation == Operation::GetObject);
+        assert_eq!(traffic.down, objects.map(|request| request.bytes_out).sum::<u64>());
+    }
+}
+
+/// A cache is never believed over the store: with every copy in it damaged, or all of it gone, everything still works.
+#[test]
+fn damaged_copies_are_fetched_anew() {
+    let server = S3Server::start();
+    let (source, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    tree(source.path());
+    let at = || -> Arc<dyn Store> { Arc::new(store(&server, "")) };
+    let id = backup_paths(&init(at(), Some(cache.path())).unwrap(), &[source.path().to_owned()]).unwrap().snapshot.unwrap();
+    let want = capture(source.path(), false);
+    assert_eq!(differences(&want, &restored(&open(at(), Some(cache.path())).unwrap(), &id, source.path()).unwrap()), [""; 0]);
+    let mut copies = 0;
+    let mut folders = vec![cache.path().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry);
+            } else if entry.to_str().unwrap().contains("/objects/") {
+                let mut bytes = fs::read(&entry).unwrap();
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 4;
+                fs::write(&entry, bytes).unwrap();
+                copies += 1;
+            }
+        }
+    }
+    assert!(copies >= 4, "slots, keyring, segments, packs of metadata: {copies}");
+    assert_eq!(differences(&want, &restored(&open(at(), Some(cache.path())).unwrap(), &id, source.path()).unwrap()), [""; 0]);
+}
+
+/// Only data may lie where it must be thawed; only what names it may be encrypted by a key of the bucket's.
+#[test]
+fn only_data_packs_get_a_storage_class() {
+    let server = S3Server::start();
+    let place = S3Place::parse(&server.url("x")).unwrap();
+    let asked = S3Options { storage_class: Some("STANDARD_IA".into()), sse: Some(seabed_engine::store::s3::Sse::Aes256), ..quick() };
+    let store: Arc<dyn Store> = Arc::new(S3Store::open(place, asked).unwrap());
+    let source = tempfile::tempdir().unwrap();
+    tree(source.path());
+    backup_paths(&init(store, None).unwrap(), &[source.path().to_owned()]).unwrap();
+    for request in server.log_of(Operation::PutObject) {
+        let class = request.header("x-amz-storage-class");
+        assert_eq!(class, request.key.starts_with("x/data/").then_some("STANDARD_IA"), "{}", request.key);
+        assert_eq!(request.header("x-amz-server-side-encryption"), Some("AES256"));
+    }
+}
+
+/// Two programs make a repository in one place at once, on a store that overwrites: one of them has to notice.
+#[test]
+fn a_second_init_is_refused() {
+    for conditional in [Conditional::Honoured, Conditional::Ignored] {
+        let server = S3Server::start();
+        server.behave(|b| b.conditional_put = conditional);
+        init(Arc::new(store(&server, "x")), None).unwrap();
+        assert!(init(Arc::new(store(&server, "x")), None).is_err());
+        let open = seabed_engine::repository::Repository::open(Arc::new(store(&server, "x")), &secret(), &OpenOptions::default());
+        assert!(open.is_ok());
+    }
+}
