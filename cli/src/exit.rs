@@ -138,7 +138,7 @@ impl From<Error> for Fail {
                 "put the file `seabed` back from a copy of the repository; for a new repository choose another place with --repo"
             }
             Error::Unreachable { .. } => "look at the network, the endpoint and the keys; what was stored is kept, run it again",
-            Error::Archived { .. } => "have the store bring it back (`aws s3api restore-object`), then run this again",
+            Error::Archived { .. } => "`seabed restore --plan` tells what is archived, `--thaw` has it brought back; then run this again",
             Error::NoBucket { .. } => "`seabed init --create-bucket` makes it; or correct its name in --repo or SEABED_REPOSITORY",
             Error::ListIncomplete { .. } => "the store or something before it cuts listings; nothing was changed",
             Error::PlaceNotEmpty { .. } => "choose an empty or new directory with --repo",

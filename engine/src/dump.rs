@@ -1,12 +1,12 @@
 //! Writes one file or stream of a snapshot to an output, in order, with several threads fetching ahead.
 //! Every chunk is checked before a byte of it is written; what was written before an error is right, and the error is returned.
 
+use crate::buffers::Buffers;
 use crate::error::{Damage, Error, Result};
 use crate::format::entry::EntryKind;
 use crate::format::lists::Item;
 use crate::id::{ChunkId, Class, ObjectName};
 use crate::observe::{Observer, Progress};
-use crate::pack::buffers::Buffers;
 use crate::pack::reader::{ChunkReader, Piece, ReadBuffers};
 use crate::repository::Repository;
 use crate::repository::entries::find_content;

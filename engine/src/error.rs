@@ -18,6 +18,7 @@ pub enum StoreOp {
     Get,
     List,
     Delete,
+    Thaw,
 }
 
 impl std::fmt::Display for StoreOp {
@@ -28,6 +29,7 @@ impl std::fmt::Display for StoreOp {
             StoreOp::Get => "read",
             StoreOp::List => "list",
             StoreOp::Delete => "delete",
+            StoreOp::Thaw => "thaw",
         })
     }
 }

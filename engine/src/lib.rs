@@ -1,4 +1,4 @@
-//! Seabed's engine (draft facade; grows with the floors).
+//! Seabed's engine: repositories, and the operations on them. It prints nothing, and knows no command line.
 
 // What unit tests may do and the engine may not. The replacements stand in `.clippy.toml`.
 #![cfg_attr(
@@ -16,6 +16,7 @@
 )]
 
 pub mod backup;
+mod buffers;
 pub mod catalog;
 pub mod check;
 pub mod chunk;

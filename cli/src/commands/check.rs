@@ -87,12 +87,19 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
             out.say(&format!("{} packs read and verified ({})", size::count(report.packs_read), size::human(report.bytes_read)));
         }
     }
+    if report.packs_archived > 0 {
+        out.warn(&format!(
+            "{} packs ({}) lie in an archive: they are there, but what they hold was not looked at",
+            size::count(report.packs_archived),
+            size::human(report.bytes_archived)
+        ));
+    }
     let found = report.findings.len() as u64 + report.findings_left_out;
     if report.is_clean() {
         if !out.json {
             out.say("no damage found");
         }
-        return Ok(Code::Done);
+        return Ok(if report.packs_unread > 0 { Code::Incomplete } else { Code::Done });
     }
     let code = if report.is_damaged() { Code::Damage } else { Code::Failed };
     let fail =
@@ -180,6 +187,8 @@ fn summary(report: &CheckReport, took: f64) -> Value {
         "chunks": report.chunks,
         "packs_read": report.packs_read,
         "bytes_read": report.bytes_read,
+        "packs_archived": report.packs_archived,
+        "bytes_archived": report.bytes_archived,
         "total_duration": took,
     })
 }

@@ -12,6 +12,7 @@ pub mod init;
 pub mod ls;
 pub mod rebuild;
 pub mod restore;
+mod restore_plan;
 pub mod snapshots;
 mod sources;
 pub mod unlock;

@@ -3,6 +3,7 @@
 
 use crate::args::{FilterArgs, Global};
 use crate::commands::refresh;
+use crate::commands::restore_plan::{self, ThawArgs};
 use crate::exit::{Code, Fail, Run, help};
 use crate::open;
 use crate::output::Output;
@@ -20,7 +21,8 @@ use std::path::{Path, PathBuf};
 const EXAMPLES: &str = "  seabed restore latest --target /tmp/back
   seabed restore latest:/home/user/documents --target ~/documents --overwrite if-changed
   seabed restore 40dc1520 --target / --include /etc/nginx --delete --dry-run -v
-  seabed restore latest --series shop --target . --include dump.sql";
+  seabed restore latest --series shop --target . --include dump.sql
+  seabed restore latest --target /tmp/back --plan --thaw    # out of an archive class: orders it";
 
 /// Bring a snapshot, or a part of it, into a directory
 ///
@@ -80,6 +82,8 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
     #[command(flatten)]
+    thaw: ThawArgs,
+    #[command(flatten)]
     filter: FilterArgs,
 }
 
@@ -120,7 +124,11 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         open::introduce(&opened, out);
     }
     let names = &selected.snapshot.names;
-    let verb = if args.dry_run { "would restore" } else { "restoring" };
+    let verb = match (args.thaw.plan, args.dry_run) {
+        (true, _) => "planning to restore",
+        (false, true) => "would restore",
+        (false, false) => "restoring",
+    };
     let when = time::local(&selected.snapshot.index.time);
     out.say(&format!("{verb} snapshot {} of {when} to {}", selected.snapshot.id.short(), args.target.display()));
     out.say(&format!("  series {}, host {}", names.series, names.host));
@@ -146,6 +154,14 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         keep_going: args.keep_going,
         threads: usize::from(args.threads.unwrap_or(0)),
     };
+    if args.thaw.plan || args.thaw.thaw {
+        let watching = Listener::new(out, "planning", 0);
+        let ended = restore_plan::before(&args.thaw, (repository, &selected), &options, &watching, out);
+        watching.finish();
+        if let Some(code) = ended? {
+            return Ok(code);
+        }
+    }
     let listener = Listener::new(out, "restore", 0).naming_deletions(out.json || args.dry_run);
     let result = restore(repository, &selected, &options, &listener);
     let took = listener.elapsed();

@@ -4,6 +4,7 @@
 use crate::backup::flow::{Credits, Done, DoneContent, DoneItem, Numbered};
 use crate::backup::options::BackupOptions;
 use crate::backup::reads::ERRORS_KEPT;
+use crate::buffers::Buffers;
 use crate::error::{Error, Result, SourceError};
 use crate::format::entry::{EntryKind, STATUS_UNREADABLE};
 use crate::format::lists::{Content, Item, ListWriter};
@@ -15,7 +16,6 @@ use crate::index::session::SessionIndex;
 use crate::limits::SEGMENT_CHUNKS_TARGET;
 use crate::observe::{Action, Observer, Progress};
 use crate::pack::Origin;
-use crate::pack::buffers::Buffers;
 use crate::pack::sink::{FrameBuilder, FrameJob, Sink, Trouble};
 use crate::repository::Repository;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};

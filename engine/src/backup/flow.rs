@@ -1,12 +1,12 @@
 //! What flows between the threads of a backup, and how much of it at a time.
 //! Everything is numbered by the reading thread and put back in order before it is deduplicated.
 
+use crate::buffers::Buffers;
 use crate::error::{Error, SourceError};
 use crate::format::entry::Entry;
 use crate::format::lists::Content;
 use crate::id::ChunkId;
 use crate::observe::Action;
-use crate::pack::buffers::Buffers;
 use crate::pack::sink::Trouble;
 use crate::source::WalkEntry;
 use crossbeam_channel::Sender;

@@ -16,6 +16,7 @@ pub use options::{BackupOptions, BackupReport, Failure, ParentChoice, StreamSour
 use crate::backup::assemble::Assembler;
 use crate::backup::flow::{Credits, Flow};
 use crate::backup::parent::ParentJoin;
+use crate::buffers::Buffers;
 use crate::catalog::Snapshot;
 use crate::clock;
 use crate::error::Error;
@@ -24,7 +25,6 @@ use crate::format::manifest::stream_name_is_valid;
 use crate::id::{Class, ObjectName, PackId, SnapshotId};
 use crate::index::{Index, build_segment};
 use crate::observe::Observer;
-use crate::pack::buffers::Buffers;
 use crate::pack::sink::{PanicGuard, Sink, SinkOptions, Trouble, frame_channel, job_channel, write_channel};
 use crate::repository::{Access, Repository, Segments};
 use crate::seal::random;

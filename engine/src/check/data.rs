@@ -58,6 +58,8 @@ pub struct BadChunks {
 #[derive(Default)]
 pub struct Outcome {
     pub footer: Option<Result<FooterFacts>>,
+    /// It lies in an archive, where nothing of it can be read.
+    pub archived: bool,
     /// Whether all of it was read.
     pub whole: bool,
     pub bytes_read: u64,
@@ -188,6 +190,7 @@ impl Run<'_> {
             match result {
                 Ok(()) => {}
                 Err(error) if is_about_an_object(&error) => lock(&self.outcomes[number]).errors.push(error),
+                Err(Error::Archived { .. }) => lock(&self.outcomes[number]).archived = true,
                 Err(error) => {
                     lock(&self.failure).get_or_insert(error);
                     self.stop.store(true, Ordering::Relaxed);

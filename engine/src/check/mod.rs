@@ -61,6 +61,12 @@ pub struct CheckReport {
     pub packs_read: u64,
     /// Bytes of packs that were read.
     pub bytes_read: u64,
+    /// Packs that lie in an archive: they are there, in their full length, and what they hold is what the index says.
+    pub packs_archived: u64,
+    /// Their bytes.
+    pub bytes_archived: u64,
+    /// Packs that were to be read, and could not be because they lie in an archive.
+    pub packs_unread: u64,
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// Findings beyond those that are kept.

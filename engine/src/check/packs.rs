@@ -20,6 +20,8 @@ use std::sync::Arc;
 pub struct PackFacts {
     /// Lengths of its chunks; empty where the footer does not open.
     lengths: Vec<u32>,
+    /// It lies in an archive: what it holds is believed to be what the index says.
+    archived: bool,
     /// Why none of its chunks counts.
     trouble: Option<FindingId>,
 }
@@ -33,13 +35,16 @@ pub struct Packs {
 }
 
 impl Packs {
-    /// The length of a chunk that has a good copy.
-    pub fn length(&self, class: Class, id: &ChunkId) -> Option<u32> {
-        self.index.find(class, id).find_map(|at| {
+    /// The length of a chunk that has a good copy; `Some(None)` where only its archived pack knows it.
+    pub fn length(&self, class: Class, id: &ChunkId) -> Option<Option<u32>> {
+        let mut archived = false;
+        let known = self.index.find(class, id).find_map(|at| {
             let facts = self.facts.get(at.pack as usize)?;
             let good = facts.trouble.is_none() && (self.bad.is_empty() || !self.bad.contains_key(&at));
+            archived |= good && facts.archived;
             facts.lengths.get(at.chunk as usize).copied().filter(|_| good)
-        })
+        });
+        known.map(Some).or(archived.then_some(None))
     }
 
     /// Whether a chunk has a good copy in another pack.
@@ -98,7 +103,12 @@ pub fn read(
         if damaged || outcome.whole {
             verdicts.push((job.id, damaged));
         }
-        let mut known = PackFacts::default();
+        let mut known = PackFacts { archived: outcome.archived, ..PackFacts::default() };
+        if outcome.archived {
+            report.packs_archived += 1;
+            report.bytes_archived += job.bytes;
+            report.packs_unread += u64::from(job.read);
+        }
         match outcome.footer {
             None => {}
             // Nobody can tell what was in it. If it was of use, then somebody misses it.
@@ -194,7 +204,7 @@ fn listed(index: &Index, structure: &Structure, findings: &Findings) -> Vec<Pack
         let expected = damage == Damage::Missing && structure.condemned.contains(&pack.id);
         let error = Error::damaged(&ObjectName::pack(pack.class, &pack.id), damage);
         let trouble = if expected { findings.add_silently(error) } else { findings.add_if_needed(error, pack.bytes) };
-        PackFacts { lengths: Vec::new(), trouble: Some(trouble) }
+        PackFacts { lengths: Vec::new(), archived: false, trouble: Some(trouble) }
     };
     index.packs().iter().map(facts).collect()
 }

@@ -151,7 +151,7 @@ impl Walker<'_> {
         Ok(None)
     }
 
-    /// The length of a chunk of content. `None`: it has no good copy, and who is to blame is in `hurt`.
+    /// The length of a chunk of content. `None`: it has no good copy, and who is to blame is in `hurt`; or it lies in an archive.
     fn length(&self, id: &ChunkId, hurt: &mut Hurt) -> Option<u64> {
         let length = self.packs.length(Class::Data, id);
         if length.is_none() {
@@ -161,7 +161,7 @@ impl Walker<'_> {
             }
             hurt.extend(known);
         }
-        length.map(u64::from)
+        length.flatten().map(u64::from)
     }
 
     /// A tree chunk that can be read is still hurt where a restore would not find it: in a pack that no segment names.

@@ -1,7 +1,6 @@
 //! Frames and packs, read side and codec (spec chapter 4): compressing, verifying, opening, decoding.
 //! Every compressed frame is decoded and compared before it leaves memory, every frame read is authenticated before it is decoded.
 
-pub mod buffers;
 pub mod reader;
 pub mod sink;
 pub mod writer;
@@ -10,7 +9,7 @@ use crate::error::{Damage, Error, Result};
 use crate::format::object::{ObjectType, PART_HEAD_BYTES, PartHead, Purpose, SUITE_SYMMETRIC, open_body};
 use crate::format::pack::{CODEC_RAW, CODEC_ZSTD, Footer, PackTable, TRAILER_BYTES, open_trailer};
 use crate::id::{ChunkId, Class, ObjectName, PackId};
-use crate::limits::{FRAME_BYTES_MAX, PACK_BYTES_MAX};
+use crate::limits::{FRAME_BYTES_MAX, FRAME_BYTES_TARGET, PACK_BYTES_MAX};
 use crate::seal::key::Keys;
 use crate::seal::{Binding, FrameCipher, open_part, unwrap_pack_key};
 use crate::store::Store;
@@ -177,7 +176,9 @@ impl FrameDecoder {
             }
             CODEC_ZSTD if plain_bytes <= FRAME_BYTES_MAX => {
                 // One call into a buffer of the declared size: no window is allocated and a bomb stops at its end.
-                plain.reserve_exact(plain_bytes);
+                // Full ones all in one length, so that the memory of one fits the next.
+                let full = plain_bytes > FRAME_BYTES_TARGET / 2;
+                plain.reserve_exact(if full { plain_bytes.max(FRAME_BYTES_TARGET) } else { plain_bytes });
                 self.zstd.decompress(plain, frame).is_ok_and(|n| n == plain_bytes)
             }
             _ => false,

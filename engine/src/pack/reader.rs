@@ -1,11 +1,11 @@
 //! Reads chunks through two bounded caches: open packs (footers) and decoded frames.
 //! A frame holds a hundred neighbouring chunks, so that a sequential reader decodes each frame once. Callers may be many threads.
 
+use crate::buffers::Buffers;
 use crate::chunk::ChunkIds;
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, Class, ObjectName};
 use crate::index::{Index, Location};
-use crate::pack::buffers::Buffers;
 use crate::pack::{FrameDecoder, OpenPack, check_chunk};
 use crate::seal::key::Keys;
 use crate::store::{Store, reread};

@@ -1,13 +1,13 @@
 //! Turns new chunks into durable packs and segments: frames are built in order, encoded by worker threads, sealed into
 //! packs by one thread, written by a second and made durable by a third. A segment is only written after every pack that it names is durable (DESIGN section 5, B2).
 
+use crate::buffers::Buffers;
 use crate::error::{Error, Result};
 use crate::format::pack::CODEC_RAW;
 use crate::format::segment::Segment;
 use crate::id::{ChunkId, Class, SnapshotId, WriterId};
 use crate::index::build_segment;
 use crate::limits::{FRAME_BYTES_TARGET, SEGMENT_CHUNKS_TARGET, TAG_BYTES};
-use crate::pack::buffers::Buffers;
 use crate::pack::writer::{EncodedFrame, NewPack, PackUpload, PackWriter};
 use crate::pack::{Compression, FrameEncoder, Origin};
 use crate::seal::key::Keys;

@@ -4,6 +4,7 @@
 
 pub mod attrs;
 pub mod file;
+pub mod needs;
 mod options;
 mod plan;
 mod prune;
@@ -111,5 +112,6 @@ impl Drop for Closing<'_, '_> {
 
 /// Whether an error is the repository's, so that a restore without `keep_going` ends with it.
 fn ends_restore(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Damage | Kind::Unreachable | Kind::Interrupted)
+    // One archived pack is seldom the only one, and waiting for it helps all files.
+    matches!(error.kind(), Kind::Damage | Kind::Unreachable | Kind::Interrupted) || matches!(error.cause(), Error::Archived { .. })
 }

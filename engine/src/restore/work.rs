@@ -387,6 +387,12 @@ fn decide(shared: &Shared<'_>, dir: &[u8], entry: &Entry) -> Result<Option<Actio
     })
 }
 
+/// Whether an entry's content would be read, for a target that is only looked at.
+pub fn would_write(shared: &Shared<'_>, dir: &[u8], entry: &Entry) -> bool {
+    // What cannot be put there is said by the restore itself.
+    matches!(decide(shared, dir, entry), Ok(Some(Action::Restored | Action::Updated)))
+}
+
 struct Worker<'s, 'a> {
     shared: &'s Shared<'a>,
     buffers: ReadBuffers,

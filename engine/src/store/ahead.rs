@@ -1,19 +1,23 @@
 //! Reads packs of a remote store in few, long requests: neighbours in one GET, and the next ones before anybody asks, as far as
 //! somebody reads on. Ranges are multiples of 64 KiB: the store learns no more exactly what was read (DESIGN section 1, promise 5).
 
+use crate::buffers::Buffers;
 use crate::error::{Damage, Error, Result};
 use crate::id::ObjectName;
 use crate::store::Store;
 use crossbeam_channel::{Sender, unbounded};
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What is fetched and kept at a time: a multiple of 64 KiB, about the length of a frame.
 const BLOCK_BYTES: u64 = 512 << 10;
 /// Blocks of one request at most: 8 MiB.
 const BLOCKS_MAX: u64 = 16;
-/// What may wait to be read. Peak memory is to stay below 128 MB, packs under way not counted.
+/// Windows longer than this use memory that goes round: the allocator would keep holes of all their lengths.
+const POOLED_FROM: u64 = 2 << 20;
+/// What may be under way beforehand or wait to be read. Peak memory is to stay below 128 MB, packs under way not counted.
 const KEPT_BYTES_MAX: u64 = 48 << 20;
 /// Requests beforehand, for each reader that reads on.
 const WINDOWS_AHEAD: u64 = 2;
@@ -23,17 +27,52 @@ const FETCHERS: usize = 4;
 /// A block by its pack and number.
 type At = (ObjectName, u64);
 
+/// What one request fetches. Its memory is counted from before it is asked for until the last reader lets go, and used again.
+struct Window {
+    bytes: Vec<u8>,
+    asked: u64,
+    books: Arc<Books>,
+}
+
+/// Memory of windows: what is in use, and what waits to be used again.
+#[derive(Default)]
+struct Books {
+    held: AtomicU64,
+    spare: Buffers,
+}
+
+impl Window {
+    fn new(books: &Arc<Books>, asked: u64) -> Self {
+        books.held.fetch_add(asked, Relaxed);
+        let bytes = if asked > POOLED_FROM { books.spare.take() } else { Vec::new() };
+        let mut window = Window { bytes, asked, books: books.clone() };
+        if asked > POOLED_FROM && asked <= BLOCKS_MAX * BLOCK_BYTES {
+            // All of one length, so that each fits where another was.
+            window.bytes.reserve_exact((BLOCKS_MAX * BLOCK_BYTES) as usize);
+        }
+        window
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        if self.bytes.capacity() as u64 == BLOCKS_MAX * BLOCK_BYTES {
+            self.books.spare.give(std::mem::take(&mut self.bytes));
+        }
+        self.books.held.fetch_sub(self.asked, Relaxed);
+    }
+}
+
 enum Block {
     /// Somebody fetches it.
     Coming,
-    /// A part of what came with it; it is shorter at the end of its pack.
-    Here { bytes: Arc<Vec<u8>>, range: Range<usize>, used: u64 },
+    /// A part of what came with it; it is shorter at the end of its pack. `unread` bytes were not handed out yet.
+    Here { window: Arc<Window>, range: Range<usize>, used: u64, unread: usize },
 }
 
 #[derive(Default)]
 struct State {
     blocks: HashMap<At, Block>,
-    bytes: u64,
     tick: u64,
     /// Which block of each pack comes next where it is read on, and how many were fetched at a time.
     runs: HashMap<ObjectName, (u64, u64)>,
@@ -45,6 +84,7 @@ struct Shared {
     far: Arc<dyn Store>,
     state: Mutex<State>,
     arrived: Condvar,
+    books: Arc<Books>,
 }
 
 /// Blocks of packs between a remote store and its readers.
@@ -57,7 +97,7 @@ pub struct Ahead {
 impl Ahead {
     /// Nothing read yet.
     pub fn new(far: Arc<dyn Store>) -> Self {
-        let shared = Arc::new(Shared { far, state: Mutex::default(), arrived: Condvar::new() });
+        let shared = Arc::new(Shared { far, state: Mutex::default(), arrived: Condvar::new(), books: Arc::default() });
         let (jobs, todo) = unbounded::<(ObjectName, Range<u64>)>();
         for _ in 0..FETCHERS {
             let (shared, todo) = (shared.clone(), todo.clone());
@@ -81,7 +121,7 @@ impl Ahead {
         let mut state = self.shared.lock();
         let here: Vec<At> =
             state.blocks.iter().filter(|((n, _), b)| n == name && matches!(b, Block::Here { .. })).map(|(at, _)| at.clone()).collect();
-        here.iter().for_each(|at| state.remove(at));
+        here.iter().for_each(|at| drop(state.blocks.remove(at)));
     }
 
     /// Reads a range of a pack.
@@ -92,35 +132,36 @@ impl Ahead {
         }
         let (first, last) = (range.start / BLOCK_BYTES, (range.end - 1) / BLOCK_BYTES);
         for block in first..=last {
-            let (bytes, part) = self.block(name, block, last)?;
+            let (window, part) = self.block(name, block, last)?;
             let from = range.start.max(block * BLOCK_BYTES) - block * BLOCK_BYTES;
             let to = range.end.min((block + 1) * BLOCK_BYTES) - block * BLOCK_BYTES;
-            let Some(found) = bytes.get(part).and_then(|bytes| bytes.get(from as usize..to as usize)) else {
+            let Some(found) = window.bytes.get(part).and_then(|bytes| bytes.get(from as usize..to as usize)) else {
                 into.clear();
                 // Who reports it has asked for exactly this.
                 let have = self.shared.far.size(name)?.ok_or_else(|| Error::damaged(name, Damage::Missing))?;
                 return Err(Error::damaged(name, Damage::Short { have, want: range.end }));
             };
             into.extend_from_slice(found);
+            self.shared.lock().was_read(&(name.clone(), block), found.len());
         }
         Ok(())
     }
 
     /// One block; `last` is the last one that the same reader will ask for.
-    fn block(&self, name: &ObjectName, block: u64, last: u64) -> Result<(Arc<Vec<u8>>, Range<usize>)> {
+    fn block(&self, name: &ObjectName, block: u64, last: u64) -> Result<(Arc<Window>, Range<usize>)> {
         let at = (name.clone(), block);
         let mut state = self.shared.lock();
         loop {
             state.tick += 1;
             let tick = state.tick;
             match state.blocks.get_mut(&at) {
-                Some(Block::Here { bytes, range, used }) => {
+                Some(Block::Here { window, range, used, .. }) => {
                     *used = tick;
-                    return Ok((bytes.clone(), range.clone()));
+                    return Ok((window.clone(), range.clone()));
                 }
                 Some(Block::Coming) => state = self.shared.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
                 None => {
-                    let (wanted, beforehand) = state.plan(name, block, last);
+                    let (wanted, beforehand) = state.plan(name, (block, last), self.shared.books.held.load(Relaxed));
                     drop(state);
                     for blocks in beforehand {
                         // Nobody takes jobs any more: then they are fetched when they are needed.
@@ -140,26 +181,27 @@ impl Shared {
     }
 
     /// Fetches blocks that are marked as coming, and returns the first.
-    fn fetch(&self, name: &ObjectName, blocks: Range<u64>) -> Result<(Arc<Vec<u8>>, Range<usize>)> {
+    fn fetch(&self, name: &ObjectName, blocks: Range<u64>) -> Result<(Arc<Window>, Range<usize>)> {
         let coming = Coming { shared: self, name, blocks: blocks.clone() };
-        let mut bytes = Vec::new();
-        self.far.get_upto(name, blocks.start * BLOCK_BYTES..blocks.end * BLOCK_BYTES, &mut bytes)?;
-        let bytes = Arc::new(bytes);
+        let mut window = Window::new(&self.books, (blocks.end - blocks.start) * BLOCK_BYTES);
+        self.far.get_upto(name, blocks.start * BLOCK_BYTES..blocks.end * BLOCK_BYTES, &mut window.bytes)?;
+        let window = Arc::new(window);
         let mut state = self.lock();
         let part = |block: u64| {
-            let from = (((block - blocks.start) * BLOCK_BYTES) as usize).min(bytes.len());
-            from..(from + BLOCK_BYTES as usize).min(bytes.len())
+            let from = (((block - blocks.start) * BLOCK_BYTES) as usize).min(window.bytes.len());
+            from..(from + BLOCK_BYTES as usize).min(window.bytes.len())
         };
         for block in blocks.clone() {
             state.tick += 1;
             let (range, used) = (part(block), state.tick);
-            state.bytes += range.len() as u64;
-            state.blocks.insert((name.clone(), block), Block::Here { bytes: bytes.clone(), range, used });
+            let unread = range.len();
+            state.blocks.insert((name.clone(), block), Block::Here { window: window.clone(), range, used, unread });
         }
-        state.shrink();
+        state.shrink(&self.books);
         drop(state);
         drop(coming);
-        Ok((bytes.clone(), part(blocks.start)))
+        let part = part(blocks.start);
+        Ok((window, part))
     }
 }
 
@@ -186,23 +228,27 @@ impl Drop for Coming<'_> {
 impl State {
     /// What to fetch for a reader that needs `block` now and will need all up to `last`; and what to fetch beforehand. Twice as much as
     /// the last time where it reads on, only what it asked for where it jumps.
-    fn plan(&mut self, name: &ObjectName, block: u64, last: u64) -> (Range<u64>, Vec<Range<u64>>) {
+    fn plan(&mut self, name: &ObjectName, (block, last): (u64, u64), held: u64) -> (Range<u64>, Vec<Range<u64>>) {
         let needed = last + 1 - block;
         // A block or two may be passed over: frames that nobody needs.
         let (reads_on, blocks) = match self.runs.get(name) {
             Some((expected, blocks)) => ((*expected..=*expected + 2).contains(&block), *blocks),
             None => (false, 0),
         };
-        let window = if reads_on { (blocks * 2).clamp(needed, BLOCKS_MAX.max(needed)) } else { needed };
+        let mut room = KEPT_BYTES_MAX.saturating_sub(held) / BLOCK_BYTES;
+        let window = if reads_on { (blocks * 2).min(room).clamp(needed, BLOCKS_MAX.max(needed)) } else { needed };
         let end_of_pack = self.lengths.get(name).map_or(u64::MAX, |bytes| bytes.div_ceil(BLOCK_BYTES));
         let wanted = self.claim(name, block..(block + window).min(end_of_pack.max(block + 1)));
         let (mut beforehand, mut next) = (Vec::new(), wanted.end);
+        room = room.saturating_sub(wanted.end - wanted.start);
         if reads_on && end_of_pack != u64::MAX {
             for _ in 0..WINDOWS_AHEAD {
-                if next >= end_of_pack || self.blocks.contains_key(&(name.clone(), next)) {
+                let blocks = window.min(end_of_pack.saturating_sub(next));
+                if blocks == 0 || blocks > room || self.blocks.contains_key(&(name.clone(), next)) {
                     break;
                 }
-                let window = self.claim(name, next..(next + window).min(end_of_pack));
+                let window = self.claim(name, next..next + blocks);
+                room -= window.end - window.start;
                 next = window.end;
                 beforehand.push(window);
             }
@@ -221,25 +267,29 @@ impl State {
         blocks.start..end
     }
 
-    fn remove(&mut self, at: &At) {
-        if let Some(Block::Here { range, .. }) = self.blocks.remove(at) {
-            self.bytes -= range.len() as u64;
+    /// Takes note of what was handed out of a block. One that was read whole goes: nobody reads the same frame twice, it is kept decoded.
+    fn was_read(&mut self, at: &At, bytes: usize) {
+        if let Some(Block::Here { unread, .. }) = self.blocks.get_mut(at) {
+            *unread = unread.saturating_sub(bytes);
+            if *unread == 0 {
+                self.blocks.remove(at);
+            }
         }
     }
 
     /// Forgets what was used longest ago, a good part of it at a time.
-    fn shrink(&mut self) {
-        if self.bytes <= KEPT_BYTES_MAX {
+    fn shrink(&mut self, books: &Books) {
+        if books.held.load(Relaxed) <= KEPT_BYTES_MAX {
             return;
         }
         let used = |block: &Block| if let Block::Here { used, .. } = block { Some(*used) } else { None };
         let mut here: Vec<(u64, At)> = self.blocks.iter().filter_map(|(at, block)| Some((used(block)?, at.clone()))).collect();
         here.sort();
         for (_, at) in here {
-            if self.bytes <= KEPT_BYTES_MAX / 4 * 3 {
+            if books.held.load(Relaxed) <= KEPT_BYTES_MAX / 4 * 3 {
                 break;
             }
-            self.remove(&at);
+            self.blocks.remove(&at);
         }
     }
 }

@@ -45,6 +45,38 @@ pub struct Traffic {
     pub down: u64,
 }
 
+/// Whether an object can be read at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Yes.
+    Ready,
+    /// It lies in an archive, and nobody has asked for it.
+    Frozen,
+    /// It lies in an archive, and the store is bringing it back.
+    Thawing,
+}
+
+/// How urgently the store is to bring something back from an archive: what it takes and costs is the store's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ThawTier {
+    /// Minutes, at a price; not out of every archive.
+    Expedited,
+    /// Hours.
+    #[default]
+    Standard,
+    /// Half a day or two, for the least.
+    Bulk,
+}
+
+/// An order to bring something back from an archive.
+#[derive(Clone, Copy, Debug)]
+pub struct ThawOrder {
+    /// How urgently.
+    pub tier: ThawTier,
+    /// Days for which it then can be read.
+    pub days: u32,
+}
+
 /// An object under way: written front to back, and visible only after [`Upload::finish`]. Dropping one discards it.
 pub trait Upload: Send {
     /// Appends bytes.
@@ -126,6 +158,16 @@ pub trait Store: Send + Sync {
     /// Makes sure that the packs are there which this handle put; called before anything is said to rely on them. A store whose `put` is
     /// as good as its word has nothing to do.
     fn confirm(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether an object can be read at once.
+    fn readiness(&self, _name: &ObjectName) -> Result<Readiness> {
+        Ok(Readiness::Ready)
+    }
+
+    /// Asks for an object to be brought back from an archive. `Ok` means that it will come; what is under way already stays so.
+    fn thaw(&self, _name: &ObjectName, _order: ThawOrder) -> Result<()> {
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use crate::error::{Damage, Error, Result};
 use crate::id::ObjectName;
 use crate::store::ahead::Ahead;
 use crate::store::shelf::Shelf;
-use crate::store::{Listed, Store, Traffic, Upload};
+use crate::store::{Listed, Readiness, Store, ThawOrder, Traffic, Upload};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -155,6 +155,14 @@ impl Store for NearStore {
 
     fn confirm(&self) -> Result<()> {
         self.far.confirm()
+    }
+
+    fn readiness(&self, name: &ObjectName) -> Result<Readiness> {
+        self.far.readiness(name)
+    }
+
+    fn thaw(&self, name: &ObjectName, order: ThawOrder) -> Result<()> {
+        self.far.thaw(name, order)
     }
 
     fn connections(&self) -> usize {

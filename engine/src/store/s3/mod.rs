@@ -3,6 +3,7 @@
 //! It must never trust more than read-after-write and list-after-write: no ETag, no conditional put, no clock, no short answer.
 
 mod answer;
+mod archive;
 mod bucket;
 mod client;
 mod list;
@@ -21,7 +22,7 @@ pub use probe::{Capabilities, Treatment};
 use crate::clock;
 use crate::error::{Damage, Error, Result, StoreOp};
 use crate::id::ObjectName;
-use crate::store::{Listed, Store, Traffic, Upload};
+use crate::store::{Listed, Readiness, Store, ThawOrder, Traffic, Upload};
 use answer::{Refusal, Verdict};
 use aws_sdk_s3::config::SharedHttpClient;
 use bytes::Bytes;
@@ -272,6 +273,14 @@ impl Store for S3Store {
         }
         let now = clock::now().as_nanos().unwrap_or(0);
         Ok(now.saturating_add(self.inner.meter.ahead().unwrap_or(0)))
+    }
+
+    fn readiness(&self, name: &ObjectName) -> Result<Readiness> {
+        self.inner.runtime.block_on(self.inner.readiness(name))
+    }
+
+    fn thaw(&self, name: &ObjectName, order: ThawOrder) -> Result<()> {
+        self.inner.runtime.block_on(self.inner.thaw(name, order))
     }
 
     fn connections(&self) -> usize {
