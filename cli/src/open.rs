@@ -14,7 +14,7 @@ use seabed_engine::seal::key::Secret;
 use seabed_engine::seal::random;
 use seabed_engine::store::Store;
 use seabed_engine::store::local::LocalStore;
-use seabed_engine::store::s3::S3Place;
+use seabed_engine::store::s3::{Capabilities, S3Place};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -121,6 +121,8 @@ pub struct Opened {
     pub created: bool,
     /// The key file that was made with it.
     pub new_key: Option<PathBuf>,
+    /// What the store can do, where a new repository's was tried.
+    pub capabilities: Option<Capabilities>,
 }
 
 /// Runs `open` with the cache, and again without where the cache cannot be used: it only saves time.
@@ -179,7 +181,7 @@ fn open_found(global: &Global, out: &Output, place: Place, found: &Found, cache:
         Given::KeyFile(path) => attempt(&secret::key_file(&path)?)?,
         Given::Nothing => unasked(&place, &id, out, &mut attempt)?,
     };
-    Ok(Opened { repository, place, cache: cache.clone(), created: false, new_key: None })
+    Ok(Opened { repository, place, cache: cache.clone(), created: false, new_key: None, capabilities: None })
 }
 
 /// Opens with what this program knows by itself: the key file that it made, else the person at the terminal.
@@ -277,6 +279,7 @@ fn init_at(global: &Global, out: &Output, place: Place, may_ask: bool, new: &New
         given => given,
     };
     // The directory before the key file: where that cannot be made, nothing is left behind.
+    let mut capabilities = None;
     let store: Arc<dyn Store> = match &place.kind {
         Kind::Directory(_) if new.create_bucket => return Err(Fail::config("a directory is no bucket: leave --create-bucket out")),
         Kind::Directory(path) => Arc::new(LocalStore::create(path)?),
@@ -285,6 +288,13 @@ fn init_at(global: &Global, out: &Output, place: Place, may_ask: bool, new: &New
             if new.create_bucket {
                 store.create_bucket()?;
             }
+            // Before anything relies on it. All else that a store may lack costs time, this costs data.
+            let found = store.probe()?;
+            if !found.lists_at_once {
+                let fail = Fail::new(Code::Refused, format!("{} does not list what was just written to it", place.text()));
+                return Err(fail.hint("it promises less than S3: backups of others would be overlooked; use another store"));
+            }
+            capabilities = Some(found);
             Arc::new(store)
         }
     };
@@ -309,7 +319,7 @@ fn init_at(global: &Global, out: &Output, place: Place, may_ask: bool, new: &New
         Err(Error::Cache { .. } | Error::Catalog { .. }) => with_cache(&mut cache, out, |o| Repository::open(store.clone(), &secret, o))?,
         other => other?,
     };
-    Ok(Opened { repository, place, cache, created: true, new_key })
+    Ok(Opened { repository, place, cache, created: true, new_key, capabilities })
 }
 
 fn make_or_read(path: &Path) -> Result<(Secret, Option<PathBuf>), Fail> {
@@ -324,6 +334,10 @@ pub fn introduce(opened: &Opened, out: &Output) {
         return;
     }
     out.say(&format!("created repository {id} at {}", opened.place.words()));
+    if let Some(Capabilities { conditional_put, checksum, .. }) = &opened.capabilities {
+        let (puts, sums) = (conditional_put.word(), checksum.word());
+        out.say(&format!("  the store: checksums {sums}, conditional writes {puts}; `seabed doctor` says more"));
+    }
     if let Some(key) = &opened.new_key {
         out.say(&format!("its key is in {}", key.display()));
         out.say("  Copy this file to another place, now. Without it nobody can read the backups.");

@@ -441,7 +441,7 @@ class Requests:
         say(f'{what:<26}{s["requests"]:>4} requests, {s["bytes_up"]:>11} up, {s["bytes_down"]:>11} down, {done.seconds:6.2f} s; depth {chain}'
             f' of {len(outside)} outside the upload')
         if show:
-            show_requests(requests, prefix)
+            show_requests(outside if show == 'outside' else requests, prefix)
         else:
             kinds = collections.Counter(r.kind(prefix) for r in requests)
             say(f'{"":<26}' + ', '.join(f'{n} {kind}' for kind, n in kinds.most_common()))
@@ -482,9 +482,9 @@ def requests(given, bench):
     tree, small = f'{bench.dir}/gib', Tree(f'{bench.dir}/small', given.seed)
     state, out = bulk(tree, given.seed, 1024 * MIB), f'{bench.dir}/out'
 
-    def all_of(host, root, wanted, first, most, show):
+    def all_of(host, root, wanted, most, show):
         drill.count(host, 'init', 'init', show=show)
-        done = drill.count(host, first, 'backup', root, show=show, most=most, bar_depth=True)
+        done = drill.count(host, 'first backup', 'backup', root, show=show or 'outside', most=most, bar_depth=True)
         drill.count(host, 'unchanged', 'backup', root, show=show, most=BAR_UNCHANGED, bar_depth=True)
         drill.count(host, 'snapshots', 'snapshots', show=show)
         drill.count(host, 'check', 'check')
@@ -498,9 +498,9 @@ def requests(given, bench):
         drill.count(host, 'snapshots, empty cache', 'snapshots', show=show)
 
     say(f'small tree, {mb(below(small.root))}')
-    all_of(drill.host('small'), small.root, small.state, 'first backup', None, True)
+    all_of(drill.host('small'), small.root, small.state, None, True)
     say('1 GiB that does not compress')
-    all_of(drill.host('gib'), tree, state, 'first backup', BAR_GIB, False)
+    all_of(drill.host('gib'), tree, state, BAR_GIB, False)
     held(not drill.missed, '\n  '.join(['figures that are not right, or bars that are missed:', *drill.missed]))
 
 

@@ -50,7 +50,11 @@ class Bench:
         self.dir = tempfile.mkdtemp(prefix='seabed-drill-', dir=given.work)
         self.log_path = f'{self.dir}/log'
         self.log_lock, self.proxies = threading.Lock(), []
-        self.access = script(f'{server}.sh', 'start', self.dir, '--owner', str(os.getpid()))
+        try:
+            self.access = script(f'{server}.sh', 'start', self.dir, '--owner', str(os.getpid()))
+        except CannotRun:
+            self.close(keep=False)
+            raise
         self.s3_url = self.access.pop('SEABED_TEST_S3_URL')
         self.env = {k: v for k, v in self.access.items() if k.startswith('AWS_')}
 

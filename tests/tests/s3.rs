@@ -9,7 +9,7 @@ use seabed_engine::store::Store;
 use seabed_engine::store::s3::{Pace, S3Credentials, S3Options, S3Place, S3Store, Treatment};
 use seabed_tests::repo::{backup_paths, bytes_stream, dump_path, init, open, options, restored, secret};
 use seabed_tests::s3_server::behaviour::{Checksums, Conditional};
-use seabed_tests::s3_server::{ACCESS_KEY, Behaviour, Operation, S3Server, SECRET_KEY};
+use seabed_tests::s3_server::{ACCESS_KEY, Behaviour, Fault, Operation, Rule, S3Server, SECRET_KEY};
 use seabed_tests::store_contract;
 use seabed_tests::trees::{capture, differences, noise, settle};
 use std::fs;
@@ -211,4 +211,16 @@ fn a_second_init_is_refused() {
         let open = seabed_engine::repository::Repository::open(Arc::new(store(&server, "x")), &secret(), &OpenOptions::default());
         assert!(open.is_ok());
     }
+}
+
+/// `doctor` and `init` failed for a key that may not delete, and what they tried with would have been damage to `check`.
+#[test]
+fn a_probe_without_the_right_to_delete_is_in_nobody_s_way() {
+    let server = S3Server::start();
+    server.inject(Rule::new(Fault::refuse(403, "AccessDenied")).on(Operation::DeleteObject).for_ever());
+    let found = store(&server, "x").probe().unwrap();
+    assert!(!found.deletes && found.left.is_some(), "{found:?}");
+    let repository = init(Arc::new(store(&server, "x")), None).unwrap();
+    let report = check(&repository, &CheckOptions::default(), &Silent).unwrap();
+    assert!(report.is_clean() && report.warnings.len() == 1, "{report:?}");
 }

@@ -93,7 +93,14 @@ fn bucket(store: &S3Store) -> Result<Vec<Finding>, Fail> {
 }
 
 fn capabilities(found: &Capabilities) -> Vec<Finding> {
-    let mut findings = vec![finding(Level::Fine, "objects can be written, read and deleted", None)];
+    let mut findings = vec![match &found.left {
+        None => finding(Level::Fine, "objects can be written, read and deleted", None),
+        Some(left) => finding(
+            Level::Note,
+            format!("objects can be written and read, not deleted: {left} (12 bytes) stays"),
+            Some("as it should be for the key of a host that only makes backups"),
+        ),
+    }];
     findings.push(match found.lists_at_once {
         true => finding(Level::Fine, "what was written is listed at once", None),
         false => finding(

@@ -39,6 +39,10 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         if let (Some(map), Some(key)) = (value.as_object_mut(), &opened.new_key) {
             map.insert("key_file".to_owned(), key.to_string_lossy().into());
         }
+        if let (Some(map), Some(found)) = (value.as_object_mut(), &opened.capabilities) {
+            let store = serde_json::json!({"checksums": found.checksum.word(), "conditional_writes": found.conditional_put.word(), "may_delete": found.deletes});
+            map.insert("store".to_owned(), store);
+        }
         out.json_result(&value)?;
     } else {
         open::introduce(&opened, out);

@@ -1,13 +1,14 @@
 //! What a store can do, found out by trying: conditional puts, checksums, refused digests. Asked at `init` and by `doctor`.
 //! Nothing that keeps data safe rests on the answers: they choose headers, and are shown to people.
 
-use crate::error::Result;
-use crate::id::{ObjectId, ObjectName};
+use crate::error::{Error, Result};
+use crate::id::{ObjectName, hex};
 use crate::seal::random;
 use crate::store::Store;
 use crate::store::s3::request::{CHECKSUMS, CONDITIONAL_PUT};
 use crate::store::s3::{Inner, S3Store};
 use bytes::Bytes;
+use std::io::ErrorKind;
 
 /// How a store treats something that it may not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,18 +43,28 @@ pub struct Capabilities {
     pub signed_body: Treatment,
     /// Whether objects that were just put are listed.
     pub lists_at_once: bool,
+    /// Whether this key may delete. A backup never needs to; where it may not, the probe's own object stays: `left`.
+    pub deletes: bool,
+    /// What the probe could not remove.
+    pub left: Option<ObjectName>,
     /// By how many seconds the store's clock is ahead of ours; `None` where it tells no time.
     pub clock_ahead_seconds: Option<i64>,
 }
 
 impl S3Store {
-    /// Finds out what the store can do, with an object in `notes/` that is removed afterwards.
+    /// Finds out what the store can do, with an object in `notes/` that is removed afterwards. Its name is none of the format's: where it
+    /// may not be removed, it is in nobody's way.
     pub fn probe(&self) -> Result<Capabilities> {
-        let about = random()?;
-        let name = ObjectName::note(&about, &ObjectId::new(random()?));
+        let random: [u8; 16] = random()?;
+        let name = ObjectName::parse(&format!("notes/probe-{}", hex(&random))).ok_or(Error::SelfCheck { what: "a name" })?;
         let probed = self.inner.runtime.block_on(self.inner.probe(&name));
-        self.delete(&name)?;
-        probed
+        match self.delete(&name) {
+            Ok(()) => probed,
+            Err(Error::Store { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
+                probed.map(|found| Capabilities { deletes: false, left: Some(name), ..found })
+            }
+            Err(error) => probed.and(Err(error)),
+        }
     }
 }
 
@@ -81,6 +92,6 @@ impl Inner {
         let signed_body =
             if self.put_takes_wrong(name, body("seabed probe"), false).await? { Treatment::Ignored } else { Treatment::Honoured };
         let clock_ahead_seconds = self.meter.ahead().map(|nanos| nanos / 1_000_000_000);
-        Ok(Capabilities { conditional_put, checksum, signed_body, lists_at_once, clock_ahead_seconds })
+        Ok(Capabilities { conditional_put, checksum, signed_body, lists_at_once, deletes: true, left: None, clock_ahead_seconds })
     }
 }
