@@ -81,6 +81,7 @@ class Proxy:
 
     def __init__(self, host, port, hold=0.0):
         self.to, self.hold, self.watch, self.requests, self.lock = (host, port), hold, None, [], threading.Lock()
+        self.under_way = 0
         self.listener = socket.create_server(('127.0.0.1', 0), backlog=256)
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -90,6 +91,13 @@ class Proxy:
         with self.lock:
             seen, self.requests = self.requests, []
         return seen
+
+    def quiet(self, seconds):
+        """Waits until nothing is under way; a server may be busy with what a client sent before it was killed."""
+        deadline = time.monotonic() + seconds
+        while self.under_way and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return not self.under_way
 
     def stop(self):
         self.listener.close()
@@ -113,6 +121,7 @@ class Proxy:
                     request = Request(len(self.requests) + 1, *line.split(' ')[:2])
                     request.range = headers.get('range', '').removeprefix('bytes=')
                     self.requests.append(request)
+                    self.under_way += 1
                 try:
                     self.tell(request, 'begun')
                     if self.hold:
@@ -123,6 +132,8 @@ class Proxy:
                 finally:
                     # One that broke off has an end too.
                     request.ended = request.ended or time.monotonic()
+                    with self.lock:
+                        self.under_way -= 1
         except (Broken, OSError, ValueError):
             pass
         finally:

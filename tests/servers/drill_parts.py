@@ -59,7 +59,8 @@ class Bench:
         self.env = {k: v for k, v in self.access.items() if k.startswith('AWS_')}
 
     def s3(self, prefix='', url=None):
-        return S3(f'{url or self.s3_url}/{prefix}', self.env['AWS_ACCESS_KEY_ID'], self.env['AWS_SECRET_ACCESS_KEY'], self.env['AWS_REGION'])
+        keys = (self.env[f'AWS_{name}'] for name in ('ACCESS_KEY_ID', 'SECRET_ACCESS_KEY', 'REGION'))
+        return S3(f'{url or self.s3_url}/{prefix}', *keys)
 
     def proxy(self, hold=0.0):
         """A counting proxy before the server, and the bucket's URL through it."""
@@ -176,7 +177,8 @@ class Run:
         self.host, self.args = host, [*args, '--json', *(['--allow-http'] if '//127.' not in host.url else [])]
         self.out, self.err = (tempfile.TemporaryFile(mode='w+', dir=host.bench.dir) for _ in range(2))
         self.began = time.monotonic()
-        self.process = subprocess.Popen([host.bench.given.seabed, *self.args], env=host.env, stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.err)
+        command = [host.bench.given.seabed, *self.args]
+        self.process = subprocess.Popen(command, env=host.env, stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.err)
 
     @property
     def seconds(self):
@@ -306,8 +308,9 @@ def manifest(root, known=None):
                     with open(path, 'rb') as file:
                         known[key] = hashlib.file_digest(file, 'sha256').hexdigest()
                 content = known[key]
-            size = 0 if stat.S_ISDIR(info.st_mode) else info.st_size
-            found[os.path.relpath(path, root)] = (info.st_mode, info.st_mtime_ns, size, info.st_nlink if not stat.S_ISDIR(info.st_mode) else 0, content)
+            # What a directory's length and links are is up to the file system.
+            size, links = (0, 0) if stat.S_ISDIR(info.st_mode) else (info.st_size, info.st_nlink)
+            found[os.path.relpath(path, root)] = (info.st_mode, info.st_mtime_ns, size, links, content)
     return found
 
 

@@ -50,5 +50,11 @@ fn refresh(repository: &Repository, out: &Output) -> Result<usize, Fail> {
     for bad in &refresh.unreadable {
         out.warn(&format!("snapshot {} cannot be read: {}", bad.id.short(), bad.error));
     }
+    if refresh.unlisted > 0 {
+        let n = refresh.unlisted;
+        out.warn(&format!(
+            "the store's listing leaves out {n} snapshots that are there: do not trust it, and look at what stands before it"
+        ));
+    }
     Ok(refresh.unreadable.len())
 }

@@ -54,6 +54,9 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     for bad in &refresh.unreadable {
         observer.warning(&format!("snapshot {} cannot be read: {}", bad.id.short(), bad.error));
     }
+    if refresh.unlisted > 0 {
+        observer.warning(&format!("the store's listing leaves out {} snapshots that are there", refresh.unlisted));
+    }
     let series = options.series_name();
     let parent = choose_parent(repository, &options, &series)?;
     let reader = repository.reader_over(base.clone());

@@ -8,9 +8,11 @@ use crate::id::{ObjectName, SnapshotId};
 use crate::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::repository::Repository;
 use crate::seal::object::{open_manifest, seal_manifest};
-use crate::store::{each, reread};
+use crate::store::{Listed, Store, each, reread};
 use rayon::prelude::*;
 use std::collections::HashSet;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
 
 /// A manifest that a listing shows and that does not open.
 #[derive(Debug)]
@@ -26,6 +28,28 @@ pub struct Unreadable {
 pub struct Refresh {
     /// Manifests that do not open; everything else is listed all the same.
     pub unreadable: Vec<Unreadable>,
+    /// Snapshots that the store's listing left out, and that are there when they are asked for by name.
+    pub unlisted: u64,
+}
+
+/// What the folders of manifests hold, listed beforehand.
+pub(super) struct Listings {
+    asked: Instant,
+    snapshots: Result<Vec<Listed>>,
+    forgotten: Result<Vec<Listed>>,
+}
+
+/// For how long a listing that was asked for beforehand is as good as one that is asked for now.
+const LISTINGS_GOOD: Duration = Duration::from_secs(3);
+
+impl Listings {
+    pub(super) fn new(store: &dyn Store) -> Self {
+        let asked = Instant::now();
+        // In any order: one that is forgotten between the two listings is not listed, or forgotten, and gone from the catalog both ways.
+        let mut listings = each(store, &["snapshots", "forgotten"], |folder| store.list(folder)).into_iter();
+        let mut next = || listings.next().unwrap_or(Ok(Vec::new()));
+        Listings { asked, snapshots: next(), forgotten: next() }
+    }
 }
 
 impl Repository {
@@ -49,16 +73,25 @@ impl Repository {
 
     /// Brings the catalog up to date with the store.
     pub fn refresh(&self) -> Result<Refresh> {
-        // In any order: one that is forgotten between the two listings is not listed, or forgotten, and gone from the catalog both ways.
-        let mut listings = each(self.store(), &["snapshots", "forgotten"], |folder| self.store.list(folder)).into_iter();
-        let mut listing = || listings.next().unwrap_or(Ok(Vec::new()));
-        let listed: HashSet<SnapshotId> = listing()?.iter().filter_map(|l| l.name.as_snapshot()).collect();
-        let forgotten: HashSet<SnapshotId> = listing()?.iter().filter_map(|l| l.name.as_tombstone()).collect();
+        let early = self.listings.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Listings { snapshots, forgotten, .. } =
+            early.filter(|early| early.asked.elapsed() < LISTINGS_GOOD).unwrap_or_else(|| Listings::new(self.store()));
+        let listed: HashSet<SnapshotId> = snapshots?.iter().filter_map(|l| l.name.as_snapshot()).collect();
+        let forgotten: HashSet<SnapshotId> = forgotten?.iter().filter_map(|l| l.name.as_tombstone()).collect();
         let mut catalog = self.catalog();
         let known = catalog.ids()?;
-        let gone: Vec<SnapshotId> = known.iter().filter(|id| !listed.contains(id) || forgotten.contains(id)).copied().collect();
-        let new: Vec<SnapshotId> = listed.iter().filter(|id| !forgotten.contains(id) && !known.contains(id)).copied().collect();
         let mut refresh = Refresh::default();
+        let mut gone: Vec<SnapshotId> = known.iter().filter(|id| forgotten.contains(id)).copied().collect();
+        // No tombstone is ever removed: a snapshot without one that is not listed was lost, or the listing is short. Only by name the
+        // store says which.
+        let unlisted: Vec<SnapshotId> = known.iter().filter(|id| !listed.contains(id) && !forgotten.contains(id)).copied().collect();
+        for (id, bytes) in unlisted.iter().zip(each(self.store(), &unlisted, |id| self.store.size(&ObjectName::snapshot(id)))) {
+            match bytes? {
+                Some(_) => refresh.unlisted += 1,
+                None => gone.push(*id),
+            }
+        }
+        let new: Vec<SnapshotId> = listed.iter().filter(|id| !forgotten.contains(id) && !known.contains(id)).copied().collect();
         let read = |id: &SnapshotId| (*id, self.read_manifest(&ObjectName::snapshot(id)));
         // In batches: a fresh cache before ten thousand snapshots must not hold them all at once.
         for batch in new.chunks(512) {

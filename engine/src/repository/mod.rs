@@ -26,6 +26,7 @@ use crate::limits::{RECORD_BYTES_MAX, SEGMENT_BYTES_MAX};
 use crate::pack::OpenPack;
 use crate::pack::reader::ChunkReader;
 use crate::pack::writer::NewPack;
+use crate::repository::manifests::Listings;
 use crate::seal::key::Keys;
 use crate::seal::object::{open_object, seal_object};
 use crate::seal::random;
@@ -59,6 +60,8 @@ pub struct Repository {
     cache: Cache,
     catalog: Mutex<Catalog>,
     index: Mutex<Option<Arc<Index>>>,
+    /// For the first refresh.
+    listings: Mutex<Option<Listings>>,
 }
 
 impl Repository {

@@ -10,6 +10,7 @@ use crate::format::tree::TreeCutter;
 use crate::format::wire::Time;
 use crate::id::{Class, ObjectName, RepositoryId};
 use crate::limits::SMALL_OBJECT_BYTES_MAX;
+use crate::repository::manifests::Listings;
 use crate::repository::{Cache, Repository, listed};
 use crate::seal::key::{KDF_DEFAULT, Keys, Secret, decode_keyring, decode_slot, new_keyring, new_slot, open_keyring, open_slot};
 use crate::seal::object::{decode_descriptor, encode_descriptor, open_object};
@@ -19,7 +20,7 @@ use crate::store::shelf::PACKS_BYTES_MAX;
 use crate::store::{Listed, Store, each};
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How to make a repository.
 #[derive(Clone, Debug)]
@@ -146,6 +147,7 @@ impl Repository {
             cache,
             catalog,
             index: Mutex::new(None),
+            listings: Mutex::new(None),
         };
         repository.require_features(Access::Read)?;
         Ok(repository)
@@ -264,12 +266,20 @@ impl Found {
     pub fn open(&self, secret: &Secret, options: &OpenOptions) -> Result<Repository> {
         let name = ObjectName::descriptor();
         let (descriptor, mac) = decode_descriptor(&name, &self.descriptor)?;
-        let keys = self.unlock(secret)?;
+        let far = &*self.stores.far;
+        // A passphrase takes as long as two round trips, and nearly every command asks next which snapshots there are.
+        let (keys, listings) = std::thread::scope(|scope| {
+            let listing = far.traffic().map(|_| scope.spawn(|| Listings::new(far)));
+            (self.unlock(secret), listing.and_then(|listing| listing.join().ok()))
+        });
+        let keys = keys?;
         mac.verify(keys.require(&name, Purpose::Gear, 0)?)?;
         if keys.family != descriptor.family {
             return Err(Error::damaged(&name, Damage::Malformed("family")));
         }
-        Repository::assemble(self.stores.clone(), descriptor, keys, self.features.clone(), options)
+        let repository = Repository::assemble(self.stores.clone(), descriptor, keys, self.features.clone(), options)?;
+        *repository.listings.lock().unwrap_or_else(PoisonError::into_inner) = listings;
+        Ok(repository)
     }
 
     /// Finds the slot of `secret` and the newest keyring that it opens.
