@@ -8,13 +8,13 @@ use crate::output::Output;
 use crate::remote;
 use crate::secret::{self, Given};
 use seabed_engine::error::Error;
-use seabed_engine::id::RepositoryId;
+use seabed_engine::id::{ObjectName, RepositoryId};
 use seabed_engine::repository::{Found, InitOptions, OpenOptions, Repository};
 use seabed_engine::seal::key::Secret;
 use seabed_engine::seal::random;
 use seabed_engine::store::Store;
 use seabed_engine::store::local::LocalStore;
-use seabed_engine::store::s3::{Capabilities, S3Place};
+use seabed_engine::store::s3::{Capabilities, S3Place, S3Store};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -226,20 +226,33 @@ fn missing(error: Error, place: &Place) -> Fail {
     }
 }
 
-/// What `place` holds, where it holds a repository.
-fn found(global: &Global, out: &Output, place: &Place, cache: &Option<PathBuf>) -> Result<Option<Found>, Fail> {
-    let store: Arc<dyn Store> = match &place.kind {
+/// The store at a place that may hold a repository. `None`: a directory that is not there.
+fn store_of(global: &Global, out: &Output, place: &Place) -> Result<Option<AnyStore>, Fail> {
+    let store = match &place.kind {
         Kind::Directory(path) => match LocalStore::open(path) {
-            Ok(store) => Arc::new(store),
+            Ok(store) => AnyStore::Directory(Arc::new(store)),
             Err(Error::NoRepository { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         },
-        Kind::S3(_) => store_at(global, out, place)?,
+        Kind::S3(s3) => AnyStore::S3(Arc::new(remote::store(global, out, s3.clone())?)),
     };
-    match Repository::find(store, &options(cache.clone())) {
-        Ok(found) => Ok(Some(found)),
-        Err(Error::NoRepository { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
+    out.meter(&store.clone().whole());
+    Ok(Some(store))
+}
+
+/// A store of either kind. What one run asks of a bucket it asks by one of them: they count requests, and share what may be waited.
+#[derive(Clone)]
+enum AnyStore {
+    Directory(Arc<LocalStore>),
+    S3(Arc<S3Store>),
+}
+
+impl AnyStore {
+    fn whole(self) -> Arc<dyn Store> {
+        match self {
+            AnyStore::Directory(store) => store,
+            AnyStore::S3(store) => store,
+        }
     }
 }
 
@@ -247,10 +260,15 @@ fn found(global: &Global, out: &Output, place: &Place, cache: &Option<PathBuf>) 
 pub fn open_or_init(global: &Global, out: &Output) -> Result<Opened, Fail> {
     let place = place(global)?;
     let mut cache = cache(global);
-    match found(global, out, &place, &cache)? {
-        Some(found) => open_found(global, out, place, &found, &mut cache),
-        None => init_at(global, out, place, false, &NewRepository::default()),
+    let store = store_of(global, out, &place)?;
+    if let Some(store) = &store {
+        match Repository::find(store.clone().whole(), &options(cache.clone())) {
+            Ok(found) => return open_found(global, out, place, &found, &mut cache),
+            Err(Error::NoRepository { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
+    init_at(global, out, (place, store), false, &NewRepository::default())
 }
 
 /// How a new repository is to be.
@@ -265,14 +283,26 @@ pub struct NewRepository {
 /// Makes the repository that is meant. A person at the terminal may choose a passphrase.
 pub fn init(global: &Global, out: &Output, new: &NewRepository) -> Result<Opened, Fail> {
     let place = place(global)?;
-    // Without its bucket nothing can be looked for in it.
-    if !new.create_bucket && found(global, out, &place, &None)?.is_some() {
+    let store = store_of(global, out, &place)?;
+    if let (Some(AnyStore::S3(store)), true) = (&store, new.create_bucket) {
+        store.create_bucket()?;
+    }
+    // Before any question for a secret, and before a key file is made for nothing.
+    if let Some(store) = &store
+        && store.clone().whole().size(&ObjectName::descriptor())?.is_some()
+    {
         return Err(Error::RepositoryExists { place: place.text() }.into());
     }
-    init_at(global, out, place, true, new)
+    init_at(global, out, (place, store), true, new)
 }
 
-fn init_at(global: &Global, out: &Output, place: Place, may_ask: bool, new: &NewRepository) -> Result<Opened, Fail> {
+fn init_at(
+    global: &Global,
+    out: &Output,
+    (place, store): (Place, Option<AnyStore>),
+    may_ask: bool,
+    new: &NewRepository,
+) -> Result<Opened, Fail> {
     let id = RepositoryId::new(random()?);
     let given = match secret::given(global)? {
         Given::Nothing if may_ask && secret::can_ask() => secret::ask_new(out)?.map_or(Given::Nothing, Given::Secret),
@@ -280,14 +310,11 @@ fn init_at(global: &Global, out: &Output, place: Place, may_ask: bool, new: &New
     };
     // The directory before the key file: where that cannot be made, nothing is left behind.
     let mut capabilities = None;
-    let store: Arc<dyn Store> = match &place.kind {
-        Kind::Directory(_) if new.create_bucket => return Err(Fail::config("a directory is no bucket: leave --create-bucket out")),
-        Kind::Directory(path) => Arc::new(LocalStore::create(path)?),
-        Kind::S3(s3) => {
-            let store = remote::store(global, out, s3.clone())?;
-            if new.create_bucket {
-                store.create_bucket()?;
-            }
+    let store: Arc<dyn Store> = match (&place.kind, store) {
+        (Kind::Directory(_), _) if new.create_bucket => {
+            return Err(Fail::config("a directory is no bucket: leave --create-bucket out"));
+        }
+        (_, Some(AnyStore::S3(store))) => {
             // Before anything relies on it. All else that a store may lack costs time, this costs data.
             let found = store.probe()?;
             if !found.lists_at_once {
@@ -295,8 +322,10 @@ fn init_at(global: &Global, out: &Output, place: Place, may_ask: bool, new: &New
                 return Err(fail.hint("it promises less than S3: backups of others would be overlooked; use another store"));
             }
             capabilities = Some(found);
-            Arc::new(store)
+            store
         }
+        (Kind::Directory(path), _) => Arc::new(LocalStore::create(path)?),
+        (Kind::S3(s3), _) => Arc::new(remote::store(global, out, s3.clone())?),
     };
     out.meter(&store);
     let (secret, new_key) = match given {

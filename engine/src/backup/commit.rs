@@ -19,6 +19,7 @@ use crate::pack::sink::Written;
 use crate::repository::Repository;
 use crate::seal::object::seal_object;
 use crate::seal::random;
+use crate::store::beside;
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 
@@ -135,17 +136,23 @@ fn publish(
 ) -> Result<()> {
     let session = index.snapshot;
     let (pending, committed) = (ObjectName::pending(&session, 0), ObjectName::snapshot(&session));
-    // Before anything relies on them: a store that says yes and stores nothing has been seen.
-    repository.store().confirm()?;
     // B4: a root for collectors before anything is asked of them, and a restorable whole if this run dies now.
     repository.put_manifest(&pending, &index, &names)?;
-    check(repository, condemned)?;
+    // Before the commit relies on the packs: a store that says yes and stores nothing has been seen. Like the CHECK it only asks, so that
+    // both can be under way together.
+    let look = || beside(repository.store(), || check(repository, condemned), || repository.store().confirm());
+    let (checked, confirmed) = look();
+    checked.and(confirmed)?;
     if observer.interrupted() {
         return Err(Error::Interrupted);
     }
     // B5: this put is the commit.
     let put = repository.put_manifest(&committed, &index, &names);
-    if let Err(error) = put.and_then(|_| check(repository, condemned)) {
+    let looked = put.and_then(|_| {
+        let (checked, confirmed) = look();
+        checked.and(confirmed)
+    });
+    if let Err(error) = looked {
         // Nobody may take for a snapshot what this run does not vouch for; the pending stays, a root and a resume point.
         let id = ObjectId::new(random()?);
         let name = ObjectName::tombstone(&session, &id);

@@ -28,7 +28,7 @@ use crate::observe::Observer;
 use crate::pack::sink::{PanicGuard, Sink, SinkOptions, Trouble, frame_channel, job_channel, write_channel};
 use crate::repository::{Access, Repository, Segments};
 use crate::seal::random;
-use crate::store::each;
+use crate::store::{beside, each};
 use crossbeam_channel::{bounded, unbounded};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -178,9 +178,15 @@ fn check_streams(options: &BackupOptions) -> Result<(), Error> {
 /// The index, with the packs marked that a new snapshot may rely on: those that the store lists at their full length and
 /// that no record names (B1). Packs that no segment names yet (a killed run's) get one now, so that nothing is stored twice.
 fn usable_index(repository: &Repository, dry_run: bool, observer: &dyn Observer) -> Result<(Arc<Index>, HashSet<PackId>), Error> {
-    // Records before the index: a pack that a record names later than this is found by the CHECK before the commit.
-    let condemned = repository.condemned()?;
-    let Segments { good, damaged } = repository.read_segments()?;
+    // In any order, so at once where that saves time: named is for ever, and a pack that a record names later than this is found by the
+    // CHECK before the commit.
+    let store = repository.store();
+    let (condemned, (segments, listings)) = beside(
+        store,
+        || repository.condemned(),
+        || beside(store, || repository.read_segments(), || each(store, &Class::ALL, |class| store.list(class.folder()))),
+    );
+    let (condemned, Segments { good, damaged }) = (condemned?, segments?);
     for error in &damaged {
         // Its packs are taken for orphans below, so that the index heals by itself.
         observer.warning(&format!("{error}; its packs are indexed anew"));
@@ -188,7 +194,7 @@ fn usable_index(repository: &Repository, dry_run: bool, observer: &dyn Observer)
     let mut index = Index::new(good);
     let mut listed: HashMap<PackId, u64> = HashMap::new();
     let mut unknown = Vec::new();
-    for listing in each(repository.store(), &Class::ALL, |class| repository.store().list(class.folder())) {
+    for listing in listings {
         let objects = match listing {
             Ok(objects) => objects,
             // What is not seen is stored again, at worst: that costs space, no backup.

@@ -21,6 +21,7 @@ use crate::store::{Listed, Store, each};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 /// How to make a repository.
 #[derive(Clone, Debug)]
@@ -221,6 +222,7 @@ pub struct Found {
     slots: Vec<Fetched>,
     keyrings: Vec<Fetched>,
     features: Vec<Listed>,
+    listing: Mutex<Option<JoinHandle<Listings>>>,
 }
 
 /// An object and what became of reading it.
@@ -247,6 +249,11 @@ impl Found {
         }
         let descriptor = descriptor.unwrap_or_default();
         let id = decode_descriptor(&ObjectName::descriptor(), &descriptor)?.0.repository;
+        // Nearly every command asks next which snapshots there are, and stretching a passphrase takes as long as two round trips.
+        let listing = far.traffic().map(|_| {
+            let far = far.clone();
+            std::thread::spawn(move || Listings::new(&*far))
+        });
         let stores = Stores::new(far, &id, options);
         let [features, keyrings, slots] = [(); 3].map(|()| listings.pop().unwrap_or_default());
         let near = &*stores.near;
@@ -254,7 +261,8 @@ impl Found {
         let mut slots_fetched = each(near, &names, |name| near.get(name, SMALL_OBJECT_BYTES_MAX));
         let keyrings_fetched = slots_fetched.split_off(slots.len());
         let pair = |listed: Vec<Listed>, fetched: Vec<Result<Vec<u8>>>| listed.into_iter().map(|l| l.name).zip(fetched).collect();
-        Ok(Found { slots: pair(slots, slots_fetched), keyrings: pair(keyrings, keyrings_fetched), stores, descriptor, id, features })
+        let (slots, keyrings) = (pair(slots, slots_fetched), pair(keyrings, keyrings_fetched));
+        Ok(Found { slots, keyrings, stores, descriptor, id, features, listing: Mutex::new(listing) })
     }
 
     /// The id of the repository, as its descriptor says without proof.
@@ -266,19 +274,14 @@ impl Found {
     pub fn open(&self, secret: &Secret, options: &OpenOptions) -> Result<Repository> {
         let name = ObjectName::descriptor();
         let (descriptor, mac) = decode_descriptor(&name, &self.descriptor)?;
-        let far = &*self.stores.far;
-        // A passphrase takes as long as two round trips, and nearly every command asks next which snapshots there are.
-        let (keys, listings) = std::thread::scope(|scope| {
-            let listing = far.traffic().map(|_| scope.spawn(|| Listings::new(far)));
-            (self.unlock(secret), listing.and_then(|listing| listing.join().ok()))
-        });
-        let keys = keys?;
+        let keys = self.unlock(secret)?;
         mac.verify(keys.require(&name, Purpose::Gear, 0)?)?;
         if keys.family != descriptor.family {
             return Err(Error::damaged(&name, Damage::Malformed("family")));
         }
         let repository = Repository::assemble(self.stores.clone(), descriptor, keys, self.features.clone(), options)?;
-        *repository.listings.lock().unwrap_or_else(PoisonError::into_inner) = listings;
+        let listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        *repository.listings.lock().unwrap_or_else(PoisonError::into_inner) = listing.and_then(|listing| listing.join().ok());
         Ok(repository)
     }
 

@@ -88,6 +88,10 @@ impl Intercept for Tally {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        // The body of an object is counted as it comes; all others, listings and errors, are here whole.
+        if let Some(body) = context.response().body().bytes() {
+            self.0.arrived(body.len() as u64);
+        }
         let date = context.response().headers().get("date").and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
         let theirs = date.and_then(|date| i64::try_from(date.as_nanos()).ok());
         if let (Some(theirs), Some(ours)) = (theirs, clock::now().as_nanos()) {

@@ -22,7 +22,7 @@ pub use probe::{Capabilities, Treatment};
 use crate::clock;
 use crate::error::{Damage, Error, Result, StoreOp};
 use crate::id::ObjectName;
-use crate::store::{Listed, Readiness, Store, ThawOrder, Traffic, Upload};
+use crate::store::{Listed, Readiness, Store, ThawOrder, Traffic, Upload, each};
 use answer::{Refusal, Verdict};
 use aws_sdk_s3::config::SharedHttpClient;
 use bytes::Bytes;
@@ -119,8 +119,7 @@ struct Inner {
     said: AtomicBool,
     /// What the store was found not to understand.
     lacks: AtomicU8,
-    /// Packs that this run put, until they were seen in the store.
-    unconfirmed: Mutex<Vec<Listed>>,
+    unconfirmed: Mutex<put::Unconfirmed>,
     /// How many objects the last listing of each folder showed.
     listed: Mutex<HashMap<String, usize>>,
 }
@@ -263,7 +262,8 @@ impl Store for S3Store {
     }
 
     fn confirm(&self) -> Result<()> {
-        self.inner.runtime.block_on(self.inner.confirm())
+        let what = self.inner.runtime.block_on(self.inner.to_confirm());
+        each(self, &what, |what| self.inner.runtime.block_on(self.inner.confirm(what))).into_iter().collect()
     }
 
     fn now(&self) -> Result<i64> {

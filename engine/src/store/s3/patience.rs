@@ -51,6 +51,11 @@ impl Tries {
         Tries { began: Instant::now(), wait: pace.wait_min, count: 0 }
     }
 
+    /// Since the first.
+    pub fn took(&self) -> Duration {
+        self.began.elapsed()
+    }
+
     /// How long to wait now: between the shortest wait and three times the last one, by chance, so that clients that failed together
     /// do not come back together.
     pub fn next_wait(&mut self, pace: &Pace, asked: Option<Duration>) -> Duration {

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::io;
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Objects of one page of a listing.
@@ -47,6 +47,21 @@ impl Intercept for Signed {
         bag.interceptor_state().store_put(PayloadSigningOverride::Precomputed(self.0.clone()));
         Ok(())
     }
+}
+
+/// What this run put and has not seen in the store since.
+#[derive(Default)]
+pub(super) struct Unconfirmed {
+    packs: Vec<Listed>,
+    roots: Vec<(ObjectName, Bytes)>,
+}
+
+/// Something to be looked for.
+pub(super) enum Confirm {
+    /// Is it there, in its length?
+    Pack(Listed),
+    /// Is it there, with these bytes?
+    Root(ObjectName, Bytes),
 }
 
 /// Which headers a PUT carries that not every store knows.
@@ -98,13 +113,15 @@ impl Inner {
             if beginning {
                 self.put_once(name, &bytes, Extras { conditional: false, ..extras }).await.map_err(failed)?;
             }
-            // What a run is acknowledged by, and what two runs may make at once under one name, is seen in the store first.
-            if matches!(name.folder(), "snapshots" | "") {
-                self.read_back(name, &bytes).await?;
-            }
-            if name.as_pack().is_some() {
-                let put = Listed { name: name.clone(), bytes: bytes.len() as u64 };
-                self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner).push(put);
+            match name.folder() {
+                // What two runs may make at once under one name is seen in the store first.
+                "" => self.read_back(name, &bytes).await?,
+                // What a run is acknowledged by is read again before that.
+                "snapshots" => self.unconfirmed().roots.push((name.clone(), bytes)),
+                _ if name.as_pack().is_some() => {
+                    self.unconfirmed().packs.push(Listed { name: name.clone(), bytes: bytes.len() as u64 });
+                }
+                _ => {}
             }
             return Ok(());
         }
@@ -202,13 +219,17 @@ impl Inner {
         }
     }
 
-    /// Looks for the packs that this run put: a 200 that stored nothing has been seen. By HEAD or by listings, whichever is fewer requests.
-    pub(super) async fn confirm(&self) -> Result<()> {
-        let packs = std::mem::take(&mut *self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner));
+    fn unconfirmed(&self) -> MutexGuard<'_, Unconfirmed> {
+        self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what is to be confirmed, as single questions but for packs that listings answer in fewer requests: a 200 that stored nothing
+    /// has been seen.
+    pub(super) async fn to_confirm(&self) -> Vec<Confirm> {
+        let Unconfirmed { packs, roots } = std::mem::take(&mut *self.unconfirmed());
         let mut there: HashMap<ObjectName, u64> = HashMap::new();
-        let folders = [Class::Data, Class::Names, Class::Lists].map(Class::folder);
-        for folder in folders {
-            let ours = packs.iter().filter(|pack| pack.name.as_pack().is_some_and(|(class, _)| class.folder() == folder)).count();
+        for folder in [Class::Data, Class::Names, Class::Lists].map(Class::folder) {
+            let ours = packs.iter().filter(|pack| pack.name.folder() == folder).count();
             if ours > 1 + self.objects_in(folder) / PAGE {
                 // One that cannot be listed is looked at pack by pack.
                 if let Ok(listed) = self.list(folder).await {
@@ -216,23 +237,26 @@ impl Inner {
                 }
             }
         }
+        let unseen = packs.into_iter().filter(|pack| there.get(&pack.name) != Some(&pack.bytes)).map(Confirm::Pack);
+        unseen.chain(roots.into_iter().map(|(name, bytes)| Confirm::Root(name, bytes))).collect()
+    }
+
+    /// Looks for one object until it is there, or is not going to be.
+    pub(super) async fn confirm(&self, what: &Confirm) -> Result<()> {
+        let pack = match what {
+            Confirm::Root(name, bytes) => return self.read_back(name, bytes).await,
+            Confirm::Pack(pack) => pack,
+        };
         let began = Instant::now();
-        for pack in packs {
-            let mut have = there.get(&pack.name).copied();
-            let mut wait = self.budget.pace().missing / 8;
-            while have != Some(pack.bytes) {
-                have = self.size(&pack.name).await?;
-                if have == Some(pack.bytes) {
-                    break;
-                }
-                if began.elapsed() + wait > self.budget.pace().missing * 6 || wait.is_zero() {
-                    let what = format!("the store took {} with a 200 and does not have it", pack.name);
-                    let source = io::Error::new(io::ErrorKind::NotFound, what);
-                    return Err(Error::Store { op: StoreOp::Put, object: pack.name.to_string(), source });
-                }
-                self.rest(wait).await.map_err(|refusal| self.object_error(StoreOp::Put, &pack.name, refusal))?;
-                wait *= 2;
+        let mut wait = self.budget.pace().missing / 8;
+        while self.size(&pack.name).await? != Some(pack.bytes) {
+            if began.elapsed() + wait > self.budget.pace().missing * 6 || wait.is_zero() {
+                let what = format!("the store took {} with a 200 and does not have it", pack.name);
+                let source = io::Error::new(io::ErrorKind::NotFound, what);
+                return Err(Error::Store { op: StoreOp::Put, object: pack.name.to_string(), source });
             }
+            self.rest(wait).await.map_err(|refusal| self.object_error(StoreOp::Put, &pack.name, refusal))?;
+            wait *= 2;
         }
         Ok(())
     }

@@ -26,8 +26,9 @@ const LOOK: Duration = Duration::from_millis(100);
 const ODD_TRIES: u32 = 3;
 /// A difference of clocks for which requests may be refused: AWS allows 15 minutes, others less.
 const SKEW_NANOS: u64 = 240_000_000_000;
-/// Failures before the user hears of them.
+/// Failures before the user hears of them, and the time after which the first is one too many: a stall takes a minute to be noticed.
 const QUIET_TRIES: u32 = 2;
+const QUIET_TIME: Duration = Duration::from_secs(10);
 
 /// A client, and which one it is.
 #[derive(Clone)]
@@ -170,7 +171,7 @@ impl Inner {
             if !self.budget.allows(&tries, wait) {
                 return Err(refusal);
             }
-            if tries.count > QUIET_TRIES && !self.said.swap(true, Relaxed) {
+            if (tries.count > QUIET_TRIES || tries.took() > QUIET_TIME) && !self.said.swap(true, Relaxed) {
                 let minutes = self.budget.pace().budget.as_secs().div_ceil(60);
                 self.say(&format!("{}: {}; trying again for up to {minutes} minutes", self.place.text(), refusal.text));
             }
