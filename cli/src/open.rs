@@ -346,6 +346,17 @@ fn init_at(
     let repository = match made {
         // The descriptor is written before the cache is looked at: the repository is there.
         Err(Error::Cache { .. } | Error::Catalog { .. }) => with_cache(&mut cache, out, |o| Repository::open(store.clone(), &secret, o))?,
+        // Somebody else made it meanwhile. A key that was made for ours is of no use.
+        Err(error @ Error::RepositoryExists { .. }) => {
+            if let Some(path) = &new_key {
+                std::fs::remove_file(path).unwrap_or(());
+            }
+            if may_ask || new_key.is_some() {
+                return Err(error.into());
+            }
+            let repository = with_cache(&mut cache, out, |o| Repository::open(store.clone(), &secret, o))?;
+            return Ok(Opened { repository, place, cache, created: false, new_key: None, capabilities: None });
+        }
         other => other?,
     };
     Ok(Opened { repository, place, cache, created: true, new_key, capabilities })

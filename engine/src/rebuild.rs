@@ -9,7 +9,9 @@ use crate::observe::{Observer, Progress};
 use crate::pack::OpenPack;
 use crate::pack::writer::NewPack;
 use crate::repository::{Access, Repository, Unreadable};
+use crate::store::{Listed, each};
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 
 /// Chunks of one new segment: bounds the memory of building it to some 40 MiB.
 const SEGMENT_CHUNKS: usize = 1 << 19;
@@ -42,17 +44,28 @@ pub fn rebuild(repository: &Repository, observer: &dyn Observer) -> Result<Rebui
     // Segments are listed before packs, and packs are written before the segment that names them: so every pack of a segment in
     // this list is in the next one, if it still exists. A segment that a running backup puts after this is none of ours.
     let old = repository.listed(ObjectType::Segment, "index")?;
+    let mut named = BTreeMap::new();
     for segment in &old {
-        // One of a newer program may say what this one cannot: it must not be replaced.
-        if let Err(error) = repository.read_segment(&segment.name)
-            && error.kind() != Kind::Damage
-        {
-            return Err(error);
+        match repository.read_segment(&segment.name) {
+            Ok(segment) => named.extend(segment.packs.into_iter().map(|pack| (ObjectName::pack(pack.class, &pack.id), pack.bytes))),
+            Err(error) if error.kind() == Kind::Damage => {}
+            // One of a newer program may say what this one cannot: it must not be replaced.
+            Err(error) => return Err(error),
         }
     }
     let mut packs = Vec::new();
     for class in Class::ALL {
         packs.extend(repository.listed(ObjectType::pack(class), class.folder())?);
+    }
+    // A listing that is short and says that it is whole would cost the index what it leaves out: the store is asked for each.
+    for pack in &packs {
+        named.remove(&pack.name);
+    }
+    let unlisted: Vec<Listed> = named.into_iter().map(|(name, bytes)| Listed { name, bytes }).collect();
+    for (pack, found) in unlisted.iter().zip(each(repository.store(), &unlisted, |pack| repository.store().size(&pack.name))) {
+        if found?.is_some() {
+            packs.push(pack.clone());
+        }
     }
     let mut batch = Vec::new();
     let mut batched = 0;
@@ -60,7 +73,11 @@ pub fn rebuild(repository: &Repository, observer: &dyn Observer) -> Result<Rebui
         if observer.interrupted() {
             return Err(Error::Interrupted);
         }
-        let opened: Vec<_> = listed.par_iter().map(|pack| footer(repository, &pack.name)).collect();
+        let opened: Vec<_> = match repository.store().traffic() {
+            None => listed.par_iter().map(|pack| footer(repository, &pack.name)).collect(),
+            // Waiting for a network needs more threads than decoding.
+            Some(_) => each(repository.store(), listed, |pack| footer(repository, &pack.name)),
+        };
         for opened in opened {
             match opened {
                 Ok(pack) => {
@@ -90,6 +107,7 @@ pub fn rebuild(repository: &Repository, observer: &dyn Observer) -> Result<Rebui
     }
     // Last: until here the old segments and the new ones say the same twice, which is always right. A rebuild that dies before
     // this line leaves a larger index, one that died after a removal before its put would leave packs that nobody finds.
+    repository.store().confirm()?;
     for segment in &old {
         repository.store().delete(&segment.name)?;
         report.removed += 1;

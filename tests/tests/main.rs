@@ -16,6 +16,7 @@ mod roundtrip;
 mod s3;
 mod s3_archive;
 mod s3_faults;
+mod s3_lies;
 mod s3_server;
 mod s3_server_faults;
 mod servers;

@@ -149,8 +149,8 @@ fn publish(
     // B5: this put is the commit.
     let put = repository.put_manifest(&committed, &index, &names);
     let looked = put.and_then(|_| {
-        let (checked, confirmed) = look();
-        checked.and(confirmed)
+        let ((checked, confirmed), stands) = beside(repository.store(), look, || repository.still_stands());
+        checked.and(confirmed).and(stands)
     });
     if let Err(error) = looked {
         // Nobody may take for a snapshot what this run does not vouch for; the pending stays, a root and a resume point.
@@ -167,7 +167,10 @@ fn publish(
             extra: Vec::new(),
         };
         let object = seal_object(repository.keys(), &repository.id(), &name, ObjectType::Tombstone, &tombstone)?;
-        repository.store().put(&name, &object)?;
+        if repository.store().put(&name, &object).is_err() {
+            let short = session.short();
+            observer.warning(&format!("snapshot {short} may be listed all the same: this run does not vouch that all of it is there"));
+        }
         return Err(error);
     }
     // A backup never needs DELETE: a pending that stays is cleared by a later collection.

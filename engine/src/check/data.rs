@@ -25,6 +25,9 @@ const THREADS_FROM_PACKS: usize = 64;
 /// Packs that are read at once, and steps that wait for a worker: one reader hashes faster than eight workers decode.
 const READERS_MAX: usize = 4;
 
+/// The same where each waits for a network: each holds a step, and as many wait.
+const READERS_REMOTE: usize = 12;
+
 /// A pack to be looked at.
 pub struct Job {
     pub class: Class,
@@ -151,13 +154,14 @@ pub fn run(repository: &Repository, jobs: &[Job], agrees: &Agrees<'_>, observer:
         bytes_total,
         bytes_done: AtomicU64::new(0),
     };
-    if bytes_total < THREADS_FROM_BYTES && jobs.len() < THREADS_FROM_PACKS {
+    let connections = repository.origin().connections();
+    if connections <= 1 && bytes_total < THREADS_FROM_BYTES && jobs.len() < THREADS_FROM_PACKS {
         let mut worker = Worker::default();
         run.read_packs(&mut |step| worker.verify(&run, step));
     } else {
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
         std::thread::scope(|scope| {
-            let readers = threads.min(READERS_MAX);
+            let readers = if connections > 1 { connections.min(READERS_REMOTE) } else { threads.min(READERS_MAX) };
             let (steps, todo) = bounded::<Step>(readers);
             for _ in 0..threads {
                 let (run, todo) = (&run, todo.clone());

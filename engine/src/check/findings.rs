@@ -56,6 +56,14 @@ pub enum Warning {
         /// Its age by the store's clock.
         days: u64,
     },
+    /// Objects that the store has and does not list. Nothing is lost by it as long as somebody names them.
+    #[error("the store's listing of `{folder}` leaves out {count} objects that are there: it must not be trusted")]
+    ListingShort {
+        /// The folder.
+        folder: &'static str,
+        /// How many.
+        count: u64,
+    },
     /// A file whose name is not of the format.
     #[error("{object} is not of this format and was passed over")]
     Foreign {

@@ -21,6 +21,11 @@ impl Watermark {
         let catalog = repository.catalog();
         Ok(Watermark { heads: catalog.heads()?, snapshots: catalog.ids()? })
     }
+
+    /// Every snapshot that was seen.
+    pub fn snapshots(&self) -> impl Iterator<Item = SnapshotId> + '_ {
+        self.snapshots.iter().copied().chain(self.heads.iter().map(|head| head.snapshot))
+    }
 }
 
 /// Compares everything that vouches with everything that is there.

@@ -94,7 +94,7 @@ pub fn check(repository: &Repository, options: &CheckOptions, observer: &dyn Obs
     let mut report = CheckReport::default();
     // Before any listing: a snapshot that is committed meanwhile must not look like one that was lost.
     let watermark = ledger::Watermark::read(repository)?;
-    let mut structure = structure::read(repository, &findings)?;
+    let mut structure = structure::read(repository, &watermark, &findings)?;
     let packs = packs::read(repository, &mut structure, options.read_data, &findings, observer, &mut report)?;
     trees::walk(repository, &structure, &packs, &findings, observer)?;
     ledger::check(&structure, &watermark, &findings);

@@ -3,6 +3,7 @@
 
 use crate::check::findings::{FindingId, Findings, Warning};
 use crate::check::is_about_an_object;
+use crate::check::ledger::Watermark;
 use crate::error::{Damage, Error, Result};
 use crate::format::manifest::{Head, IndexPart, IndexRoot, NamesPart, ROOT_PATHS, ROOT_STREAM, ROOT_TAR};
 use crate::format::object::{ObjectType, Purpose};
@@ -13,14 +14,15 @@ use crate::format::wire::{Time, Wire};
 use crate::id::{Class, ObjectId, ObjectName, PackId, SnapshotId, WriterId, hex};
 use crate::index::Index;
 use crate::limits::{RECORD_BYTES_MAX, SMALL_OBJECT_BYTES_MAX};
-use crate::repository::Repository;
+use crate::repository::{Repository, SEGMENT_LISTINGS};
 use crate::seal::key::{decode_keyring, decode_slot};
 use crate::seal::object::{decode_descriptor, open_object};
-use crate::store::Listed;
+use crate::store::{Listed, each};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Manifests that are read at once: ten thousand must not be in memory together with their names.
+const OBJECTS_BATCH: usize = 32;
 const MANIFESTS_BATCH: usize = 256;
 
 /// A manifest, as far as it is walked.
@@ -65,6 +67,8 @@ struct Reader<'a> {
     repository: &'a Repository,
     findings: &'a Findings,
     foreign: BTreeSet<ObjectName>,
+    /// Manifests that were listed and are not there.
+    vanished: Vec<(SnapshotId, Error)>,
 }
 
 impl Reader<'_> {
@@ -93,23 +97,23 @@ impl Reader<'_> {
         }
     }
 
-    fn open<T: Wire>(&self, name: &ObjectName, kind: ObjectType, bytes_max: u64) -> Result<T> {
-        let bytes = self.repository.origin().get(name, bytes_max)?;
-        open_object(self.repository.keys(), &self.repository.id(), name, kind, &bytes)
-    }
-
     /// Reads all objects of a type. `fits` says whether what is inside agrees with the name.
     fn all<T: Wire>(&mut self, kind: ObjectType, folder: &str, fits: impl Fn(&str, &T) -> bool) -> Result<Vec<(ObjectName, T)>> {
         let mut out = Vec::new();
-        for Listed { name, .. } in self.list(kind, folder)? {
-            let bytes_max = if kind == ObjectType::Record { RECORD_BYTES_MAX } else { SMALL_OBJECT_BYTES_MAX };
-            let read = self.open::<T>(&name, kind, bytes_max).and_then(|body| match fits(name.last(), &body) {
-                true => Ok(body),
-                false => Err(Error::damaged(&name, Damage::Name)),
-            });
-            let snapshot = name.last().split('-').next().and_then(SnapshotId::from_hex);
-            if let Some(body) = self.keep(read, snapshot.filter(|_| kind != ObjectType::Note))? {
-                out.push((name, body));
+        let listed = self.list(kind, folder)?;
+        let bytes_max = if kind == ObjectType::Record { RECORD_BYTES_MAX } else { SMALL_OBJECT_BYTES_MAX };
+        // In batches: each object may be as long as its bound.
+        for batch in listed.chunks(OBJECTS_BATCH) {
+            let bytes = each(self.repository.origin(), batch, |object| self.repository.origin().get(&object.name, bytes_max));
+            for (Listed { name, .. }, bytes) in batch.iter().zip(bytes) {
+                let (keys, id) = (self.repository.keys(), self.repository.id());
+                let read = bytes
+                    .and_then(|bytes| open_object::<T>(keys, &id, name, kind, &bytes))
+                    .and_then(|body| if fits(name.last(), &body) { Ok(body) } else { Err(Error::damaged(name, Damage::Name)) });
+                let snapshot = name.last().split('-').next().and_then(SnapshotId::from_hex);
+                if let Some(body) = self.keep(read, snapshot.filter(|_| kind != ObjectType::Note))? {
+                    out.push((name.clone(), body));
+                }
             }
         }
         Ok(out)
@@ -148,18 +152,27 @@ impl Reader<'_> {
         &mut self,
         names: &[ObjectName],
         id_of: impl Fn(&ObjectName) -> Option<SnapshotId>,
-        mut each: impl FnMut(&Self, &ObjectName, SnapshotId, Option<(IndexPart, NamesPart)>),
+        mut take: impl FnMut(&Self, &ObjectName, SnapshotId, Option<(IndexPart, NamesPart)>),
     ) -> Result<()> {
         for batch in names.chunks(MANIFESTS_BATCH) {
-            let read: Vec<_> = batch.par_iter().map(|name| self.repository.read_manifest(name).and_then(|m| checked(name, m))).collect();
+            let read = |name: &ObjectName| self.repository.read_manifest(name).and_then(|m| checked(name, m));
+            let read: Vec<_> = match self.repository.origin().traffic() {
+                None => batch.par_iter().map(read).collect(),
+                // Waiting for a network needs more threads than decoding.
+                Some(_) => each(self.repository.origin(), batch, read),
+            };
             for (name, read) in batch.iter().zip(read) {
                 let Some(id) = id_of(name) else { continue };
-                let gone = matches!(&read, Err(error) if error.is_missing());
                 let committed = (name.as_snapshot() == Some(id)).then_some(id);
+                let read = match read {
+                    Err(error) if error.is_missing() => {
+                        self.vanished.extend(committed.map(|id| (id, error)));
+                        continue;
+                    }
+                    read => read,
+                };
                 let read = self.keep(read, committed)?;
-                if !gone {
-                    each(self, name, id, read);
-                }
+                take(self, name, id, read);
             }
         }
         Ok(())
@@ -167,15 +180,23 @@ impl Reader<'_> {
 
     /// The segments as one index, with what they disagree on.
     fn segments(&mut self) -> Result<(u64, Index, Option<FindingId>)> {
-        'listing: loop {
+        let mut round = 0;
+        loop {
+            round += 1;
             let mut segments = Vec::new();
             let mut packs: HashMap<PackId, SegmentPack> = HashMap::new();
             let mut bad = None;
-            for Listed { name, .. } in self.list(ObjectType::Segment, "index")? {
-                let segment = match self.repository.read_origin_segment(&name) {
+            let listed = self.list(ObjectType::Segment, "index")?;
+            let read = each(self.repository.origin(), &listed, |object| self.repository.read_origin_segment(&object.name));
+            // Merged away between the listing and the read: the merged segment came before, a new listing shows it. One that stays in the
+            // listing (Garage shows what was deleted for minutes) holds nothing that another does not hold, or who needs it says so.
+            if round < SEGMENT_LISTINGS && read.iter().any(|read| matches!(read, Err(error) if error.is_missing())) {
+                continue;
+            }
+            for (Listed { name, .. }, read) in listed.into_iter().zip(read) {
+                let segment = match read {
                     Ok(segment) => segment,
-                    // Merged away between the listing and the read: the merged segment came before, a new listing shows it.
-                    Err(error) if error.is_missing() => continue 'listing,
+                    Err(error) if error.is_missing() => continue,
                     Err(error) if is_about_an_object(&error) => {
                         bad = bad.or(Some(self.findings.add(error)));
                         continue;
@@ -215,8 +236,8 @@ fn checked(name: &ObjectName, (index, names): (IndexPart, NamesPart)) -> Result<
 }
 
 /// Reads all that there is besides packs.
-pub fn read(repository: &Repository, findings: &Findings) -> Result<Structure> {
-    let mut reader = Reader { repository, findings, foreign: BTreeSet::new() };
+pub fn read(repository: &Repository, watermark: &Watermark, findings: &Findings) -> Result<Structure> {
+    let mut reader = Reader { repository, findings, foreign: BTreeSet::new(), vanished: Vec::new() };
     reader.keys()?;
     // Roots first, pendings before snapshots (a commit moves them that way), and tombstones after both: what is forgotten meanwhile
     // is seen as forgotten, never as lost. Then the index, then the packs: whatever a root needs was there before it. Records last:
@@ -226,7 +247,7 @@ pub fn read(repository: &Repository, findings: &Findings) -> Result<Structure> {
     let committed = names(reader.list(ObjectType::Snapshot, "snapshots")?);
     let tombstones = reader.list(ObjectType::Tombstone, "forgotten")?;
     let forgotten: HashSet<SnapshotId> = tombstones.iter().filter_map(|l| l.name.as_tombstone()).collect();
-    let listed: HashSet<SnapshotId> = committed.iter().filter_map(ObjectName::as_snapshot).collect();
+    let mut listed: HashSet<SnapshotId> = committed.iter().filter_map(ObjectName::as_snapshot).collect();
 
     let mut ledger = Vec::new();
     let mut snapshots = Vec::new();
@@ -235,20 +256,40 @@ pub fn read(repository: &Repository, findings: &Findings) -> Result<Structure> {
         let paths = parts.roots.into_iter().map(|root| root.name.0);
         Manifest { name: name.clone(), id, roots: index.roots.into_iter().zip(paths).collect() }
     };
-    reader.manifests(&committed, ObjectName::as_snapshot, |reader, name, id, read| match read {
-        Some((index, parts)) => {
-            let IndexPart { writer, sequence, previous, .. } = index;
-            ledger.push(LedgerRow { writer, sequence, previous, heads: index.heads.clone() });
-            // What hangs below a forgotten snapshot may be collected already.
-            if !forgotten.contains(&id) {
-                snapshots.push(manifest(name, id, index, parts));
+    // Whom this machine has seen, or a manifest vouches for, is asked for by name where the listing does not show it.
+    let mut vouched: BTreeSet<SnapshotId> = watermark.snapshots().collect();
+    let mut asked = HashSet::new();
+    let (mut todo, mut unlisted) = (committed, 0);
+    loop {
+        vouched.retain(|id| !listed.contains(id) && !forgotten.contains(id) && asked.insert(*id));
+        for name in there(repository, std::mem::take(&mut vouched).iter().map(ObjectName::snapshot).collect())? {
+            unlisted += 1;
+            listed.extend(name.0.as_snapshot());
+            todo.push(name.0);
+        }
+        if todo.is_empty() {
+            break;
+        }
+        reader.manifests(&std::mem::take(&mut todo), ObjectName::as_snapshot, |reader, name, id, read| match read {
+            Some((index, parts)) => {
+                let IndexPart { writer, sequence, previous, .. } = index;
+                vouched.extend(previous.into_iter().chain(index.heads.iter().map(|head| head.snapshot)));
+                ledger.push(LedgerRow { writer, sequence, previous, heads: index.heads.clone() });
+                // What hangs below a forgotten snapshot may be collected already.
+                if !forgotten.contains(&id) {
+                    snapshots.push(manifest(name, id, index, parts));
+                }
             }
-        }
-        None => {
-            ledger_is_torn = true;
-            reader.findings.tear();
-        }
-    })?;
+            None => {
+                ledger_is_torn = true;
+                reader.findings.tear();
+            }
+        })?;
+    }
+    lost_manifests(repository, reader.vanished.split_off(0), findings)?;
+    if unlisted > 0 {
+        findings.warn(Warning::ListingShort { folder: "snapshots", count: unlisted });
+    }
     let mut walked = Vec::new();
     let now = repository.origin().now()?;
     reader.manifests(
@@ -288,6 +329,16 @@ pub fn read(repository: &Repository, findings: &Findings) -> Result<Structure> {
             }
         }
     }
+    // Only an answer about the pack itself makes it lost.
+    let unseen = index.packs().iter().filter(|pack| !packs.contains_key(&(pack.class, pack.id)));
+    let found = there(repository, unseen.map(|pack| ObjectName::pack(pack.class, &pack.id)).collect())?;
+    for class in Class::ALL {
+        let of_class = found.iter().filter(|(name, _)| name.folder() == class.folder());
+        let count = of_class.filter_map(|(name, bytes)| Some(packs.insert(name.as_pack()?, *bytes))).count() as u64;
+        if count > 0 {
+            findings.warn(Warning::ListingShort { folder: class.folder(), count });
+        }
+    }
     let records = reader.all(ObjectType::Record, "records", |name, r: &Record| name.starts_with(&format!("{:016x}-", r.sequence)))?;
     let condemned = records.iter().flat_map(|(_, r)| r.packs.iter().map(|p| p.id)).collect();
     lost_records(repository, &records, findings)?;
@@ -305,6 +356,32 @@ pub fn read(repository: &Repository, findings: &Findings) -> Result<Structure> {
         condemned,
         foreign: reader.foreign,
     })
+}
+
+/// Those of `names` that the store has, with their lengths, whatever its listings say.
+fn there(repository: &Repository, names: Vec<ObjectName>) -> Result<Vec<(ObjectName, u64)>> {
+    let sizes = each(repository.origin(), &names, |name| repository.origin().size(name));
+    let mut there = Vec::new();
+    for (name, size) in names.into_iter().zip(sizes) {
+        if let Some(bytes) = size? {
+            there.push((name, bytes));
+        }
+    }
+    Ok(there)
+}
+
+/// Manifests that were listed and could not be had: forgotten and collected meanwhile, or lost.
+fn lost_manifests(repository: &Repository, vanished: Vec<(SnapshotId, Error)>, findings: &Findings) -> Result<()> {
+    if vanished.is_empty() {
+        return Ok(());
+    }
+    let tombstones = repository.listed(ObjectType::Tombstone, "forgotten")?;
+    let forgotten: HashSet<SnapshotId> = tombstones.iter().filter_map(|l| l.name.as_tombstone()).collect();
+    for (id, error) in vanished.into_iter().filter(|(id, _)| !forgotten.contains(id)) {
+        let at = findings.add(error);
+        findings.hurts(at, id);
+    }
+    Ok(())
 }
 
 /// Pendings that are older are no roots any more (spec chapter 7).

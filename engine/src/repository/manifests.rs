@@ -2,7 +2,7 @@
 //! A listing is compared with the catalog and only what is new is read: ten thousand snapshots cost one listing.
 
 use crate::catalog::Snapshot;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::manifest::{IndexPart, NamesPart};
 use crate::id::{ObjectName, SnapshotId};
 use crate::limits::SMALL_OBJECT_BYTES_MAX;
@@ -93,6 +93,7 @@ impl Repository {
         }
         let new: Vec<SnapshotId> = listed.iter().filter(|id| !forgotten.contains(id) && !known.contains(id)).copied().collect();
         let read = |id: &SnapshotId| (*id, self.read_manifest(&ObjectName::snapshot(id)));
+        let mut vanished = Vec::new();
         // In batches: a fresh cache before ten thousand snapshots must not hold them all at once.
         for batch in new.chunks(512) {
             let mut snapshots = Vec::with_capacity(batch.len());
@@ -104,12 +105,18 @@ impl Repository {
             for (id, manifest) in manifests {
                 match manifest {
                     Ok((index, names)) => snapshots.push(Snapshot { id, index, names }),
-                    // Deleted since the listing: forgotten, then collected.
-                    Err(error) if error.is_missing() => {}
+                    Err(error) if error.is_missing() => vanished.push(Unreadable { id, error }),
+                    // It says nothing of the manifest: going on would take an older snapshot for the newest.
+                    Err(error) if matches!(error.kind(), Kind::Unreachable | Kind::Interrupted | Kind::Configuration) => return Err(error),
                     Err(error) => refresh.unreadable.push(Unreadable { id, error }),
                 }
             }
             catalog.apply(&snapshots, &[])?;
+        }
+        // Listed and not there: forgotten since, and collected; or lost, and then that has to be said.
+        if !vanished.is_empty() {
+            let forgotten: HashSet<SnapshotId> = self.store.list("forgotten")?.iter().filter_map(|l| l.name.as_tombstone()).collect();
+            refresh.unreadable.extend(vanished.into_iter().filter(|vanished| !forgotten.contains(&vanished.id)));
         }
         if !gone.is_empty() {
             catalog.apply(&[], &gone)?;

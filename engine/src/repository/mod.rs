@@ -14,7 +14,7 @@ pub use open::{Access, COPIES, Found, InitOptions, OpenOptions};
 
 use crate::catalog::Catalog;
 use crate::chunk::{ChunkIds, Chunker};
-use crate::error::{Damage, Error, Result};
+use crate::error::{Damage, Error, Kind, Result};
 use crate::format::object::ObjectType;
 use crate::format::protocol::Record;
 use crate::format::repo::Descriptor;
@@ -22,13 +22,13 @@ use crate::format::segment::Segment;
 use crate::format::tree::TreeCutter;
 use crate::id::{Class, ObjectId, ObjectName, PackId, RepositoryId, WriterId};
 use crate::index::{Index, build_segment};
-use crate::limits::{RECORD_BYTES_MAX, SEGMENT_BYTES_MAX};
+use crate::limits::{RECORD_BYTES_MAX, SEGMENT_BYTES_MAX, SMALL_OBJECT_BYTES_MAX};
 use crate::pack::OpenPack;
 use crate::pack::reader::ChunkReader;
 use crate::pack::writer::NewPack;
 use crate::repository::manifests::Listings;
 use crate::seal::key::Keys;
-use crate::seal::object::{open_object, seal_object};
+use crate::seal::object::{decode_descriptor, open_object, seal_object};
 use crate::seal::random;
 use crate::store::near::NearStore;
 use crate::store::{Listed, Store, each, reread};
@@ -37,6 +37,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Threads that read from a remote store.
 const READERS_REMOTE: usize = 8;
+
+/// How often segments are listed where some are listed and not there.
+pub const SEGMENT_LISTINGS: u32 = 4;
 
 /// What the index segments of a repository say.
 #[derive(Default)]
@@ -149,14 +152,20 @@ impl Repository {
 
     /// Reads every index segment. A damaged one does not stop the others; one of a newer format does.
     pub fn read_segments(&self) -> Result<Segments> {
-        'listing: loop {
+        let mut round = 0;
+        loop {
+            round += 1;
             let mut segments = Segments::default();
             let listed = self.listed(ObjectType::Segment, "index")?;
-            for read in each(self.store(), &listed, |listed| self.read_segment(&listed.name)) {
+            let read = each(self.store(), &listed, |listed| self.read_segment(&listed.name));
+            // Merged away between the listing and the read: the merged segment came before, a new listing shows it.
+            if round < SEGMENT_LISTINGS && read.iter().any(|read| matches!(read, Err(error) if error.is_missing())) {
+                continue;
+            }
+            for read in read {
                 match read {
                     Ok(segment) => segments.good.push(segment),
-                    // Merged away between the listing and the read: the merged segment came before, a new listing shows it.
-                    Err(error) if error.is_missing() => continue 'listing,
+                    // One that is listed and not there for good is damage too: a listing that is behind, or a segment that was lost.
                     Err(error @ Error::Damaged { .. }) => segments.damaged.push(error),
                     Err(error) => return Err(error),
                 }
@@ -168,7 +177,11 @@ impl Repository {
     /// Reads the footer of a pack that no segment names (a killed run's), for a segment of its own. `None` where it does not
     /// open: it is left alone, and `check` speaks of it.
     pub fn orphan_pack(&self, class: Class, id: &PackId, bytes: u64) -> Result<Option<NewPack>> {
-        let Ok(pack) = OpenPack::open(&*self.store, &self.keys, class, id) else { return Ok(None) };
+        let pack = match OpenPack::open(&*self.store, &self.keys, class, id) {
+            Ok(pack) => pack,
+            Err(error) if matches!(error.kind(), Kind::Unreachable | Kind::Interrupted | Kind::Configuration) => return Err(error),
+            Err(_) => return Ok(None),
+        };
         // Before any segment names it: its run may have died between the name and the fsync of its folder.
         self.store.settle(&pack.name)?;
         Ok(Some(NewPack { class, id: *id, bytes, ids: pack.table.footer.ids.0 }))
@@ -188,6 +201,19 @@ impl Repository {
             }
         }
         Ok(orphans)
+    }
+
+    /// Makes sure that the descriptor by which this repository is opened is the store's still. On a store that overwrites, another init may
+    /// have put its own in its place; under that nobody would open what this run stored.
+    pub fn still_stands(&self) -> Result<()> {
+        let name = ObjectName::descriptor();
+        let bytes = self.origin.get(&name, SMALL_OBJECT_BYTES_MAX)?;
+        if decode_descriptor(&name, &bytes)?.0 == self.descriptor {
+            return Ok(());
+        }
+        Err(Error::Refused {
+            what: format!("another repository was made at {} meanwhile: this one cannot be opened any more", self.origin.place()),
+        })
     }
 
     /// The packs that records name: nobody uses them from then on, for ever.

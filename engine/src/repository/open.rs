@@ -18,10 +18,12 @@ use crate::seal::random;
 use crate::store::near::NearStore;
 use crate::store::shelf::PACKS_BYTES_MAX;
 use crate::store::{Listed, Store, each};
+use crossbeam_channel::never;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// How to make a repository.
 #[derive(Clone, Debug)]
@@ -32,11 +34,14 @@ pub struct InitOptions {
     pub label: String,
     /// Its id, where the caller had to know it beforehand (to name a key file after it); else a fresh one.
     pub id: Option<RepositoryId>,
+    /// How long whoever makes a repository in the same place at the same time may take; only where the store cannot tell two puts apart.
+    pub patience: Duration,
 }
 
 impl Default for InitOptions {
     fn default() -> Self {
-        InitOptions { kdf: KDF_DEFAULT, label: String::new(), id: None }
+        // Puts of small objects; more than the retries of a short outage would be a riddle to who waits.
+        InitOptions { kdf: KDF_DEFAULT, label: String::new(), id: None, patience: Duration::from_secs(10) }
     }
 }
 
@@ -102,7 +107,16 @@ impl Repository {
         let object = encode_descriptor(&descriptor, gear);
         store.put(&slot_name, &slot)?;
         store.put(&keyring_name, &keyring)?;
-        // Last: from here on it exists. Two at once: the second put finds other bytes and fails.
+        // Last: from here on it exists. Two at once: where the store refuses to replace an object, the second put fails; elsewhere it would
+        // take the first one's repository away from it, so there whoever sees another's slot lets the other go first.
+        let gone_first = let_others_go_first(&*store, &slot_name, init.patience);
+        if matches!(gone_first, Err(Error::RepositoryExists { .. })) {
+            // Nobody knows of them. What cannot be removed is sealed for a repository that never was.
+            for name in [&slot_name, &keyring_name] {
+                store.delete(name).unwrap_or(());
+            }
+        }
+        gone_first?;
         store.put(&descriptor_name, &object)?;
         Self::assemble(Stores::new(store, &repository, open), descriptor, keys, Vec::new(), open)
     }
@@ -172,6 +186,32 @@ impl Repository {
             }
         }
         Ok(())
+    }
+}
+
+/// Waits for the descriptor of whoever else is making a repository here; an error once it is there. Of two inits that have put their slots
+/// at least one sees the other's. That both wait ends by their order; a slot that a killed init left ends by itself.
+fn let_others_go_first(store: &dyn Store, own: &ObjectName, patience: Duration) -> Result<()> {
+    let others = || -> Result<usize> {
+        let slots = store.list("slots")?;
+        let before = slots.iter().filter(|slot| slot.name < *own).count();
+        // Who is first waits too: one that came just now may not have seen it.
+        Ok(if slots.iter().any(|slot| slot.name != *own) { before + 1 } else { 0 })
+    };
+    if store.refuses_other_bytes() {
+        return Ok(());
+    }
+    let began = Instant::now();
+    loop {
+        let turns = others()?;
+        if turns == 0 || began.elapsed() >= patience * u32::try_from(turns).unwrap_or(u32::MAX) {
+            return Ok(());
+        }
+        // Nothing is sent on it: a wait, no more.
+        never::<()>().recv_timeout(patience / 20).unwrap_or(());
+        if store.size(&ObjectName::descriptor())?.is_some() {
+            return Err(Error::RepositoryExists { place: store.place() });
+        }
     }
 }
 

@@ -6,9 +6,9 @@ use crate::error::{Damage, Error, Result};
 use crate::id::ObjectName;
 use crate::store::Store;
 use crossbeam_channel::{Sender, unbounded};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What is fetched and kept at a time: a multiple of 64 KiB, about the length of a frame.
@@ -19,6 +19,8 @@ const BLOCKS_MAX: u64 = 16;
 const POOLED_FROM: u64 = 2 << 20;
 /// What may be under way beforehand or wait to be read. Peak memory is to stay below 128 MB, packs under way not counted.
 const KEPT_BYTES_MAX: u64 = 48 << 20;
+/// Uses of other blocks after which nobody is believed to come for one: more than twice what is kept.
+const STALE_USES: u64 = 256;
 /// Requests beforehand, for each reader that reads on.
 const WINDOWS_AHEAD: u64 = 2;
 /// Threads that fetch beforehand.
@@ -74,10 +76,39 @@ enum Block {
 struct State {
     blocks: HashMap<At, Block>,
     tick: u64,
-    /// Which block of each pack comes next where it is read on, and how many were fetched at a time.
-    runs: HashMap<ObjectName, (u64, u64)>,
+    /// What is known of the readers of each pack.
+    packs: HashMap<ObjectName, Readers>,
     /// Lengths of packs, as far as somebody saw them.
     lengths: HashMap<ObjectName, u64>,
+}
+
+/// Several readers may go through one pack, each from a place of its own.
+#[derive(Default)]
+struct Readers {
+    /// The block that each is expected to ask for next, and how many were fetched for it at a time; the last one at the end.
+    runs: Vec<(u64, u64)>,
+    /// Blocks that were fetched and read: nobody fetches them beforehand again.
+    read: HashSet<u64>,
+}
+
+/// Readers of one pack that are told apart.
+const RUNS_MAX: usize = 8;
+/// Blocks between the one that a reader is expected to ask for and the one that it asks for: frames that nobody needs.
+const PASSED_OVER_MAX: u64 = 2;
+
+impl Readers {
+    /// How many blocks were fetched at a time for the reader that now asks for `block`; `None` where it is a new one.
+    fn take_run(&mut self, block: u64) -> Option<u64> {
+        let at = self.runs.iter().position(|(next, _)| (*next..=*next + PASSED_OVER_MAX).contains(&block))?;
+        Some(self.runs.remove(at).1)
+    }
+
+    fn put_run(&mut self, next: u64, blocks: u64) {
+        if self.runs.len() >= RUNS_MAX {
+            self.runs.remove(0);
+        }
+        self.runs.push((next, blocks));
+    }
 }
 
 struct Shared {
@@ -85,26 +116,43 @@ struct Shared {
     state: Mutex<State>,
     arrived: Condvar,
     books: Arc<Books>,
+    /// Nobody reads any more.
+    ended: AtomicBool,
 }
 
 /// Blocks of packs between a remote store and its readers.
 pub struct Ahead {
     shared: Arc<Shared>,
     /// Closed on drop, so that the fetching threads end.
-    jobs: Sender<(ObjectName, Range<u64>)>,
+    jobs: Sender<Coming>,
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Relaxed);
+    }
 }
 
 impl Ahead {
     /// Nothing read yet.
     pub fn new(far: Arc<dyn Store>) -> Self {
-        let shared = Arc::new(Shared { far, state: Mutex::default(), arrived: Condvar::new(), books: Arc::default() });
-        let (jobs, todo) = unbounded::<(ObjectName, Range<u64>)>();
+        let shared = Arc::new(Shared {
+            far,
+            state: Mutex::default(),
+            arrived: Condvar::new(),
+            books: Arc::default(),
+            ended: AtomicBool::new(false),
+        });
+        let (jobs, todo) = unbounded::<Coming>();
         for _ in 0..FETCHERS {
-            let (shared, todo) = (shared.clone(), todo.clone());
+            let todo = todo.clone();
             std::thread::spawn(move || {
-                for (name, blocks) in todo {
+                for coming in todo {
+                    if coming.shared.ended.load(Relaxed) {
+                        continue;
+                    }
                     // What fails here is asked for again by whoever needs it, and fails there.
-                    shared.fetch(&name, blocks).map(|_| ()).unwrap_or(());
+                    coming.shared.fetch(&coming).map(|_| ()).unwrap_or(());
                 }
             });
         }
@@ -161,13 +209,14 @@ impl Ahead {
                 }
                 Some(Block::Coming) => state = self.shared.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
                 None => {
-                    let (wanted, beforehand) = state.plan(name, (block, last), self.shared.books.held.load(Relaxed));
+                    let (wanted, beforehand) = state.plan(name, (block, last), &self.shared.books);
                     drop(state);
                     for blocks in beforehand {
-                        // Nobody takes jobs any more: then they are fetched when they are needed.
-                        self.jobs.send((name.clone(), blocks)).unwrap_or(());
+                        // It is given up again however the job ends, also where nobody takes it: then it is fetched when it is needed.
+                        let coming = Coming { shared: self.shared.clone(), name: name.clone(), blocks };
+                        self.jobs.send(coming).unwrap_or(());
                     }
-                    return self.shared.fetch(name, wanted);
+                    return self.shared.fetch(&Coming { shared: self.shared.clone(), name: name.clone(), blocks: wanted });
                 }
             }
         }
@@ -181,8 +230,7 @@ impl Shared {
     }
 
     /// Fetches blocks that are marked as coming, and returns the first.
-    fn fetch(&self, name: &ObjectName, blocks: Range<u64>) -> Result<(Arc<Window>, Range<usize>)> {
-        let coming = Coming { shared: self, name, blocks: blocks.clone() };
+    fn fetch(&self, Coming { name, blocks, .. }: &Coming) -> Result<(Arc<Window>, Range<usize>)> {
         let mut window = Window::new(&self.books, (blocks.end - blocks.start) * BLOCK_BYTES);
         self.far.get_upto(name, blocks.start * BLOCK_BYTES..blocks.end * BLOCK_BYTES, &mut window.bytes)?;
         let window = Arc::new(window);
@@ -199,20 +247,20 @@ impl Shared {
         }
         state.shrink(&self.books);
         drop(state);
-        drop(coming);
+        self.arrived.notify_all();
         let part = part(blocks.start);
         Ok((window, part))
     }
 }
 
 /// Blocks that are being fetched. However that ends, nobody waits for them afterwards.
-struct Coming<'a> {
-    shared: &'a Shared,
-    name: &'a ObjectName,
+struct Coming {
+    shared: Arc<Shared>,
+    name: ObjectName,
     blocks: Range<u64>,
 }
 
-impl Drop for Coming<'_> {
+impl Drop for Coming {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         for block in self.blocks.clone() {
@@ -228,40 +276,48 @@ impl Drop for Coming<'_> {
 impl State {
     /// What to fetch for a reader that needs `block` now and will need all up to `last`; and what to fetch beforehand. Twice as much as
     /// the last time where it reads on, only what it asked for where it jumps.
-    fn plan(&mut self, name: &ObjectName, (block, last): (u64, u64), held: u64) -> (Range<u64>, Vec<Range<u64>>) {
+    fn plan(&mut self, name: &ObjectName, (block, last): (u64, u64), books: &Books) -> (Range<u64>, Vec<Range<u64>>) {
         let needed = last + 1 - block;
-        // A block or two may be passed over: frames that nobody needs.
-        let (reads_on, blocks) = match self.runs.get(name) {
-            Some((expected, blocks)) => ((*expected..=*expected + 2).contains(&block), *blocks),
-            None => (false, 0),
-        };
-        let mut room = KEPT_BYTES_MAX.saturating_sub(held) / BLOCK_BYTES;
-        let window = if reads_on { (blocks * 2).min(room).clamp(needed, BLOCKS_MAX.max(needed)) } else { needed };
+        let run = self.packs.entry(name.clone()).or_default().take_run(block);
+        let room = || KEPT_BYTES_MAX.saturating_sub(books.held.load(Relaxed)) / BLOCK_BYTES;
+        if room() < BLOCKS_MAX {
+            self.drop_stale();
+        }
+        let mut room = room();
+        let window = run.map_or(needed, |blocks| (blocks * 2).min(room).clamp(needed, BLOCKS_MAX.max(needed)));
         let end_of_pack = self.lengths.get(name).map_or(u64::MAX, |bytes| bytes.div_ceil(BLOCK_BYTES));
-        let wanted = self.claim(name, block..(block + window).min(end_of_pack.max(block + 1)));
+        let (must, may) = (block + needed, (block + window).min(end_of_pack.max(block + 1)));
+        let wanted = self.claim(name, block..may, must);
         let (mut beforehand, mut next) = (Vec::new(), wanted.end);
         room = room.saturating_sub(wanted.end - wanted.start);
-        if reads_on && end_of_pack != u64::MAX {
+        if run.is_some() && end_of_pack != u64::MAX {
             for _ in 0..WINDOWS_AHEAD {
-                let blocks = window.min(end_of_pack.saturating_sub(next));
-                if blocks == 0 || blocks > room || self.blocks.contains_key(&(name.clone(), next)) {
+                let blocks = self.claim(name, next..(next + window.min(room)).min(end_of_pack), next);
+                if blocks.is_empty() {
                     break;
                 }
-                let window = self.claim(name, next..next + blocks);
-                room -= window.end - window.start;
-                next = window.end;
-                beforehand.push(window);
+                room -= blocks.end - blocks.start;
+                next = blocks.end;
+                beforehand.push(blocks);
             }
         }
-        self.runs.insert(name.clone(), (next, window));
+        if let Some(readers) = self.packs.get_mut(name) {
+            readers.put_run(next, window);
+        }
         (wanted, beforehand)
     }
 
-    /// Marks blocks as coming, up to the first that is here or coming already.
-    fn claim(&mut self, name: &ObjectName, blocks: Range<u64>) -> Range<u64> {
+    /// Marks blocks as coming, up to the first that is here or coming already, or from `must` on was read before: another reader has gone on
+    /// from there.
+    fn claim(&mut self, name: &ObjectName, blocks: Range<u64>, must: u64) -> Range<u64> {
+        let read = self.packs.get(name).map(|readers| &readers.read);
         let mut end = blocks.start;
-        while end < blocks.end && !self.blocks.contains_key(&(name.clone(), end)) {
-            self.blocks.insert((name.clone(), end), Block::Coming);
+        while end < blocks.end {
+            let at = (name.clone(), end);
+            if self.blocks.contains_key(&at) || end >= must && read.is_some_and(|read| read.contains(&end)) {
+                break;
+            }
+            self.blocks.insert(at, Block::Coming);
             end += 1;
         }
         blocks.start..end
@@ -273,8 +329,15 @@ impl State {
             *unread = unread.saturating_sub(bytes);
             if *unread == 0 {
                 self.blocks.remove(at);
+                self.packs.entry(at.0.clone()).or_default().read.insert(at.1);
             }
         }
+    }
+
+    /// Forgets what nobody has come for in a long while: footers, headers, frames that are passed over.
+    fn drop_stale(&mut self) {
+        let now = self.tick;
+        self.blocks.retain(|_, block| !matches!(block, Block::Here { used, .. } if *used + STALE_USES < now));
     }
 
     /// Forgets what was used longest ago, a good part of it at a time.

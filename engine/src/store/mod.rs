@@ -176,7 +176,7 @@ pub trait Store: Send + Sync {
         1
     }
 
-    /// Whether a put of other bytes under a name that exists fails. Without it a second writer of the same name would win.
+    /// Whether a put of other bytes under a name that exists is known to fail. Without it a second writer of the same name would win.
     fn refuses_other_bytes(&self) -> bool {
         true
     }

@@ -4,11 +4,13 @@
 use crate::error::{Damage, Error, Result};
 use crate::id::ObjectName;
 use crate::store::ahead::Ahead;
-use crate::store::shelf::Shelf;
+use crate::store::shelf::{Kept, Shelf};
 use crate::store::{Listed, Readiness, Store, ThawOrder, Traffic, Upload};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A pack of metadata longer than this is read like data.
 const META_PACK_BYTES_MAX: u64 = 16 << 20;
@@ -18,13 +20,17 @@ pub struct NearStore {
     far: Arc<dyn Store>,
     shelf: Option<Arc<Shelf>>,
     ahead: Ahead,
+    /// No copy could be made.
+    keeps_nothing: AtomicBool,
+    /// Packs of metadata that are too long for a copy.
+    long: Mutex<HashSet<ObjectName>>,
 }
 
 impl NearStore {
     /// With copies below `directory`, or without.
     pub fn new(far: Arc<dyn Store>, directory: Option<&Path>, packs_bytes_max: u64) -> Self {
         let shelf = directory.map(|directory| Arc::new(Shelf::new(directory.to_owned(), packs_bytes_max)));
-        NearStore { ahead: Ahead::new(far.clone()), far, shelf }
+        NearStore { ahead: Ahead::new(far.clone()), far, shelf, keeps_nothing: AtomicBool::new(false), long: Mutex::default() }
     }
 
     fn shelf_for(&self, name: &ObjectName) -> Option<&Shelf> {
@@ -32,18 +38,32 @@ impl NearStore {
     }
 
     /// The copy of a pack of metadata; fetched whole when it is first of use, as most of it will be.
-    fn meta_pack(&self, name: &ObjectName) -> Result<Option<Arc<crate::store::shelf::Kept>>> {
+    fn meta_pack(&self, name: &ObjectName) -> Result<Option<Arc<Kept>>> {
         let Some(shelf) = self.shelf_for(name).filter(|_| Shelf::is_meta_pack(name)) else { return Ok(None) };
         if let Some(kept) = shelf.pack(name) {
             return Ok(Some(kept));
         }
+        if self.keeps_nothing.load(Relaxed) || self.long().contains(name) {
+            return Ok(None);
+        }
         match self.far.get(name, META_PACK_BYTES_MAX) {
             Ok(bytes) => shelf.keep(name, &bytes),
-            Err(Error::Damaged { damage: Damage::TooLarge { .. }, .. }) => return Ok(None),
+            Err(Error::Damaged { damage: Damage::TooLarge { .. }, .. }) => {
+                self.long().insert(name.clone());
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         }
-        // Where nothing can be kept, it is read like data.
-        Ok(shelf.pack(name))
+        let kept = shelf.pack(name);
+        if kept.is_none() {
+            // A full or read-only disk. From here on such packs are read like data: whole each time they would be fetched for nothing.
+            self.keeps_nothing.store(true, Relaxed);
+        }
+        Ok(kept)
+    }
+
+    fn long(&self) -> MutexGuard<'_, HashSet<ObjectName>> {
+        self.long.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

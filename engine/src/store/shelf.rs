@@ -11,11 +11,14 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// The hash at the end of each file.
 const HASH_BYTES: usize = 32;
 /// What packs of metadata may take before the ones that were used longest ago go. One GiB, as restic users expect of a cache.
 pub const PACKS_BYTES_MAX: u64 = 1 << 30;
+/// A copy takes seconds to write.
+const PASSING_MAX: Duration = Duration::from_secs(3600);
 /// Descriptors that are kept open.
 const OPEN_MAX: usize = 64;
 
@@ -140,7 +143,10 @@ impl Shelf {
     pub fn retain(&self, folder: &str, names: impl IntoIterator<Item = ObjectName>) {
         let names: HashSet<String> = names.into_iter().map(|name| name.last().to_owned()).collect();
         for entry in entries(&self.directory.join(folder)) {
-            if entry.file_name().to_str().is_none_or(|name| !names.contains(name) && !name.starts_with('.')) {
+            // One under a passing name is being written right now, or was an hour ago by a run that was killed.
+            let passing = entry.file_name().to_str().is_some_and(|name| name.starts_with('.'));
+            let old = || entry.metadata().ok().and_then(|m| m.modified().ok()?.elapsed().ok()).is_some_and(|age| age > PASSING_MAX);
+            if if passing { old() } else { entry.file_name().to_str().is_none_or(|name| !names.contains(name)) } {
                 fs::remove_file(entry.path()).unwrap_or(());
             }
         }

@@ -117,7 +117,7 @@ struct Inner {
     up: Arc<Limit>,
     down: Limit,
     said: AtomicBool,
-    /// What the store was found not to understand.
+    /// What the store was found not to understand, and that it was seen to honour conditional puts.
     lacks: AtomicU8,
     unconfirmed: Mutex<put::Unconfirmed>,
     /// How many objects the last listing of each folder showed.
@@ -219,7 +219,10 @@ impl Store for S3Store {
     }
 
     fn get(&self, name: &ObjectName, bytes_max: u64) -> Result<Vec<u8>> {
-        self.inner.runtime.block_on(self.inner.get(name, bytes_max))
+        let get = || self.inner.get(name, bytes_max);
+        // A manifest that was listed is there, or was collected since: which happens less often than that a store shows it late.
+        let manifest = name.folder() == "snapshots";
+        self.inner.runtime.block_on(async { if manifest { self.inner.patient(name, get).await } else { get().await } })
     }
 
     fn get_range(&self, name: &ObjectName, range: Range<u64>, into: &mut Vec<u8>) -> Result<()> {
@@ -288,7 +291,7 @@ impl Store for S3Store {
     }
 
     fn refuses_other_bytes(&self) -> bool {
-        !self.inner.lacks(request::CONDITIONAL_PUT)
+        self.inner.lacks(probe::CONDITIONAL_SEEN)
     }
 
     fn traffic(&self) -> Option<Traffic> {

@@ -10,6 +10,9 @@ use crate::store::s3::{Inner, S3Store};
 use bytes::Bytes;
 use std::io::ErrorKind;
 
+/// Beside what a store lacks: a conditional put was seen to be honoured.
+pub(super) const CONDITIONAL_SEEN: u8 = 4;
+
 /// How a store treats something that it may not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Treatment {
@@ -80,6 +83,7 @@ impl Inner {
             self.note_lack(CONDITIONAL_PUT);
             Treatment::Ignored
         } else {
+            self.note_lack(CONDITIONAL_SEEN);
             Treatment::Honoured
         };
         let checksum = if self.lacks(CHECKSUMS) {

@@ -52,14 +52,15 @@ impl Intercept for Signed {
 /// What this run put and has not seen in the store since.
 #[derive(Default)]
 pub(super) struct Unconfirmed {
-    packs: Vec<Listed>,
+    /// Packs and segments.
+    objects: Vec<Listed>,
     roots: Vec<(ObjectName, Bytes)>,
 }
 
 /// Something to be looked for.
 pub(super) enum Confirm {
     /// Is it there, in its length?
-    Pack(Listed),
+    Object(Listed),
     /// Is it there, with these bytes?
     Root(ObjectName, Bytes),
 }
@@ -114,12 +115,12 @@ impl Inner {
                 self.put_once(name, &bytes, Extras { conditional: false, ..extras }).await.map_err(failed)?;
             }
             match name.folder() {
-                // What two runs may make at once under one name is seen in the store first.
-                "" => self.read_back(name, &bytes).await?,
+                // What two runs may make at once under one name, and without which nobody opens the repository, is seen in the store first.
+                "" | "slots" | "keyring" => self.read_back(name, &bytes).await?,
                 // What a run is acknowledged by is read again before that.
                 "snapshots" => self.unconfirmed().roots.push((name.clone(), bytes)),
-                _ if name.as_pack().is_some() => {
-                    self.unconfirmed().packs.push(Listed { name: name.clone(), bytes: bytes.len() as u64 });
+                folder if folder == "index" || name.as_pack().is_some() => {
+                    self.unconfirmed().objects.push(Listed { name: name.clone(), bytes: bytes.len() as u64 });
                 }
                 _ => {}
             }
@@ -226,10 +227,10 @@ impl Inner {
     /// Takes what is to be confirmed, as single questions but for packs that listings answer in fewer requests: a 200 that stored nothing
     /// has been seen.
     pub(super) async fn to_confirm(&self) -> Vec<Confirm> {
-        let Unconfirmed { packs, roots } = std::mem::take(&mut *self.unconfirmed());
+        let Unconfirmed { objects, roots } = std::mem::take(&mut *self.unconfirmed());
         let mut there: HashMap<ObjectName, u64> = HashMap::new();
         for folder in [Class::Data, Class::Names, Class::Lists].map(Class::folder) {
-            let ours = packs.iter().filter(|pack| pack.name.folder() == folder).count();
+            let ours = objects.iter().filter(|pack| pack.name.folder() == folder).count();
             if ours > 1 + self.objects_in(folder) / PAGE {
                 // One that cannot be listed is looked at pack by pack.
                 if let Ok(listed) = self.list(folder).await {
@@ -237,25 +238,25 @@ impl Inner {
                 }
             }
         }
-        let unseen = packs.into_iter().filter(|pack| there.get(&pack.name) != Some(&pack.bytes)).map(Confirm::Pack);
+        let unseen = objects.into_iter().filter(|object| there.get(&object.name) != Some(&object.bytes)).map(Confirm::Object);
         unseen.chain(roots.into_iter().map(|(name, bytes)| Confirm::Root(name, bytes))).collect()
     }
 
     /// Looks for one object until it is there, or is not going to be.
     pub(super) async fn confirm(&self, what: &Confirm) -> Result<()> {
-        let pack = match what {
+        let object = match what {
             Confirm::Root(name, bytes) => return self.read_back(name, bytes).await,
-            Confirm::Pack(pack) => pack,
+            Confirm::Object(object) => object,
         };
         let began = Instant::now();
         let mut wait = self.budget.pace().missing / 8;
-        while self.size(&pack.name).await? != Some(pack.bytes) {
+        while self.size(&object.name).await? != Some(object.bytes) {
             if began.elapsed() + wait > self.budget.pace().missing * 6 || wait.is_zero() {
-                let what = format!("the store took {} with a 200 and does not have it", pack.name);
+                let what = format!("the store took {} with a 200 and does not have it", object.name);
                 let source = io::Error::new(io::ErrorKind::NotFound, what);
-                return Err(Error::Store { op: StoreOp::Put, object: pack.name.to_string(), source });
+                return Err(Error::Store { op: StoreOp::Put, object: object.name.to_string(), source });
             }
-            self.rest(wait).await.map_err(|refusal| self.object_error(StoreOp::Put, &pack.name, refusal))?;
+            self.rest(wait).await.map_err(|refusal| self.object_error(StoreOp::Put, &object.name, refusal))?;
             wait *= 2;
         }
         Ok(())
