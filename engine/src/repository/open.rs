@@ -189,6 +189,9 @@ impl Repository {
     }
 }
 
+/// Between two looks for a descriptor.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// Waits for the descriptor of whoever else is making a repository here; an error once it is there. Of two inits that have put their slots
 /// at least one sees the other's. That both wait ends by their order; a slot that a killed init left ends by itself.
 fn let_others_go_first(store: &dyn Store, own: &ObjectName, patience: Duration) -> Result<()> {
@@ -208,7 +211,7 @@ fn let_others_go_first(store: &dyn Store, own: &ObjectName, patience: Duration) 
             return Ok(());
         }
         // Nothing is sent on it: a wait, no more.
-        never::<()>().recv_timeout(patience / 20).unwrap_or(());
+        never::<()>().recv_timeout((patience / 20).min(LOOK)).unwrap_or(());
         if store.size(&ObjectName::descriptor())?.is_some() {
             return Err(Error::RepositoryExists { place: store.place() });
         }
