@@ -9,7 +9,6 @@ use crate::store::s3::meter::Outgoing;
 use crate::store::s3::request::{CHECKSUMS, CONDITIONAL_PUT, Try};
 use crate::store::s3::{Inner, Sse};
 use aws_runtime::auth::PayloadSigningOverride;
-use aws_sdk_s3::operation::RequestId;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -24,6 +23,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::io;
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 /// Objects of one page of a listing.
@@ -66,8 +66,9 @@ impl Inner {
         let ways = [(true, true), (true, false), (false, true), (false, false)].into_iter();
         let ways = ways.map(|(c, s)| Extras { conditional: c && conditional, checksum: s && checksum, wrong: false });
         let mut refused = None;
+        let damaged = AtomicBool::new(false);
         for extras in ways {
-            let beginning = match self.put_once(name, &bytes, extras).await {
+            let debris = match self.put_once(name, &bytes, extras, &damaged).await {
                 Ok(()) => {
                     if refused.is_some() {
                         self.note_lack(if conditional && !extras.conditional { CONDITIONAL_PUT } else { 0 });
@@ -82,6 +83,8 @@ impl Inner {
                         Ok(there) if there == bytes => false,
                         // As in a directory: a beginning of an object is debris.
                         Ok(there) if bytes.starts_with(&there) => true,
+                        // And so is what the store took, held against its digest and refused: some keep it all the same.
+                        Ok(_) if damaged.load(Relaxed) && name.as_pack().is_some() => true,
                         Ok(_) | Err(Error::Damaged { .. }) => {
                             let source = io::Error::new(io::ErrorKind::AlreadyExists, "an object of other bytes has this name");
                             return Err(Error::Store { op: StoreOp::Put, object: name.to_string(), source });
@@ -93,16 +96,17 @@ impl Inner {
                     refused = Some(refusal);
                     continue;
                 }
-                Err(refusal) => return Err(failed(refusal)),
+                Err(refusal) => return Err(self.given_up(name, &bytes, refusal).await),
             };
-            if beginning {
-                self.put_once(name, &bytes, Extras { conditional: false, ..extras }).await.map_err(failed)?;
+            if debris && let Err(refusal) = self.put_once(name, &bytes, Extras { conditional: false, ..extras }, &damaged).await {
+                return Err(self.given_up(name, &bytes, refusal).await);
             }
             // What a run is acknowledged by, and what two runs may make at once under one name, is seen in the store first.
             if matches!(name.folder(), "snapshots" | "") {
                 self.read_back(name, &bytes).await?;
             }
-            if name.as_pack().is_some() {
+            // And segments: without them nobody finds what the packs hold.
+            if name.as_pack().is_some() || name.folder() == "index" {
                 let put = Listed { name: name.clone(), bytes: bytes.len() as u64 };
                 self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner).push(put);
             }
@@ -111,10 +115,22 @@ impl Inner {
         Err(failed(refused.unwrap_or_else(|| Refusal::new(Verdict::Unsupported, "the store takes no PUT"))))
     }
 
+    /// What a failed put means. A pack that was refused as damaged may have been kept: a later run would find it under its name and at its
+    /// length, and build upon it. Where it may not be deleted, `check --read-data` finds it.
+    async fn given_up(&self, name: &ObjectName, bytes: &Bytes, refusal: Refusal) -> Error {
+        if refusal.verdict == Verdict::Garbled
+            && name.as_pack().is_some()
+            && self.get(name, bytes.len() as u64).await.is_ok_and(|there| there != *bytes)
+        {
+            self.delete(name).await.unwrap_or(());
+        }
+        self.object_error(StoreOp::Put, name, refusal)
+    }
+
     /// For a probe: whether a conditional PUT replaces what is there.
     pub(super) async fn put_differs(&self, name: &ObjectName, bytes: Bytes) -> Result<bool> {
         let extras = Extras { conditional: true, checksum: !self.lacks(CHECKSUMS), ..Extras::default() };
-        match self.put_once(name, &bytes, extras).await {
+        match self.put_once(name, &bytes, extras, &AtomicBool::default()).await {
             Ok(()) => Ok(true),
             Err(refusal) if refusal.verdict == Verdict::Exists => Ok(false),
             Err(refusal) => Err(self.object_error(StoreOp::Put, name, refusal)),
@@ -124,7 +140,7 @@ impl Inner {
     /// For a probe: whether a body is taken that has another hash than its checksum, or its signature, says.
     pub(super) async fn put_takes_wrong(&self, name: &ObjectName, bytes: Bytes, checksum: bool) -> Result<bool> {
         let extras = Extras { checksum, wrong: true, ..Extras::default() };
-        match self.put_once(name, &bytes, extras).await {
+        match self.put_once(name, &bytes, extras, &AtomicBool::default()).await {
             Ok(()) => Ok(true),
             Err(refusal) if matches!(refusal.verdict, Verdict::Passing | Verdict::Throttled(_) | Verdict::Credentials) => {
                 Err(self.object_error(StoreOp::Put, name, refusal))
@@ -133,7 +149,8 @@ impl Inner {
         }
     }
 
-    async fn put_once(&self, name: &ObjectName, bytes: &Bytes, extras: Extras) -> Result<(), Refusal> {
+    /// Puts. `damaged` is raised where the store says of a try that what arrived is not what was sent.
+    async fn put_once(&self, name: &ObjectName, bytes: &Bytes, extras: Extras, damaged: &AtomicBool) -> Result<(), Refusal> {
         let key = self.place.key(name.as_str());
         let is_data = matches!(name.as_pack(), Some((Class::Data, _)));
         self.request(|Try { client, moved }| {
@@ -168,9 +185,11 @@ impl Inner {
                     }
                 }
                 let signed = Signed(crate::id::hex(&body_hash));
-                let answer = put.customize().interceptor(signed).send().await.map_err(judge)?;
-                // A proxy or a portal can say 200 to anything.
-                if answer.e_tag().is_some() || answer.request_id().is_some() {
+                let answer = put.customize().interceptor(signed).send().await.map_err(judge).inspect_err(|refusal| {
+                    damaged.fetch_or(refusal.verdict == Verdict::Garbled, Relaxed);
+                })?;
+                // A proxy or a portal can say 200 to anything, and a store can say it before something goes wrong.
+                if answer.e_tag().is_some() {
                     return Ok(());
                 }
                 let head = client.head_object().bucket(&self.place.bucket).key(key).send().await.map_err(|error| {
@@ -202,7 +221,8 @@ impl Inner {
         }
     }
 
-    /// Looks for the packs that this run put: a 200 that stored nothing has been seen. By HEAD or by listings, whichever is fewer requests.
+    /// Looks for the packs and segments that this run put: a 200 that stored nothing has been seen. By HEAD or by listings, whichever is
+    /// fewer requests.
     pub(super) async fn confirm(&self) -> Result<()> {
         let packs = std::mem::take(&mut *self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner));
         let mut there: HashMap<ObjectName, u64> = HashMap::new();
