@@ -14,6 +14,7 @@ mod prune;
 mod restore;
 mod roundtrip;
 mod s3;
+mod s3_answers;
 mod s3_faults;
 mod s3_server;
 mod s3_server_faults;
