@@ -16,6 +16,7 @@ mod roundtrip;
 mod s3;
 mod s3_answers;
 mod s3_faults;
+mod s3_listings;
 mod s3_server;
 mod s3_server_faults;
 mod servers;
