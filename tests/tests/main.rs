@@ -17,6 +17,7 @@ mod s3;
 mod s3_answers;
 mod s3_faults;
 mod s3_listings;
+mod s3_network;
 mod s3_server;
 mod s3_server_faults;
 mod servers;
