@@ -15,6 +15,7 @@ mod restore;
 mod roundtrip;
 mod s3;
 mod s3_answers;
+mod s3_cli;
 mod s3_faults;
 mod s3_listings;
 mod s3_network;
