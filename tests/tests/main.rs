@@ -5,6 +5,7 @@
 mod attacker;
 mod cli;
 mod damage;
+mod disk_faults;
 mod faults;
 mod floors;
 mod golden;
