@@ -6,6 +6,7 @@ mod attacker;
 mod cli;
 mod damage;
 mod disk_faults;
+mod fault_list;
 mod faults;
 mod floors;
 mod golden;
