@@ -11,4 +11,5 @@ pub mod s3_client;
 pub mod s3_server;
 pub mod servers;
 pub mod store_contract;
+pub mod tls;
 pub mod trees;

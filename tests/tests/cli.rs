@@ -56,7 +56,7 @@ impl Home {
         std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.env_clear().env("HOME", self.dir.path()).env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.current_dir(self.dir.path()).stdin(Stdio::null()).args(args);

@@ -1,5 +1,5 @@
 //! The list of faults that S3 stores and networks have (`reliability.md` section 3), each produced by the in-process server: what is put
-//! is there, what is read is right, and what cannot be had is said. Every row that a store can cause is named here.
+//! is there, what is read is right, and what cannot be had is said. `fault_list` has the rows and all their tests.
 
 use crate::s3::{quick, store};
 use seabed_engine::backup::Failure;
@@ -26,19 +26,19 @@ use tempfile::TempDir;
 use Operation::{DeleteObject, GetObject, HeadObject, ListObjectsV2, PutObject};
 
 /// Long enough for several slices of a body.
-const LONG: usize = 300_000;
+pub const LONG: usize = 300_000;
 
-fn all() -> CheckOptions {
+pub fn all() -> CheckOptions {
     CheckOptions { read_data: ReadData::All }
 }
 
-fn put(server: &S3Server) -> Result<()> {
+pub fn put(server: &S3Server) -> Result<()> {
     store(server, "x").put(&name("data/aa/aa"), &bytes(1, LONG))
 }
 
 /// Puts under each fault, once each: the put succeeds and the object is there, whole.
 #[track_caller]
-fn put_survives(faults: &[Fault]) {
+pub fn put_survives(faults: &[Fault]) {
     for fault in faults {
         let server = S3Server::start();
         server.inject(Rule::new(fault.clone()).on(PutObject).times(1));
@@ -50,7 +50,7 @@ fn put_survives(faults: &[Fault]) {
 
 /// Reads under each fault, so many times each: what is read is right.
 #[track_caller]
-fn get_survives(faults: &[Fault], times: u32) {
+pub fn get_survives(faults: &[Fault], times: u32) {
     for fault in faults {
         let server = S3Server::start();
         server.put_object("x/data/aa/aa", bytes(1, LONG));
@@ -67,14 +67,14 @@ fn get_survives(faults: &[Fault], times: u32) {
 }
 
 /// A bucket with a repository and one snapshot of a tree.
-struct World {
-    server: S3Server,
-    source: TempDir,
-    paths: [PathBuf; 1],
+pub struct World {
+    pub server: S3Server,
+    pub source: TempDir,
+    pub paths: [PathBuf; 1],
 }
 
 impl World {
-    fn new() -> World {
+    pub fn new() -> World {
         let (server, source) = (S3Server::start(), tempfile::tempdir().unwrap());
         for n in 0..5u64 {
             fs::write(source.path().join(format!("f{n}")), noise(n, 200_000)).unwrap();
@@ -84,33 +84,33 @@ impl World {
         World { server, source, paths }
     }
 
-    fn store(&self) -> Arc<dyn Store> {
+    pub fn store(&self) -> Arc<dyn Store> {
         Arc::new(store(&self.server, "x"))
     }
 
-    fn backup(&self) -> std::result::Result<seabed_engine::id::SnapshotId, Failure> {
+    pub fn backup(&self) -> std::result::Result<seabed_engine::id::SnapshotId, Failure> {
         backup_paths(&open(self.store(), None)?, &self.paths).map(|report| report.snapshot.unwrap())
     }
 
-    fn keys(&self, folder: &str) -> Vec<String> {
+    pub fn keys(&self, folder: &str) -> Vec<String> {
         let below = format!("x/{folder}/");
         self.server.objects().into_keys().filter(|key| key.starts_with(&below)).collect()
     }
 
-    fn is_sound(&self) {
+    pub fn is_sound(&self) {
         let report = check(&open(self.store(), None).unwrap(), &all(), &Silent).unwrap();
         assert!(report.findings.is_empty(), "{report:?}");
     }
 }
 
-fn failed(failure: Failure) -> Error {
+pub fn failed(failure: Failure) -> Error {
     match failure {
         Failure::Repository(error) => error,
         other => panic!("{other:?}"),
     }
 }
 
-fn kind(error: &Error) -> ErrorKind {
+pub fn kind(error: &Error) -> ErrorKind {
     match error {
         Error::Store { source, .. } => source.kind(),
         other => panic!("a store error is expected, not: {other}"),

@@ -1,5 +1,5 @@
 //! What an answer of a store means for the request: try again, wait, renew something, or give up. The only place that knows the
-//! codes of S3; `tests/tests/s3_faults.rs` has a test for each row of the list of faults.
+//! codes of S3; `tests/tests/fault_list.rs` has the tests for each row of the list of faults.
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -32,6 +32,8 @@ pub enum Verdict {
     Unsupported,
     /// The object is archived.
     Archived,
+    /// Whoever answers there shows a certificate that is not trusted; nothing was sent.
+    Untrusted,
     /// Trying again is of no use.
     Final(ErrorKind),
     /// Whoever runs this asked to stop.
@@ -69,6 +71,7 @@ where
             let after = headers.get("retry-after").and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
             let region = headers.get("x-amz-bucket-region").map(str::to_owned).or_else(|| region_in(service.raw()));
             let text = match (code, message) {
+                ("", _) if (200..300).contains(&status) => format!("something answers {status} that is no S3 store"),
                 ("", "") => format!("the store answers {status}"),
                 ("", message) => format!("the store answers {status}: {message}"),
                 (code, "") => format!("the store answers {status} {code}"),
@@ -78,10 +81,15 @@ where
         }
         SdkError::DispatchFailure(failure) => {
             let text = chain(&error);
-            let certificate = text.contains("certificate") || text.contains("UnknownIssuer");
-            if failure.is_user() || certificate {
-                let kind = if certificate { ErrorKind::PermissionDenied } else { ErrorKind::InvalidInput };
-                return Refusal::new(Verdict::Final(kind), text);
+            if text.contains("UnknownIssuer") {
+                let what = "its certificate is signed by nobody whom this machine trusts; if it is the right store, name the file with its";
+                return Refusal::new(Verdict::Untrusted, format!("{what} authority's certificate (--ca-file, SEABED_CA_FILE): {text}"));
+            }
+            if text.contains("certificate") {
+                return Refusal::new(Verdict::Untrusted, format!("its certificate is not valid for this host at this time: {text}"));
+            }
+            if failure.is_user() {
+                return Refusal::new(Verdict::Final(ErrorKind::InvalidInput), text);
             }
             // What went wrong with the last of all places that were looked at says little: that there are no keys is what it is about.
             if format!("{error:?}").contains("Credentials") {
@@ -137,8 +145,9 @@ fn by_code(status: u16, code: &str, message: &str, after: Option<Duration>, name
         (400, _) if NOT_KNOWN.iter().any(|words| message.to_ascii_lowercase().contains(words)) => Verdict::Unsupported,
         (409, "ConditionalRequestConflict" | "OperationAborted") => Verdict::Passing,
         (408 | 425 | 500 | 502 | 504, _) | (400, "RequestTimeout" | "IncompleteBody") => Verdict::Passing,
-        // A page of something that says yes to everything.
-        (200..=299, "") => Verdict::Garbled,
+        // A page of something that says yes to everything, or an error behind a head that said yes: it may go away, and it is no
+        // answer of a store to anything.
+        (200..=299, _) => Verdict::Passing,
         (401 | 403, _) => Verdict::Final(ErrorKind::PermissionDenied),
         _ => Verdict::Final(ErrorKind::Other),
     }

@@ -117,6 +117,7 @@ struct Inner {
     up: Arc<Limit>,
     down: Limit,
     said: AtomicBool,
+    skew_said: AtomicBool,
     /// What the store was found not to understand, and that it was seen to honour conditional puts.
     lacks: AtomicU8,
     unconfirmed: Mutex<put::Unconfirmed>,
@@ -148,6 +149,7 @@ impl S3Store {
             up: Arc::new(Limit::new(options.limit_upload)),
             down: Limit::new(options.limit_download),
             said: AtomicBool::new(false),
+            skew_said: AtomicBool::new(false),
             lacks: AtomicU8::new(0),
             unconfirmed: Mutex::default(),
             listed: Mutex::default(),
@@ -176,6 +178,7 @@ impl Inner {
             Verdict::Credentials => {
                 return Error::Option { what: format!("the keys for {} are not taken: {}", self.place.text(), refusal.text) };
             }
+            Verdict::Untrusted => return Error::Option { what: format!("{}: {}", self.place.text(), refusal.text) },
             Verdict::Passing | Verdict::Throttled(_) | Verdict::Skewed | Verdict::Region => {
                 return Error::Unreachable { place: self.place.text(), what: refusal.text };
             }

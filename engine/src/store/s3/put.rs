@@ -9,7 +9,6 @@ use crate::store::s3::meter::Outgoing;
 use crate::store::s3::request::{CHECKSUMS, CONDITIONAL_PUT, Try};
 use crate::store::s3::{Inner, Sse};
 use aws_runtime::auth::PayloadSigningOverride;
-use aws_sdk_s3::operation::RequestId;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -23,6 +22,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -82,8 +82,9 @@ impl Inner {
         let ways = [(true, true), (true, false), (false, true), (false, false)].into_iter();
         let ways = ways.map(|(c, s)| Extras { conditional: c && conditional, checksum: s && checksum, wrong: false });
         let mut refused = None;
+        let damaged = AtomicBool::new(false);
         for extras in ways {
-            let beginning = match self.put_once(name, &bytes, extras).await {
+            let debris = match self.put_once(name, &bytes, extras, &damaged).await {
                 Ok(()) => {
                     if refused.is_some() {
                         self.note_lack(if conditional && !extras.conditional { CONDITIONAL_PUT } else { 0 });
@@ -98,6 +99,8 @@ impl Inner {
                         Ok(there) if there == bytes => false,
                         // As in a directory: a beginning of an object is debris.
                         Ok(there) if bytes.starts_with(&there) => true,
+                        // And so is what the store took, held against its digest and refused: some keep it all the same.
+                        Ok(_) if damaged.load(Relaxed) && name.as_pack().is_some() => true,
                         Ok(_) | Err(Error::Damaged { .. }) => {
                             let source = io::Error::new(io::ErrorKind::AlreadyExists, "an object of other bytes has this name");
                             return Err(Error::Store { op: StoreOp::Put, object: name.to_string(), source });
@@ -109,10 +112,10 @@ impl Inner {
                     refused = Some(refusal);
                     continue;
                 }
-                Err(refusal) => return Err(failed(refusal)),
+                Err(refusal) => return Err(self.given_up(name, &bytes, refusal).await),
             };
-            if beginning {
-                self.put_once(name, &bytes, Extras { conditional: false, ..extras }).await.map_err(failed)?;
+            if debris && let Err(refusal) = self.put_once(name, &bytes, Extras { conditional: false, ..extras }, &damaged).await {
+                return Err(self.given_up(name, &bytes, refusal).await);
             }
             match name.folder() {
                 // What two runs may make at once under one name, and without which nobody opens the repository, is seen in the store first.
@@ -129,10 +132,22 @@ impl Inner {
         Err(failed(refused.unwrap_or_else(|| Refusal::new(Verdict::Unsupported, "the store takes no PUT"))))
     }
 
+    /// What a failed put means. A pack that was refused as damaged may have been kept: a later run would find it under its name and at its
+    /// length, and build upon it. Where it may not be deleted, `check --read-data` finds it.
+    async fn given_up(&self, name: &ObjectName, bytes: &Bytes, refusal: Refusal) -> Error {
+        if refusal.verdict == Verdict::Garbled
+            && name.as_pack().is_some()
+            && self.get(name, bytes.len() as u64).await.is_ok_and(|there| there != *bytes)
+        {
+            self.delete(name).await.unwrap_or(());
+        }
+        self.object_error(StoreOp::Put, name, refusal)
+    }
+
     /// For a probe: whether a conditional PUT replaces what is there.
     pub(super) async fn put_differs(&self, name: &ObjectName, bytes: Bytes) -> Result<bool> {
         let extras = Extras { conditional: true, checksum: !self.lacks(CHECKSUMS), ..Extras::default() };
-        match self.put_once(name, &bytes, extras).await {
+        match self.put_once(name, &bytes, extras, &AtomicBool::default()).await {
             Ok(()) => Ok(true),
             Err(refusal) if refusal.verdict == Verdict::Exists => Ok(false),
             Err(refusal) => Err(self.object_error(StoreOp::Put, name, refusal)),
@@ -142,7 +157,7 @@ impl Inner {
     /// For a probe: whether a body is taken that has another hash than its checksum, or its signature, says.
     pub(super) async fn put_takes_wrong(&self, name: &ObjectName, bytes: Bytes, checksum: bool) -> Result<bool> {
         let extras = Extras { checksum, wrong: true, ..Extras::default() };
-        match self.put_once(name, &bytes, extras).await {
+        match self.put_once(name, &bytes, extras, &AtomicBool::default()).await {
             Ok(()) => Ok(true),
             Err(refusal) if matches!(refusal.verdict, Verdict::Passing | Verdict::Throttled(_) | Verdict::Credentials) => {
                 Err(self.object_error(StoreOp::Put, name, refusal))
@@ -151,7 +166,8 @@ impl Inner {
         }
     }
 
-    async fn put_once(&self, name: &ObjectName, bytes: &Bytes, extras: Extras) -> Result<(), Refusal> {
+    /// Puts. `damaged` is raised where the store says of a try that what arrived is not what was sent.
+    async fn put_once(&self, name: &ObjectName, bytes: &Bytes, extras: Extras, damaged: &AtomicBool) -> Result<(), Refusal> {
         let key = self.place.key(name.as_str());
         let is_data = matches!(name.as_pack(), Some((Class::Data, _)));
         self.request(|Try { client, moved }| {
@@ -186,9 +202,11 @@ impl Inner {
                     }
                 }
                 let signed = Signed(crate::id::hex(&body_hash));
-                let answer = put.customize().interceptor(signed).send().await.map_err(judge)?;
-                // A proxy or a portal can say 200 to anything.
-                if answer.e_tag().is_some() || answer.request_id().is_some() {
+                let answer = put.customize().interceptor(signed).send().await.map_err(judge).inspect_err(|refusal| {
+                    damaged.fetch_or(refusal.verdict == Verdict::Garbled, Relaxed);
+                })?;
+                // A proxy or a portal can say 200 to anything, and a store can say it before something goes wrong.
+                if answer.e_tag().is_some() {
                     return Ok(());
                 }
                 let head = client.head_object().bucket(&self.place.bucket).key(key).send().await.map_err(|error| {

@@ -8,6 +8,7 @@ use crate::store::s3::patience::{IDLE_BYTES_PER_SECOND, Tries};
 use crate::store::s3::{Inner, client};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::primitives::DateTime;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
@@ -24,8 +25,8 @@ pub(super) const CHECKSUMS: u8 = 2;
 const LOOK: Duration = Duration::from_millis(100);
 /// Tries for what should not have to be tried twice: a digest that is refused, an answer to another range, a region.
 const ODD_TRIES: u32 = 3;
-/// A difference of clocks for which requests may be refused: AWS allows 15 minutes, others less.
-const SKEW_NANOS: u64 = 240_000_000_000;
+/// A difference of clocks that the user hears of.
+const SKEW_SAID_MINUTES: u64 = 5;
 /// Failures before the user hears of them, and the time after which the first is one too many: a stall takes a minute to be noticed.
 const QUIET_TRIES: u32 = 2;
 const QUIET_TIME: Duration = Duration::from_secs(10);
@@ -138,6 +139,7 @@ impl Inner {
                 Ok(done) => {
                     self.gate.succeeded();
                     self.budget.succeeded();
+                    self.say_skew();
                     return Ok(done);
                 }
                 Err(refusal) => refusal,
@@ -157,7 +159,7 @@ impl Inner {
                     match refusal.verdict {
                         Verdict::Credentials => drop(self.renew(Some(current.generation), None).await),
                         Verdict::Region => drop(self.renew(Some(current.generation), refusal.region.clone()).await),
-                        Verdict::Skewed => self.say("the clock of this machine and the store's differ by minutes; going by the store's"),
+                        Verdict::Skewed => self.say_skew(),
                         _ => {}
                     }
                 }
@@ -176,6 +178,14 @@ impl Inner {
                 self.say(&format!("{}: {}; trying again for up to {minutes} minutes", self.place.text(), refusal.text));
             }
             self.rest(wait).await?;
+        }
+    }
+
+    /// Says once that the clocks differ by more than anybody would want: times of snapshots come from ours.
+    fn say_skew(&self) {
+        let minutes = self.meter.ahead().unwrap_or(0).unsigned_abs() / 60_000_000_000;
+        if minutes >= SKEW_SAID_MINUTES && !self.skew_said.swap(true, Relaxed) {
+            self.say(&format!("the clock of this machine and the store's differ by {minutes} minutes"));
         }
     }
 
@@ -210,6 +220,9 @@ impl Inner {
                     };
                     let from = (bytes.len() - start) as u64;
                     let answer = client.get_object().bucket(&self.place.bucket).key(key).range(range).send().await.map_err(judge)?;
+                    if answer.content_range().is_none() {
+                        is_a_store_s(answer.e_tag(), answer.last_modified())?;
+                    }
                     let place = Arrived::of(&answer, expect, from)?;
                     if whole.is_some_and(|whole| whole != place.whole) {
                         bytes.truncate(start);
@@ -352,9 +365,9 @@ impl Inner {
 
     pub(super) async fn size(&self, name: &ObjectName) -> Result<Option<u64>> {
         let mut asked = self.head(name).await;
-        let skewed = self.meter.ahead().is_some_and(|ahead| ahead.unsigned_abs() > SKEW_NANOS);
-        if skewed && matches!(&asked, Err(refusal) if refusal.verdict == Verdict::Final(ErrorKind::PermissionDenied)) {
-            // The answer to a HEAD has no body, so that it cannot say that it is about the clock; one that can sets it right.
+        if matches!(&asked, Err(refusal) if matches!(refusal.verdict, Verdict::Final(ErrorKind::PermissionDenied | ErrorKind::Other))) {
+            // The answer to a HEAD has no body, so that it cannot say whether it is about the clock, a token that has expired or the
+            // region. One that has a body says it, or sets it right.
             self.holds_any("notes").await?;
             asked = self.head(name).await;
         }
@@ -371,6 +384,7 @@ impl Inner {
             let key = &key;
             async move {
                 let answer = client.head_object().bucket(&self.place.bucket).key(key).send().await.map_err(judge)?;
+                is_a_store_s(answer.e_tag(), answer.last_modified())?;
                 let length = answer.content_length().and_then(|n| u64::try_from(n).ok());
                 length.ok_or_else(|| Refusal::new(Verdict::Passing, "the answer says no length"))
             }
@@ -415,6 +429,15 @@ impl Inner {
             Err(refusal) if refusal.verdict == Verdict::Exists => Ok(()),
             Err(refusal) => Err(self.error(StoreOp::Open, &self.place.text(), refusal)),
         }
+    }
+}
+
+/// Refuses an answer about an object that knows neither its ETag nor its time: a portal says 200 to everything, and its page would be
+/// taken for the object, which is then called damaged.
+fn is_a_store_s(e_tag: Option<&str>, modified: Option<&DateTime>) -> Result<(), Refusal> {
+    match (e_tag, modified) {
+        (None, None) => Err(Refusal::new(Verdict::Passing, "something answers that is no S3 store")),
+        _ => Ok(()),
     }
 }
 

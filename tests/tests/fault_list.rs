@@ -1,0 +1,403 @@
+//! The list of faults (`reliability.md` section 3), row by row, with the tests that produce each one and hold us to what must happen then.
+//! A test that is renamed or removed is missed here; a new test of a fault has to say which row it is about.
+//! Where DESIGN differs from that list (exit codes, no multipart uploads, no DeleteObjects, no leases) DESIGN counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A row: the fault as the list calls it, the tests (`module::test` of this binary, `path/in/engine/src.rs::test` of the engine's own),
+/// and what of the row waits for which later issue, or is not wanted.
+struct Row {
+    fault: &'static str,
+    tests: &'static [&'static str],
+    open: &'static str,
+}
+
+const COLLECTION: &str = "what it asks of `gc` and `forget` belongs to collection, which is a later issue: nothing deletes yet";
+
+const ROWS: [Row; 33] = [
+    Row {
+        fault: "Rules for all: idempotent writes, nothing acknowledged before it is read back, one budget, jitter, exit codes",
+        tests: &[
+            "s3_network::faults_that_pass_cost_time_and_nothing_else",
+            "s3_network::faults_that_last_cost_no_more_than_the_run",
+            "s3_faults::waiting_ends_when_it_is_asked_to",
+            "s3_faults::a_missing_object_is_missing",
+            "s3_cli::each_fault_has_its_exit_code",
+            "faults::every_operation_of_init_may_fail",
+            "faults::every_operation_of_a_first_backup_may_fail",
+            "faults::every_operation_of_a_second_backup_may_fail",
+            "faults::every_operation_of_a_restore_may_fail",
+            "faults::every_operation_of_a_rebuild_may_fail",
+            "store/s3/patience.rs::waits_stay_between_their_bounds_and_obey_the_store",
+            "store/s3/patience.rs::a_budget_ends",
+        ],
+        open: "",
+    },
+    Row {
+        fault: "503 SlowDown / 429",
+        tests: &[
+            "s3_faults::throttling_is_waited_out",
+            "s3_answers::retry_after_is_obeyed",
+            "store/s3/patience.rs::connections_halve_once_per_message_and_grow_by_one_per_round",
+        ],
+        open: "",
+    },
+    Row {
+        fault: "500/502/504, connect refused, DNS, TLS handshake",
+        tests: &[
+            "s3_faults::errors_that_pass_are_waited_out",
+            "s3_faults::a_store_that_stays_away_is_unreachable",
+            "s3_network::what_was_stored_before_the_store_went_away_is_used",
+            "s3_network::a_host_that_does_not_resolve_is_unreachable",
+            "s3_network::a_host_that_is_back_in_time_ends_no_run",
+            "s3_network::no_request_goes_to_whom_the_certificate_does_not_prove",
+            "s3_network::where_no_tls_is_spoken_the_store_is_unreachable",
+            "s3_cli::a_place_that_cannot_be_reached_has_its_exit_code",
+            "faults::every_operation_of_a_second_backup_may_fail",
+        ],
+        open: "",
+    },
+    Row {
+        fault: "Reset or timeout before PUT response (ambiguous)",
+        tests: &["s3_faults::ambiguous_puts_are_put_again", "s3_network::runs_survive_connections_that_are_cut_stalled_and_slow"],
+        open: "",
+    },
+    Row {
+        fault: "Stall mid-body (either way), 1 B/s drip",
+        tests: &[
+            "s3_faults::stalls_and_drips_are_cut",
+            "s3_network::runs_survive_connections_that_are_cut_stalled_and_slow",
+            "s3_network::an_upload_that_nobody_reads_is_cut",
+            "s3_network::a_slow_download_is_no_stall",
+        ],
+        open: "",
+    },
+    Row {
+        fault: "GET truncated, with or without Content-Length",
+        tests: &[
+            "s3_faults::cut_answers_are_resumed",
+            "s3_network::a_beginning_is_not_handed_out",
+            "s3_network::runs_survive_connections_that_are_cut_stalled_and_slow",
+        ],
+        open: "",
+    },
+    Row {
+        fault: "GET ignores Range, wrong Content-Range, other object's bytes, stale version",
+        tests: &[
+            "s3_faults::answers_to_other_questions_are_asked_again",
+            "s3_faults::bytes_that_do_not_authenticate_are_fetched_once_more",
+            "s3_answers::a_stale_answer_is_asked_again",
+            "store/s3/request.rs::content_ranges_are_read_strictly",
+        ],
+        open: "",
+    },
+    Row {
+        fault: "Bit flips",
+        tests: &[
+            "s3_faults::bytes_that_do_not_authenticate_are_fetched_once_more",
+            "s3_faults::lasting_damage_is_named",
+            "damage::every_flipped_byte_is_seen_or_harmless",
+            "damage::a_damage_names_the_snapshots_and_paths_that_it_hurts",
+            "restore::what_damage_cost_is_named_once",
+            "cli::damage_is_23",
+        ],
+        open: "",
+    },
+    Row { fault: "ETag absent/opaque/not MD5", tests: &["s3_faults::an_etag_is_no_checksum"], open: "" },
+    Row {
+        fault: "400 BadDigest / checksum mismatch",
+        tests: &[
+            "s3_faults::a_refused_digest_is_tried_again_and_then_said",
+            "s3_answers::a_refused_digest_leaves_nothing_that_is_believed",
+            "s3_answers::what_was_stored_damaged_and_refused_is_not_built_upon",
+        ],
+        open: "",
+    },
+    Row {
+        fault: "501/400 on x-amz-checksum-* or trailers",
+        tests: &[
+            "s3::s3_that_refuses_what_it_does_not_know_keeps_the_rest_of_the_contract",
+            "s3::s3_without_conditional_puts_keeps_the_rest_of_the_contract",
+            "s3::a_probe_tells_what_a_store_does",
+        ],
+        open: "",
+    },
+    Row {
+        fault: "ExpiredToken / InvalidToken",
+        tests: &[
+            "s3_faults::credentials_are_loaded_anew",
+            "s3_answers::a_token_that_expires_under_many_requests_ends_none_of_them",
+            "s3_answers::an_answer_without_a_body_is_asked_what_it_means",
+            "s3_cli::keys_that_expire_while_a_run_goes_on_are_read_anew",
+            "s3_cli::keys_of_a_process_are_asked_for_again",
+        ],
+        open: "",
+    },
+    Row {
+        fault: "403 RequestTimeTooSkewed",
+        tests: &[
+            "s3_faults::the_store_s_clock_counts",
+            "s3_answers::clocks_that_differ_by_minutes_are_said",
+            "s3_answers::an_answer_without_a_body_is_asked_what_it_means",
+        ],
+        open: "",
+    },
+    Row {
+        fault: "403 AccessDenied at start / midway / on DELETE",
+        tests: &["s3_faults::what_is_denied_ends_the_run_and_a_backup_needs_no_delete", "s3_cli::each_fault_has_its_exit_code"],
+        open: COLLECTION,
+    },
+    Row {
+        fault: "404 after 200 PUT",
+        tests: &["s3_faults::a_put_that_stored_nothing_is_noticed_before_the_commit", "s3_answers::no_lost_put_is_acknowledged"],
+        open: "lost packs are not uploaded again by the run that lost them: it fails, and the next one stores them",
+    },
+    Row {
+        fault: "404 on referenced pack in read",
+        tests: &[
+            "s3_faults::a_pack_that_is_missing_is_asked_for_several_times_and_then_stored_again",
+            "damage::the_next_backup_heals_lost_and_cut_packs",
+        ],
+        open: "",
+    },
+    Row {
+        fault: "LIST: truncated without token; repeated token; keys not increasing; KeyCount mismatch; unknown keys; bad url-encoding",
+        tests: &[
+            "s3_faults::a_listing_is_complete_or_an_error",
+            "s3_faults::strangers_and_empty_pages_in_a_listing_are_passed_over",
+            "s3_faults::a_backup_goes_on_without_a_listing_of_packs",
+            "s3_listings::listings_end_where_they_end",
+            "damage::foreign_files_are_passed_over",
+            "store/s3/list.rs::encoded_keys",
+        ],
+        open: COLLECTION,
+    },
+    Row {
+        fault: "LIST short with IsTruncated=false",
+        tests: &[
+            "s3_faults::a_silently_short_listing_makes_nothing_disappear",
+            "s3_listings::what_a_short_listing_leaves_out_is_there_again",
+            "s3_listings::check_misses_what_a_listing_leaves_out",
+            "damage::a_lost_snapshot_is_missed_by_its_successor_and_by_who_saw_it",
+        ],
+        open: COLLECTION,
+    },
+    Row {
+        fault: "Delete while listing",
+        tests: &[
+            "s3_listings::an_object_deleted_while_it_marks_the_page_costs_a_new_listing",
+            "damage::rebuild_leaves_alone_what_a_running_backup_puts_meanwhile",
+        ],
+        open: COLLECTION,
+    },
+    Row {
+        fault: "Conditional PUT 412 / 409 / 304 / 501 / 200 but ignored",
+        tests: &["s3_faults::no_conditional_put_is_needed", "s3::a_second_init_is_refused", "s3::a_probe_tells_what_a_store_does"],
+        open: "",
+    },
+    Row {
+        fault: "Multipart 200 + <Error>, empty 200, NoSuchUpload on re-complete, leftovers",
+        tests: &[
+            "s3_answers::only_five_operations_are_asked_for",
+            "s3_faults::any_200_is_not_an_acknowledgement",
+            "s3_answers::a_page_of_something_else_is_no_answer",
+        ],
+        open: "there are no multipart uploads (DESIGN section 7)",
+    },
+    Row {
+        fault: "InvalidObjectState (Glacier, Deep Archive)",
+        tests: &[
+            "s3_faults::an_archived_object_is_said_to_be_archived",
+            "s3_answers::archived_data_hinders_no_backup",
+            "s3::only_data_packs_get_a_storage_class",
+            "s3_cli::each_fault_has_its_exit_code",
+        ],
+        open: "thawing (`--thaw`) is a later issue; that cold packs are not repacked belongs to collection",
+    },
+    Row {
+        fault: "Object Lock / versioned bucket",
+        tests: &["s3_faults::a_locked_bucket_takes_backups", "s3_answers::a_versioned_bucket_is_as_good_as_another"],
+        open: COLLECTION,
+    },
+    Row {
+        fault: "DeleteObjects 200 with per-key errors, 501, MissingContentMD5",
+        tests: &["s3_answers::only_five_operations_are_asked_for"],
+        open: "objects are deleted one by one",
+    },
+    Row {
+        fault: "301/307 wrong region, cross-host redirect, captive-portal HTML 200",
+        tests: &[
+            "s3_faults::the_right_region_is_found_and_no_redirect_followed",
+            "s3_answers::no_redirect_of_any_kind_is_followed",
+            "s3_answers::a_page_of_something_else_is_no_answer",
+            "s3_answers::behind_a_portal_nothing_is_a_repository_and_nothing_is_damage",
+            "s3_cli::no_key_is_ever_printed",
+        ],
+        open: "",
+    },
+    Row {
+        fault: "QuotaExceeded / 507",
+        tests: &["s3_faults::a_full_store_ends_the_run_at_once", "s3_cli::each_fault_has_its_exit_code"],
+        open: "",
+    },
+    Row {
+        fault: "ENOSPC/EDQUOT at any local write",
+        tests: &[
+            "faults::a_disk_may_fill_up_at_any_byte",
+            "store_contract::a_full_disk_fails_the_put_and_nothing_else",
+            "store_contract::a_disk_without_inodes_fails_the_put_too",
+            "disk_faults::a_write_that_fails_ends_the_run_and_nothing_else",
+            "s3_cli::a_cache_that_has_become_full_costs_no_command",
+        ],
+        open: COLLECTION,
+    },
+    Row {
+        fault: "EIO read / write / fsync",
+        tests: &[
+            "disk_faults::a_pack_that_cannot_be_read_is_named_and_the_rest_is_restored",
+            "disk_faults::a_write_that_fails_ends_the_run_and_nothing_else",
+            "store/local/upload.rs::an_upload_that_failed_once_is_never_given_a_name",
+            "store/local/upload.rs::after_a_failed_fsync_of_a_folder_nothing_is_acknowledged",
+        ],
+        open: "",
+    },
+    Row {
+        fault: "EROFS, no write permission",
+        tests: &[
+            "faults::a_read_only_repository_is_read_and_not_written",
+            "store_contract::a_read_only_disk_is_read_and_not_written",
+            "s3_cli::a_read_only_cache_costs_no_command",
+            "cli::a_cache_that_cannot_be_used_costs_a_warning",
+        ],
+        open: "a backup fails when it begins its first pack, some of the scan is done then",
+    },
+    Row {
+        fault: "Permission change, unmount, ESTALE/ENOTCONN midway",
+        tests: &[
+            "disk_faults::an_empty_mount_point_is_no_repository",
+            "disk_faults::a_write_that_fails_ends_the_run_and_nothing_else",
+            "faults::every_operation_of_a_second_backup_may_fail",
+            "store_contract::open_creates_nothing",
+            "store_contract::a_directory_that_is_gone_is_not_an_empty_one",
+            "cli::nothing_but_init_makes_a_repository",
+            "cli::a_lost_descriptor_is_damage_and_no_place_for_a_new_repository",
+        ],
+        open: "",
+    },
+    Row {
+        fault: "Rename not atomic, case-folding, 2 s mtimes, no hardlinks (SMB, exFAT, FUSE)",
+        tests: &[
+            "store/local/upload.rs::every_way_to_give_a_name_keeps_what_is_there",
+            "id.rs::hex_is_read_back_and_only_in_lower_case",
+            "id.rs::a_number_in_a_name_has_one_spelling",
+            "store_contract::debris_of_the_dead_goes_and_the_living_stay",
+        ],
+        open: "nothing is probed: each put finds out by itself how a file gets its name",
+    },
+    Row {
+        fault: "Power loss: empty or short files, lost directory entries",
+        tests: &[
+            "store_contract::what_a_power_loss_cut_short_is_replaced_and_read_anew",
+            "store_contract::an_object_cut_while_it_is_open_is_short",
+            "store_contract::local_keeps_the_contract",
+            "damage::every_cut_lengthened_zeroed_lost_or_swapped_object_is_seen_or_harmless",
+            "cli::what_killed_runs_leave_is_removed_by_the_next",
+        ],
+        open: "",
+    },
+    Row {
+        fault: "Source: file changes, vanishes, grows, EACCES, EIO, xattr ENODATA",
+        tests: &[
+            "sources::what_cannot_be_read_costs_itself_and_no_sibling",
+            "sources::files_that_vanish_or_change_while_others_are_read_are_said",
+            "sources::a_file_that_grows_while_it_is_read_is_stored_as_it_was_at_some_length_and_said",
+            "sources::directories_removed_while_they_are_walked_leave_their_siblings",
+            "sources::a_root_that_is_not_there_is_said_and_the_others_are_stored",
+            "source/walk_tests.rs::what_cannot_be_read_never_takes_its_siblings",
+            "source/walk_tests.rs::names_that_vanish_are_reported",
+            "cli::exit_codes_are_those_of_the_table",
+        ],
+        open: "",
+    },
+];
+
+/// Modules that hold tests of faults and of nothing else: each of their tests stands in the table.
+const MODULES: [&str; 6] = ["s3_faults", "s3_answers", "s3_listings", "s3_network", "s3_cli", "disk_faults"];
+
+/// The names of the tests in a file.
+fn tests_in(text: &str) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    let mut lines = text.lines().map(str::trim);
+    while let Some(line) = lines.next() {
+        if line != "#[test]" {
+            continue;
+        }
+        // Other attributes may stand between.
+        let name = lines.by_ref().find_map(|line| line.strip_prefix("fn ").and_then(|rest| rest.split_once('(')));
+        found.extend(name.map(|(name, _)| name));
+    }
+    found
+}
+
+/// The text of each file that a row may name, by what comes before `::`.
+fn files() -> BTreeMap<String, String> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (tests, engine) = (here.join("tests"), here.join("../engine/src"));
+    let (mut found, mut todo): (_, Vec<PathBuf>) = (BTreeMap::new(), vec![tests.clone(), engine.clone()]);
+    while let Some(folder) = todo.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                todo.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = match path.strip_prefix(&tests) {
+                    Ok(own) => own.with_extension("").to_str().unwrap().to_owned(),
+                    Err(_) => path.strip_prefix(&engine).unwrap().to_str().unwrap().to_owned(),
+                };
+                found.insert(name, fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// The tests of the table that are in none of these files.
+fn unknown<'a>(rows: &'a [Row], files: &BTreeMap<String, String>) -> Vec<&'a str> {
+    let exists = |name: &str| {
+        let (file, test) = name.split_once("::").unwrap_or(("", name));
+        files.get(file).is_some_and(|text| tests_in(text).contains(test))
+    };
+    rows.iter().flat_map(|row| row.tests).copied().filter(|name| !exists(name)).collect()
+}
+
+#[test]
+fn every_row_of_the_fault_list_has_tests_that_exist() {
+    let files = files();
+    assert_eq!(unknown(&ROWS, &files), [""; 0], "named in the table, and nowhere else");
+    let faults: BTreeSet<&str> = ROWS.iter().map(|row| row.fault).collect();
+    assert_eq!(faults.len(), ROWS.len(), "a row stands twice");
+    for row in &ROWS {
+        assert!(!row.tests.is_empty(), "{}: no test; if it waits for a later issue ({}), leave the row out", row.fault, row.open);
+        let distinct: BTreeSet<&str> = row.tests.iter().copied().collect();
+        assert_eq!(distinct.len(), row.tests.len(), "{}", row.fault);
+    }
+}
+
+#[test]
+fn every_test_of_a_fault_says_which_row_it_is_about() {
+    let files = files();
+    let named: BTreeSet<&str> = ROWS.iter().flat_map(|row| row.tests).copied().collect();
+    let all = MODULES.iter().flat_map(|module| tests_in(&files[*module]).into_iter().map(move |test| format!("{module}::{test}")));
+    let missing: Vec<String> = all.filter(|test| !named.contains(test.as_str())).collect();
+    assert_eq!(missing, [""; 0], "in no row of the table");
+}
+
+#[test]
+fn the_table_s_test_sees_what_is_missing() {
+    let text = "#[test]\nfn one() {}\n\n#[test]\n#[should_panic]\nfn two() {\n}\nfn three() {}\n// #[test]\n// fn four() {}\n";
+    assert_eq!(tests_in(text), BTreeSet::from(["one", "two"]));
+    let files = BTreeMap::from([("a".to_owned(), text.to_owned())]);
+    let rows = [Row { fault: "x", tests: &["a::one", "a::three", "b::one", "two", "a::two"], open: "" }];
+    assert_eq!(unknown(&rows, &files), ["a::three", "b::one", "two"]);
+}
