@@ -113,8 +113,21 @@ fn each_fault_has_its_exit_code() {
     site.ends(23, &["check", "--read-data"]);
     packs.iter().for_each(|pack| site.server.set_storage_class(pack, "DEEP_ARCHIVE"));
     let output = site.run(&["restore", "latest", "--target", "back"]);
-    ended(3, &output, &["restore"]);
-    assert!(errors(&output).contains("src/a.txt: ") && errors(&output).contains("archived"), "{}", errors(&output));
+    ended(1, &output, &["restore"]);
+    assert!(errors(&output).contains("src/a.txt: ") && errors(&output).contains("--thaw"), "{}", errors(&output));
+    // The other way round: what is to be had is said, ordered, and restored.
+    site.server.behave(|b| (b.classes_cold, b.thaw_requests) = (vec!["DEEP_ARCHIVE".into()], 0));
+    let plan = |flags: &[&str]| {
+        let output = site.run(&[&["restore", "latest", "--target", "back", "--plan", "--json"], flags].concat());
+        ended(0, &output, flags);
+        serde_json::from_slice::<serde_json::Value>(output.stdout.trim_ascii()).unwrap()
+    };
+    let planned = plan(&[]);
+    assert!(planned["packs_archived"].as_u64() > Some(0) && planned["packs"] == planned["packs_archived"], "{planned}");
+    assert!(site.server.log_of(Operation::RestoreObject).is_empty());
+    plan(&["--thaw"]);
+    assert_eq!(plan(&[])["packs_archived"].as_u64(), Some(0));
+    site.ends(0, &["check"]);
 }
 
 // Rows: connect refused, DNS, TLS handshake: by what is in the name of the repository.
@@ -197,7 +210,7 @@ fn keys_of_a_process_are_asked_for_again() {
     site.server.behave(|b| b.credentials = keys(2));
     site.ends_without(0, &["backup", "--init", "src"]);
     let refused = site.server.log().iter().filter(|request| request.status() == Some(400)).count();
-    assert!((1..=8).contains(&refused), "those that were asked at the same time, and no more: {refused}");
+    assert!((1..=16).contains(&refused), "those that were asked at the same time, and no more: {refused}");
     // One that goes on giving what the store refuses is not asked for ever.
     site.server.behave(|b| b.credentials = keys(100));
     site.ends_without(20, &["backup", "src"]);
@@ -265,5 +278,20 @@ fn a_cache_that_has_become_full_costs_no_command() {
         site.home.write("src/a.txt", &format!("with {pages} pages\n"));
         everything_works(&site, &cache, &format!("{pages} pages are left"));
         fs::remove_file(ballast).unwrap();
+    }
+}
+
+/// A catalog whose disk became full after it was opened ended the backup.
+// Row: ENOSPC at any local write: a cache on a full disk, at any place where it may have become full.
+#[test]
+fn a_full_cache_costs_no_command() {
+    let site = Site::stored();
+    let mount = Mount::new("size=4m");
+    for pages in [0, 1, 2, 4, 8, 16, 24, 32, 48] {
+        let ballast = mount.fill(pages * 4096);
+        site.home.write("src/a.txt", &format!("with {pages} pages\n"));
+        everything_works(&site, &mount.path().join("cache"), &format!("{pages} pages are left"));
+        fs::remove_file(ballast).unwrap();
+        fs::remove_dir_all(mount.path().join("cache")).unwrap_or(());
     }
 }

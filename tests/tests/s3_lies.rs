@@ -215,3 +215,14 @@ fn a_restore_reads_each_pack_once() {
     // Footers are asked for with some of what stands before them, and a frame ends within a block.
     assert!(read <= stored as u64 * 105 / 100 + (2 << 20), "{read} of {stored}");
 }
+
+/// The old segments were deleted before anybody had looked whether the new one was there.
+// Row: 404 after 200 PUT: in a rebuild.
+#[test]
+fn a_rebuild_deletes_no_segment_before_it_has_seen_its_own() {
+    let world = World::new();
+    world.server.inject(Rule::new(Fault::LostPut).on(PutObject).key("index/").times(1));
+    rebuild(&open(world.store(), None).unwrap(), &Silent).map(|_| ()).unwrap_or(());
+    assert_eq!(world.server.fired(), 1);
+    restored(&open(world.store(), None).unwrap(), &world.snapshot, world.source.path()).unwrap();
+}

@@ -296,3 +296,17 @@ fn faults_that_last_cost_no_more_than_the_run() {
     }
     assert!(succeeded > 0 && failed > 0, "{succeeded} succeeded, {failed} failed");
 }
+
+/// What the kernel has taken counted as moved: on a slow line the last megabytes of a pack lay in its buffers for longer than the idle time,
+/// and the upload was cut and begun anew, each time.
+// Row: 1 B/s drip: no total timeout on large bodies.
+#[test]
+fn a_slow_upload_is_no_stall() {
+    let server = seabed_tests::s3_server::S3Server::start();
+    // 2.6 seconds for 8 MiB, 1 second of which nothing may move; as 4 MB in buffers, 60 seconds and 0.5 Mbit/s.
+    server.inject(Rule::new(Fault::DripUpload(64 << 10, Duration::from_millis(20))).on(PutObject).for_ever());
+    let content = seabed_tests::store_contract::bytes(1, 8 << 20);
+    let store = crate::s3::store(&server, "x");
+    seabed_engine::store::Store::put(&store, &seabed_tests::store_contract::name("data/aa/aa"), &content).unwrap();
+    assert_eq!(server.log().len(), 1, "in one go");
+}

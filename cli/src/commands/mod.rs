@@ -50,6 +50,9 @@ fn refresh(repository: &Repository, out: &Output) -> Result<usize, Fail> {
     for bad in &refresh.unreadable {
         out.warn(&format!("snapshot {} cannot be read: {}", bad.id.short(), bad.error));
     }
+    if let Some(error) = &refresh.uncached {
+        out.warn(&format!("{}; going on without a cache", crate::exit::without_number(&error.to_string())));
+    }
     if refresh.unlisted > 0 {
         let n = refresh.unlisted;
         out.warn(&format!(

@@ -54,6 +54,9 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     for bad in &refresh.unreadable {
         observer.warning(&format!("snapshot {} cannot be read: {}", bad.id.short(), bad.error));
     }
+    if let Some(error) = &refresh.uncached {
+        observer.warning(&format!("{error}; going on without a cache"));
+    }
     if refresh.unlisted > 0 {
         observer.warning(&format!("the store's listing leaves out {} snapshots that are there", refresh.unlisted));
     }

@@ -1,7 +1,7 @@
 //! Manifests in the store, and the catalog kept in step with them.
 //! A listing is compared with the catalog and only what is new is read: ten thousand snapshots cost one listing.
 
-use crate::catalog::Snapshot;
+use crate::catalog::{Catalog, Snapshot};
 use crate::error::{Error, Kind, Result};
 use crate::format::manifest::{IndexPart, NamesPart};
 use crate::id::{ObjectName, SnapshotId};
@@ -30,6 +30,8 @@ pub struct Refresh {
     pub unreadable: Vec<Unreadable>,
     /// Snapshots that the store's listing left out, and that are there when they are asked for by name.
     pub unlisted: u64,
+    /// Why this run goes on with a catalog in memory.
+    pub uncached: Option<Error>,
 }
 
 /// What the folders of manifests hold, listed beforehand.
@@ -71,8 +73,19 @@ impl Repository {
         Ok(object.len() as u64)
     }
 
-    /// Brings the catalog up to date with the store.
+    /// Brings the catalog up to date with the store. One that cannot be written any more, for its disk is full, is left as it is: this run
+    /// goes on with one in memory.
     pub fn refresh(&self) -> Result<Refresh> {
+        match self.refresh_catalog() {
+            Err(error @ (Error::Catalog { .. } | Error::Cache { .. })) if self.cache.directory().is_some() => {
+                *self.catalog() = Catalog::open(None, &self.id())?;
+                self.refresh_catalog().map(|refresh| Refresh { uncached: Some(error), ..refresh })
+            }
+            other => other,
+        }
+    }
+
+    fn refresh_catalog(&self) -> Result<Refresh> {
         let early = self.listings.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Listings { snapshots, forgotten, .. } =
             early.filter(|early| early.asked.elapsed() < LISTINGS_GOOD).unwrap_or_else(|| Listings::new(self.store()));

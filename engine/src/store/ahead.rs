@@ -13,18 +13,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What is fetched and kept at a time: a multiple of 64 KiB, about the length of a frame.
 const BLOCK_BYTES: u64 = 512 << 10;
-/// Blocks of one request at most: 8 MiB.
-const BLOCKS_MAX: u64 = 16;
+/// Blocks of one request at most: 4 MiB, so that several readers have several of them.
+const BLOCKS_MAX: u64 = 8;
 /// Windows longer than this use memory that goes round: the allocator would keep holes of all their lengths.
-const POOLED_FROM: u64 = 2 << 20;
+const POOLED_FROM: u64 = 1 << 20;
 /// What may be under way beforehand or wait to be read. Peak memory is to stay below 128 MB, packs under way not counted.
 const KEPT_BYTES_MAX: u64 = 48 << 20;
 /// Uses of other blocks after which nobody is believed to come for one: more than twice what is kept.
 const STALE_USES: u64 = 256;
 /// Requests beforehand, for each reader that reads on.
-const WINDOWS_AHEAD: u64 = 2;
+const WINDOWS_AHEAD: u64 = 4;
 /// Threads that fetch beforehand.
-const FETCHERS: usize = 4;
+const FETCHERS: usize = 6;
 
 /// A block by its pack and number.
 type At = (ObjectName, u64);
@@ -46,13 +46,16 @@ struct Books {
 impl Window {
     fn new(books: &Arc<Books>, asked: u64) -> Self {
         books.held.fetch_add(asked, Relaxed);
-        let bytes = if asked > POOLED_FROM { books.spare.take() } else { Vec::new() };
-        let mut window = Window { bytes, asked, books: books.clone() };
-        if asked > POOLED_FROM && asked <= BLOCKS_MAX * BLOCK_BYTES {
+        Window { bytes: Vec::new(), asked, books: books.clone() }
+    }
+
+    /// Takes the memory.
+    fn prepare(&mut self) {
+        if self.asked > POOLED_FROM && self.asked <= BLOCKS_MAX * BLOCK_BYTES {
+            self.bytes = self.books.spare.take();
             // All of one length, so that each fits where another was.
-            window.bytes.reserve_exact((BLOCKS_MAX * BLOCK_BYTES) as usize);
+            self.bytes.reserve_exact((BLOCKS_MAX * BLOCK_BYTES) as usize);
         }
-        window
     }
 }
 
@@ -148,11 +151,11 @@ impl Ahead {
             let todo = todo.clone();
             std::thread::spawn(move || {
                 for coming in todo {
-                    if coming.shared.ended.load(Relaxed) {
-                        continue;
+                    let shared = coming.shared.clone();
+                    if !shared.ended.load(Relaxed) {
+                        // What fails here is asked for again by whoever needs it, and fails there.
+                        shared.fetch(coming).map(|_| ()).unwrap_or(());
                     }
-                    // What fails here is asked for again by whoever needs it, and fails there.
-                    coming.shared.fetch(&coming).map(|_| ()).unwrap_or(());
                 }
             });
         }
@@ -211,12 +214,14 @@ impl Ahead {
                 None => {
                     let (wanted, beforehand) = state.plan(name, (block, last), &self.shared.books);
                     drop(state);
+                    let coming = |blocks| Coming::new(&self.shared, name, blocks);
+                    // Memory is promised before anything is asked for: what waits for a fetcher counts too.
+                    let (wanted, beforehand) = (coming(wanted), beforehand.into_iter().map(coming).collect::<Vec<_>>());
                     for blocks in beforehand {
                         // It is given up again however the job ends, also where nobody takes it: then it is fetched when it is needed.
-                        let coming = Coming { shared: self.shared.clone(), name: name.clone(), blocks };
-                        self.jobs.send(coming).unwrap_or(());
+                        self.jobs.send(blocks).unwrap_or(());
                     }
-                    return self.shared.fetch(&Coming { shared: self.shared.clone(), name: name.clone(), blocks: wanted });
+                    return self.shared.fetch(wanted);
                 }
             }
         }
@@ -230,8 +235,10 @@ impl Shared {
     }
 
     /// Fetches blocks that are marked as coming, and returns the first.
-    fn fetch(&self, Coming { name, blocks, .. }: &Coming) -> Result<(Arc<Window>, Range<usize>)> {
-        let mut window = Window::new(&self.books, (blocks.end - blocks.start) * BLOCK_BYTES);
+    fn fetch(&self, mut coming: Coming) -> Result<(Arc<Window>, Range<usize>)> {
+        let Some(mut window) = coming.window.take() else { return Err(Error::Interrupted) };
+        let (name, blocks) = (&coming.name, coming.blocks.clone());
+        window.prepare();
         self.far.get_upto(name, blocks.start * BLOCK_BYTES..blocks.end * BLOCK_BYTES, &mut window.bytes)?;
         let window = Arc::new(window);
         let mut state = self.lock();
@@ -258,6 +265,14 @@ struct Coming {
     shared: Arc<Shared>,
     name: ObjectName,
     blocks: Range<u64>,
+    window: Option<Window>,
+}
+
+impl Coming {
+    fn new(shared: &Arc<Shared>, name: &ObjectName, blocks: Range<u64>) -> Self {
+        let window = Window::new(&shared.books, (blocks.end - blocks.start) * BLOCK_BYTES);
+        Coming { shared: shared.clone(), name: name.clone(), blocks, window: Some(window) }
+    }
 }
 
 impl Drop for Coming {

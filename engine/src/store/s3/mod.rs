@@ -268,7 +268,7 @@ impl Store for S3Store {
     }
 
     fn confirm(&self) -> Result<()> {
-        let what = self.inner.runtime.block_on(self.inner.to_confirm());
+        let what = self.inner.to_confirm();
         each(self, &what, |what| self.inner.runtime.block_on(self.inner.confirm(what))).into_iter().collect()
     }
 

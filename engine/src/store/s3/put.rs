@@ -61,6 +61,8 @@ pub(super) struct Unconfirmed {
 pub(super) enum Confirm {
     /// Is it there, in its length?
     Object(Listed),
+    /// Are all of these there, which lie in one folder?
+    Folder(&'static str, Vec<Listed>),
     /// Is it there, with these bytes?
     Root(ObjectName, Bytes),
 }
@@ -242,30 +244,40 @@ impl Inner {
         self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what is to be confirmed, as single questions but for packs that listings answer in fewer requests: a 200 that stored nothing
-    /// has been seen.
-    pub(super) async fn to_confirm(&self) -> Vec<Confirm> {
-        let Unconfirmed { objects, roots } = std::mem::take(&mut *self.unconfirmed());
-        let mut there: HashMap<ObjectName, u64> = HashMap::new();
+    /// Takes what is to be confirmed: a 200 that stored nothing has been seen. Packs are looked for by listings where that is fewer requests.
+    pub(super) fn to_confirm(&self) -> Vec<Confirm> {
+        let Unconfirmed { mut objects, roots } = std::mem::take(&mut *self.unconfirmed());
+        let mut questions: Vec<Confirm> = roots.into_iter().map(|(name, bytes)| Confirm::Root(name, bytes)).collect();
         for folder in [Class::Data, Class::Names, Class::Lists].map(Class::folder) {
-            let ours = objects.iter().filter(|pack| pack.name.folder() == folder).count();
-            if ours > 1 + self.objects_in(folder) / PAGE {
-                // One that cannot be listed is looked at pack by pack.
-                if let Ok(listed) = self.list(folder).await {
-                    there.extend(listed.into_iter().map(|object| (object.name, object.bytes)));
-                }
+            let of_folder = |object: &Listed| object.name.folder() == folder;
+            if objects.iter().filter(|object| of_folder(object)).count() > 1 + self.objects_in(folder) / PAGE {
+                let (ours, others) = objects.into_iter().partition(of_folder);
+                objects = others;
+                questions.push(Confirm::Folder(folder, ours));
             }
         }
-        let unseen = objects.into_iter().filter(|object| there.get(&object.name) != Some(&object.bytes)).map(Confirm::Object);
-        unseen.chain(roots.into_iter().map(|(name, bytes)| Confirm::Root(name, bytes))).collect()
+        questions.extend(objects.into_iter().map(Confirm::Object));
+        questions
     }
 
-    /// Looks for one object until it is there, or is not going to be.
+    /// Looks until what is asked for is there, or is not going to be.
     pub(super) async fn confirm(&self, what: &Confirm) -> Result<()> {
-        let object = match what {
-            Confirm::Root(name, bytes) => return self.read_back(name, bytes).await,
-            Confirm::Object(object) => object,
-        };
+        match what {
+            Confirm::Root(name, bytes) => self.read_back(name, bytes).await,
+            Confirm::Object(object) => self.confirm_object(object).await,
+            Confirm::Folder(folder, objects) => {
+                // One that cannot be listed is looked at object by object.
+                let listed = self.list(folder).await.unwrap_or_default();
+                let there: HashMap<ObjectName, u64> = listed.into_iter().map(|object| (object.name, object.bytes)).collect();
+                for object in objects.iter().filter(|object| there.get(&object.name) != Some(&object.bytes)) {
+                    self.confirm_object(object).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn confirm_object(&self, object: &Listed) -> Result<()> {
         let began = Instant::now();
         let mut wait = self.budget.pace().missing / 8;
         while self.size(&object.name).await? != Some(object.bytes) {
