@@ -232,8 +232,9 @@ def depth(requests):
 
 
 def outside_upload(requests, prefix):
-    """The requests that are not wholly within the time from the first pack's PUT to the end of the last one's."""
-    packs = [r for r in requests if r.kind(prefix) in ('PUT data/', 'PUT names/', 'PUT lists/')]
+    """The requests that are not wholly within the time from the first pack's PUT to the end of the last segment's: by the protocol (B2)
+    a segment follows the packs that it names, in the same stream."""
+    packs = [r for r in requests if r.kind(prefix) in ('PUT data/', 'PUT names/', 'PUT lists/', 'PUT index/')]
     if not packs:
         return list(requests)
     first, last = min(r.began for r in packs), max(r.ended for r in packs)
