@@ -18,7 +18,9 @@ const BLOCKS_MAX: u64 = 8;
 /// Windows longer than this use memory that goes round: the allocator would keep holes of all their lengths.
 const POOLED_FROM: u64 = 1 << 20;
 /// What may be under way beforehand or wait to be read. Peak memory is to stay below 128 MB, packs under way not counted.
-const KEPT_BYTES_MAX: u64 = 48 << 20;
+const KEPT_BYTES_MAX: u64 = 40 << 20;
+/// What may come on top of it for readers that wait right now: each needs a frame or two.
+const URGENT_BYTES_MAX: u64 = 16 << 20;
 /// Uses of other blocks after which nobody is believed to come for one: more than twice what is kept.
 const STALE_USES: u64 = 256;
 /// Requests beforehand, for each reader that reads on.
@@ -355,16 +357,18 @@ impl State {
         self.blocks.retain(|_, block| !matches!(block, Block::Here { used, .. } if *used + STALE_USES < now));
     }
 
-    /// Forgets what was used longest ago, a good part of it at a time.
+    /// Keeps to the bound: first what nobody comes for goes, then what was used longest ago. What was fetched beforehand and is thrown away
+    /// before it was read is fetched twice, so that only who cannot wait for room may go above what may be kept.
     fn shrink(&mut self, books: &Books) {
-        if books.held.load(Relaxed) <= KEPT_BYTES_MAX {
+        if books.held.load(Relaxed) <= KEPT_BYTES_MAX + URGENT_BYTES_MAX {
             return;
         }
+        self.drop_stale();
         let used = |block: &Block| if let Block::Here { used, .. } = block { Some(*used) } else { None };
         let mut here: Vec<(u64, At)> = self.blocks.iter().filter_map(|(at, block)| Some((used(block)?, at.clone()))).collect();
         here.sort();
         for (_, at) in here {
-            if books.held.load(Relaxed) <= KEPT_BYTES_MAX / 4 * 3 {
+            if books.held.load(Relaxed) <= KEPT_BYTES_MAX + URGENT_BYTES_MAX {
                 break;
             }
             self.blocks.remove(&at);
