@@ -13,6 +13,7 @@ mod place;
 mod probe;
 mod put;
 mod request;
+mod runtime;
 
 pub use bucket::{BucketFacts, Fact, Threat};
 pub use patience::Pace;
@@ -28,6 +29,7 @@ use aws_sdk_s3::config::SharedHttpClient;
 use bytes::Bytes;
 use meter::{Limit, Meter};
 use patience::{Budget, Gate};
+use runtime::Driver;
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -35,10 +37,6 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8};
 use std::sync::{Arc, Mutex};
-use tokio::runtime::Runtime;
-
-/// Threads that drive connections: they seal TLS records, no more.
-const RUNTIME_THREADS: usize = 2;
 
 /// Credentials that a program gives itself, instead of those that the environment has.
 #[derive(Clone)]
@@ -109,7 +107,7 @@ struct Inner {
     place: S3Place,
     options: S3Options,
     http: SharedHttpClient,
-    runtime: Runtime,
+    runtime: Driver,
     current: tokio::sync::RwLock<Option<request::Current>>,
     budget: Budget,
     gate: Gate,
@@ -132,12 +130,7 @@ impl S3Store {
         }
         let failed = |source| Error::Store { op: StoreOp::Open, object: place.text(), source };
         let http = client::connector(options.ca_file.as_deref()).map_err(failed)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(RUNTIME_THREADS)
-            .thread_name("s3")
-            .enable_all()
-            .build()
-            .map_err(failed)?;
+        let runtime = Driver::start().map_err(failed)?;
         let inner = Inner {
             http,
             runtime,
