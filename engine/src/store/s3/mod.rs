@@ -125,11 +125,12 @@ struct Inner {
 impl S3Store {
     /// Opens a place in a bucket. Asks the store nothing yet.
     pub fn open(place: S3Place, options: S3Options) -> Result<Self> {
+        let place = place.configured()?;
         if place.is_in_the_clear() && !options.allow_http {
             return Err(Error::Option { what: format!("{} would be talked to without TLS", place.text()) });
         }
         let failed = |source| Error::Store { op: StoreOp::Open, object: place.text(), source };
-        let http = client::connector(options.ca_file.as_deref()).map_err(failed)?;
+        let http = client::connector(options.ca_file.as_deref())?;
         let runtime = Driver::start().map_err(failed)?;
         let inner = Inner {
             http,
