@@ -1,6 +1,7 @@
 //! What an answer of a store means for the request: try again, wait, renew something, or give up. The only place that knows the
 //! codes of S3; `tests/tests/s3_faults.rs` has a test for each row of the list of faults.
 
+use crate::store::s3::meter::TooMuch;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use std::error::Error as StdError;
@@ -74,7 +75,13 @@ where
                 (code, "") => format!("the store answers {status} {code}"),
                 (code, message) => format!("the store answers {status} {code}: {message}"),
             };
-            Refusal { verdict: by_code(status, code, message, after, region.is_some()), text, region }
+            let silent = service.raw().body().bytes().is_none_or(|body| body.is_empty());
+            let verdict = match (status, code) {
+                // A HEAD has no body that could say it: what AWS answers to a token that has expired, or to another region's signature.
+                (400, "") if silent => Verdict::Credentials,
+                _ => by_code(status, code, message, after, region.is_some()),
+            };
+            Refusal { verdict, text, region }
         }
         SdkError::DispatchFailure(failure) => {
             let text = chain(&error);
@@ -90,6 +97,7 @@ where
             Refusal::new(Verdict::Passing, text)
         }
         SdkError::TimeoutError(_) => Refusal::new(Verdict::Passing, "the store did not answer in time"),
+        SdkError::ResponseError(_) if find::<TooMuch>(&error).is_some() => Refusal::new(Verdict::Garbled, TooMuch.to_string()),
         // Not what S3 says: a proxy, a captive portal, a cut answer.
         SdkError::ResponseError(response) => {
             let status = response.raw().status().as_u16();
@@ -150,6 +158,18 @@ fn region_in(response: &HttpResponse) -> Option<String> {
     let region = text.split_once("<Region>")?.1.split_once("</Region>")?.0;
     let sane = !region.is_empty() && region.len() <= 64 && region.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
     sane.then(|| region.to_owned())
+}
+
+/// The first error of a type among one and those behind it.
+fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<T>() {
+            return Some(error);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// An error and what is behind it: the SDK's outermost words say only that something failed.

@@ -12,6 +12,7 @@ mod patience;
 mod place;
 mod probe;
 mod put;
+mod read;
 mod request;
 mod runtime;
 
@@ -109,7 +110,7 @@ struct Inner {
     http: SharedHttpClient,
     runtime: Driver,
     current: tokio::sync::RwLock<Option<request::Current>>,
-    budget: Budget,
+    budget: Arc<Budget>,
     gate: Gate,
     meter: Arc<Meter>,
     up: Arc<Limit>,
@@ -136,7 +137,7 @@ impl S3Store {
             http,
             runtime,
             current: tokio::sync::RwLock::new(None),
-            budget: Budget::new(options.pace.clone()),
+            budget: Arc::new(Budget::new(options.pace.clone())),
             gate: Gate::new(options.connections),
             meter: Arc::default(),
             up: Arc::new(Limit::new(options.limit_upload)),
