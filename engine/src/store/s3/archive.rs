@@ -75,6 +75,10 @@ impl Inner {
         match ordered {
             Ok(()) => Ok(()),
             Err(refusal) if refusal.verdict == Verdict::Missing => Err(Error::damaged(name, Damage::Missing)),
+            Err(refusal) if refusal.verdict == Verdict::Final(io::ErrorKind::ResourceBusy) => {
+                let text = format!("the store has no room for expedited orders now, order it as standard or bulk ({})", refusal.text);
+                Err(self.error(StoreOp::Thaw, name.as_str(), Refusal { text, ..refusal }))
+            }
             // What this says here is that nothing of it is archived.
             Err(refusal) if refusal.verdict == Verdict::Archived => Ok(()),
             Err(refusal) => Err(self.error(StoreOp::Thaw, name.as_str(), refusal)),

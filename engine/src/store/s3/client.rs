@@ -67,6 +67,13 @@ async fn load_profiles() -> std::result::Result<ProfileSet, ProfileFileLoadError
     profile::load(&Default::default(), &Default::default(), &Default::default(), None).await
 }
 
+/// The profile that is asked for, where there is none of this name.
+pub async fn profile_that_is_not_there() -> Option<String> {
+    let asked = std::env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty())?;
+    let profiles = load_profiles().await.ok()?;
+    profiles.get_profile(&asked).is_none().then_some(asked)
+}
+
 /// The certificates in a file, to be trusted. The SDK takes any bytes, and panics at the first connection over what is none.
 fn certificates(path: &Path) -> Result<Vec<u8>> {
     let wrong = |why: String| Error::Option { what: format!("the certificates in {} cannot be used: {why}", path.display()) };

@@ -16,6 +16,7 @@ mod read;
 mod request;
 mod runtime;
 
+pub use answer::UNTRUSTED;
 pub use bucket::{BucketFacts, Fact, Threat};
 pub use patience::Pace;
 pub use place::S3Place;
@@ -170,6 +171,12 @@ impl Inner {
             Verdict::Interrupted => return Error::Interrupted,
             Verdict::Credentials => {
                 return Error::Option { what: format!("the keys for {} are not taken: {}", self.place.text(), refusal.text) };
+            }
+            Verdict::Keys => {
+                return Error::Option { what: format!("the keys for {} are wrong: {}", self.place.text(), refusal.text) };
+            }
+            Verdict::Untrusted => {
+                return Error::Option { what: format!("{}: {UNTRUSTED} ({})", self.place.text(), refusal.text) };
             }
             Verdict::Passing | Verdict::Throttled(_) | Verdict::Skewed | Verdict::Region => {
                 return Error::Unreachable { place: self.place.text(), what: refusal.text };

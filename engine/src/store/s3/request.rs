@@ -2,7 +2,7 @@
 
 use crate::error::{Result, StoreOp};
 use crate::id::ObjectName;
-use crate::store::s3::answer::{Refusal, Verdict, judge};
+use crate::store::s3::answer::{NONE, Refusal, Verdict, judge};
 use crate::store::s3::meter::MOTION;
 use crate::store::s3::patience::{Motion, Tries, Watch};
 use crate::store::s3::{Inner, client};
@@ -141,13 +141,13 @@ impl Inner {
                     self.gate.throttled();
                     asked = after;
                 }
-                Verdict::Credentials | Verdict::Skewed | Verdict::Region | Verdict::Garbled => {
+                Verdict::Credentials | Verdict::Keys | Verdict::Skewed | Verdict::Region | Verdict::Garbled => {
                     odd += 1;
                     if odd >= ODD_TRIES {
-                        return Err(refusal);
+                        return Err(explained(refusal).await);
                     }
                     match refusal.verdict {
-                        Verdict::Credentials | Verdict::Region => {
+                        Verdict::Credentials | Verdict::Keys | Verdict::Region => {
                             drop(self.renew(Some(current.generation), refusal.region.clone()).await);
                         }
                         Verdict::Skewed => self.say("the clock of this machine and the store's differ by minutes; going by the store's"),
@@ -213,4 +213,14 @@ impl Inner {
             Err(refusal) => Err(self.error(StoreOp::Open, &self.place.text(), refusal)),
         }
     }
+}
+
+/// Adds to a failure to load credentials what the SDK passes over: that the profile that is asked for is nowhere.
+async fn explained(mut refusal: Refusal) -> Refusal {
+    if refusal.text.starts_with(NONE)
+        && let Some(profile) = client::profile_that_is_not_there().await
+    {
+        refusal.text = format!("there is no profile `{profile}` (AWS_PROFILE); {}", refusal.text);
+    }
+    refusal
 }
