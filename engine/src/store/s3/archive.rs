@@ -38,7 +38,7 @@ impl Inner {
                 async move { client.head_object().bucket(&self.place.bucket).key(key).send().await.map_err(judge) }
             })
             .await;
-        asked.map_err(|refusal| self.object_error(StoreOp::Get, name, refusal))
+        self.denied_or_missing(&key, asked).await.map_err(|refusal| self.object_error(StoreOp::Get, name, refusal))
     }
 
     pub(super) async fn readiness(&self, name: &ObjectName) -> Result<Readiness> {

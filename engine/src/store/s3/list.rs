@@ -83,6 +83,17 @@ impl Inner {
         .await
     }
 
+    /// Whether the listing shows this one key; `None` where it does not say.
+    pub(super) async fn shows(&self, key: &str) -> Result<Option<bool>, Refusal> {
+        let page = self.page(key, None, Some(1)).await?;
+        Ok(match page.contents().first().and_then(|object| object.key()) {
+            None => (!page.is_truncated().unwrap_or(false)).then_some(false),
+            // The shortest of all that begin with it comes first.
+            Some(first) if page.encoding_type().is_some() => decoded(first).map(|first| first == key),
+            Some(first) => Some(first == key),
+        })
+    }
+
     /// Whether anything of ours lies below `folder`.
     pub(super) async fn holds_any(&self, folder: &str) -> Result<bool> {
         let prefix = self.folder_prefix(folder)?;

@@ -63,6 +63,7 @@ impl Inner {
                 }
             })
             .await;
+        let fetched = self.denied_or_missing(&key, fetched).await;
         *into = got.into_inner().0;
         if fetched.is_err() {
             into.truncate(start);
@@ -199,10 +200,23 @@ impl Inner {
             self.holds_any("notes").await?;
             asked = self.head(name).await;
         }
-        match asked {
+        match self.denied_or_missing(&self.place.key(name.as_str()), asked).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(refusal) if refusal.verdict == Verdict::Missing => Ok(None),
             Err(refusal) => Err(self.object_error(StoreOp::Get, name, refusal)),
+        }
+    }
+
+    /// Finds out what a 403 is about. Whoever may list only below a prefix is told 403 of what is not there, by AWS and by Ceph: an
+    /// object that the listing, which is allowed, does not show is missing. Where it cannot be listed the 403 stands.
+    pub(super) async fn denied_or_missing<T>(&self, key: &str, asked: Result<T, Refusal>) -> Result<T, Refusal> {
+        match asked {
+            Err(refusal) if refusal.verdict == Verdict::Final(ErrorKind::PermissionDenied) => match self.shows(key).await {
+                Ok(Some(false)) => Err(Refusal::new(Verdict::Missing, refusal.text)),
+                Err(interrupted) if interrupted.verdict == Verdict::Interrupted => Err(interrupted),
+                _ => Err(refusal),
+            },
+            other => other,
         }
     }
 
