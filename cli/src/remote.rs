@@ -20,6 +20,12 @@ fn ca_file() -> Option<PathBuf> {
     ["SEABED_CA_FILE", "AWS_CA_BUNDLE"].iter().find_map(|name| std::env::var_os(name).filter(|path| !path.is_empty())).map(PathBuf::from)
 }
 
+/// The region that the command line or the environment names.
+pub fn region(global: &Global) -> Option<String> {
+    let named = |name: &&str| std::env::var(name).ok().filter(|region| !region.is_empty());
+    global.remote.s3_region.clone().or_else(|| ["AWS_REGION", "AWS_DEFAULT_REGION"].iter().find_map(named))
+}
+
 /// What encryption the store is to do.
 pub fn sse(global: &Global) -> Result<Option<Sse>, Fail> {
     Ok(match global.remote.sse.as_deref() {

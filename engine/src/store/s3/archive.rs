@@ -13,7 +13,7 @@ use aws_sdk_s3::types::{GlacierJobParameters, RestoreRequest, Tier};
 use std::io;
 
 /// Classes whose objects have to be brought back. `GLACIER_IR` is read like any other.
-const ARCHIVES: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
+pub(super) const ARCHIVES: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
 
 /// What an answer to HEAD says of it.
 fn readiness(answer: &HeadObjectOutput) -> Readiness {
