@@ -15,6 +15,7 @@ mod restore;
 mod roundtrip;
 mod s3;
 mod s3_archive;
+mod s3_client;
 mod s3_faults;
 mod s3_server;
 mod s3_server_faults;
