@@ -5,6 +5,7 @@
 use seabed_engine::backup::Failure;
 use seabed_engine::error::{Error, Kind};
 use seabed_engine::source::stream::StreamFailure;
+use seabed_engine::store::s3::UNTRUSTED;
 
 /// The exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +153,9 @@ impl From<Error> for Fail {
             Error::NoSuchPath { .. } => "`seabed ls` lists the paths of a snapshot",
             Error::NotAFile { .. } => "`seabed restore` brings back directories",
             Error::Catalog { .. } | Error::Cache { .. } => "run again with --no-cache, or delete the cache directory: it is made anew",
+            Error::Option { what } if what.contains(UNTRUSTED) => {
+                "if it is the right place, name its certificate or the one that signed it: --ca-file FILE"
+            }
             Error::Store { source, .. } => match source.kind() {
                 std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "make room where the repository is, then run again",
                 std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {

@@ -5,16 +5,38 @@ use crate::args::Global;
 use crate::exit::Fail;
 use crate::output::Output;
 use crate::{signals, size};
+use seabed_engine::error::Error;
 use seabed_engine::store::s3::{Pace, S3Options, S3Place, S3Store, Sse};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where the environment names an endpoint, as AWS' own tools let it, `s3://` means a bucket there.
+/// Where environment or profile name an endpoint, as AWS' own tools let them, `s3://` means a bucket there.
 pub fn at_endpoint(place: S3Place) -> Result<S3Place, Fail> {
-    let named = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
-    let Some(endpoint) = named.filter(|_| place.endpoint.is_none()) else { return Ok(place) };
-    let text = format!("s3:{}/{}/{}", endpoint.trim_end_matches('/'), place.bucket, place.prefix);
-    S3Place::parse(&text).map_err(|why| Fail::config(format!("AWS_ENDPOINT_URL makes no sense: {why}")))
+    place.configured().map_err(|error| Fail::from(error).hint("correct it, or write the endpoint: --repo s3:https://HOST/BUCKET/PREFIX"))
+}
+
+/// A file of certificates that the environment names: our own variable, else that of AWS' tools.
+fn ca_file() -> Option<PathBuf> {
+    ["SEABED_CA_FILE", "AWS_CA_BUNDLE"].iter().find_map(|name| std::env::var_os(name).filter(|path| !path.is_empty())).map(PathBuf::from)
+}
+
+/// The region that the command line or the environment names.
+pub fn region(global: &Global) -> Option<String> {
+    let named = |name: &&str| std::env::var(name).ok().filter(|region| !region.is_empty());
+    global.remote.s3_region.clone().or_else(|| ["AWS_REGION", "AWS_DEFAULT_REGION"].iter().find_map(named))
+}
+
+/// What encryption the store is to do.
+pub fn sse(global: &Global) -> Result<Option<Sse>, Fail> {
+    Ok(match global.remote.sse.as_deref() {
+        None => None,
+        Some("AES256") => Some(Sse::Aes256),
+        Some("aws:kms") => Some(Sse::Kms(None)),
+        Some(text) => match text.strip_prefix("aws:kms:").filter(|key| !key.is_empty()) {
+            Some(key) => Some(Sse::Kms(Some(key.to_owned()))),
+            None => return Err(Fail::config(format!("`{text}` is no encryption")).hint("write AES256, aws:kms or aws:kms:KEY")),
+        },
+    })
 }
 
 /// The store at a place, as the options say.
@@ -24,15 +46,6 @@ pub fn store(global: &Global, out: &Output, place: S3Place) -> Result<S3Store, F
         None => Ok(None),
         Some(text) => size::parse(text).map(Some).map_err(|why| Fail::config(why).hint("write it like 500K or 10M")),
     };
-    let sse = match asked.sse.as_deref() {
-        None => None,
-        Some("AES256") => Some(Sse::Aes256),
-        Some("aws:kms") => Some(Sse::Kms(None)),
-        Some(text) => match text.strip_prefix("aws:kms:").filter(|key| !key.is_empty()) {
-            Some(key) => Some(Sse::Kms(Some(key.to_owned()))),
-            None => return Err(Fail::config(format!("`{text}` is no encryption")).hint("write AES256, aws:kms or aws:kms:KEY")),
-        },
-    };
     let options = S3Options {
         region: asked.s3_region.clone(),
         path_style: match asked.s3_path_style.as_deref() {
@@ -40,10 +53,10 @@ pub fn store(global: &Global, out: &Output, place: S3Place) -> Result<S3Store, F
             Some("never") => Some(false),
             _ => None,
         },
-        ca_file: asked.ca_file.clone().or_else(|| std::env::var_os("SEABED_CA_FILE").map(PathBuf::from)),
+        ca_file: asked.ca_file.clone().or_else(ca_file),
         allow_http: asked.allow_http,
         storage_class: asked.storage_class.clone(),
-        sse,
+        sse: sse(global)?,
         connections: asked.connections.map(usize::from),
         limit_upload: rate(&asked.limit_upload)?,
         limit_download: rate(&asked.limit_download)?,
@@ -52,10 +65,9 @@ pub fn store(global: &Global, out: &Output, place: S3Place) -> Result<S3Store, F
         stop: Some(signals::flag()),
         say: Some(out.teller()),
     };
+    let in_the_clear = place.is_in_the_clear() && !asked.allow_http;
     S3Store::open(place, options).map_err(|error| match error {
-        seabed_engine::error::Error::Option { .. } => {
-            Fail::from(error).hint("use https://, or --allow-http if you are sure of the network")
-        }
+        Error::Option { .. } if in_the_clear => Fail::from(error).hint("use https://, or --allow-http if you are sure of the network"),
         other => Fail::from(other),
     })
 }

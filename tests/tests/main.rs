@@ -19,6 +19,7 @@ mod s3;
 mod s3_answers;
 mod s3_archive;
 mod s3_cli;
+mod s3_client;
 mod s3_faults;
 mod s3_lies;
 mod s3_listings;

@@ -131,11 +131,19 @@ fn capabilities(found: &Capabilities) -> Vec<Finding> {
     findings
 }
 
+/// Classes from which an object is read at once, as before, only at another price.
+const READABLE: [&str; 4] = ["STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"];
+
 fn facts(facts: &BucketFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
     match &facts.threats {
         Fact::Known(threats) if threats.is_empty() => findings.push(finding(Level::Fine, "no lifecycle rule touches the repository", None)),
         Fact::Known(threats) => findings.extend(threats.iter().map(|threat| match &threat.moves_to {
+            Some(class) if !threat.expires && READABLE.contains(&class.as_str()) => finding(
+                Level::Note,
+                format!("lifecycle rule `{}` moves the repository's objects to {class}: every read there costs", threat.rule),
+                Some("for cheap storage of data packs alone use --storage-class: all else is read at every run"),
+            ),
             Some(class) if !threat.expires => finding(
                 Level::Failure,
                 format!("lifecycle rule `{}` moves the repository's objects to {class}", threat.rule),
@@ -176,16 +184,35 @@ mod tests {
     use super::*;
     use seabed_engine::store::s3::Threat;
 
+    fn facts_with(threat: Threat) -> Vec<Finding> {
+        facts(&BucketFacts {
+            threats: Fact::Known(vec![threat]),
+            versioning: Fact::Known(true),
+            clears_versions: Fact::Known(false),
+            object_lock: Fact::Unknown("403".into()),
+        })
+    }
+
+    /// A rule that only makes reading dearer was called a loss of data, with exit status 1.
+    #[test]
+    fn a_rule_that_makes_reading_dearer_is_a_note() {
+        for class in READABLE {
+            let found = facts_with(Threat { rule: "r".into(), expires: false, moves_to: Some(class.to_owned()) });
+            assert!(found[0].level == Level::Note && found[0].text.contains(class));
+        }
+        for class in ["GLACIER", "DEEP_ARCHIVE", "SOME_NEW_ONE"] {
+            let found = facts_with(Threat { rule: "r".into(), expires: false, moves_to: Some(class.to_owned()) });
+            assert!(found[0].level == Level::Failure && found[0].text.contains(class));
+        }
+        let both = facts_with(Threat { rule: "r".into(), expires: true, moves_to: Some("STANDARD_IA".into()) });
+        assert!(both[0].level == Level::Failure && both[0].text.contains("deletes"));
+    }
+
     #[test]
     fn a_rule_that_deletes_or_freezes_is_a_failure() {
         let threat = |expires, moves_to: Option<&str>| Threat { rule: "r".into(), expires, moves_to: moves_to.map(str::to_owned) };
         for (threat, word) in [(threat(true, None), "deletes"), (threat(false, Some("GLACIER")), "GLACIER")] {
-            let found = facts(&BucketFacts {
-                threats: Fact::Known(vec![threat]),
-                versioning: Fact::Known(true),
-                clears_versions: Fact::Known(false),
-                object_lock: Fact::Unknown("403".into()),
-            });
+            let found = facts_with(threat);
             assert!(found[0].level == Level::Failure && found[0].text.contains(word));
             assert!(found[1].level == Level::Note && found[1].remedy.is_some());
         }

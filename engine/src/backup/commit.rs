@@ -146,7 +146,8 @@ fn publish(
     if observer.interrupted() {
         return Err(Error::Interrupted);
     }
-    // B5: this put is the commit.
+    // B5: this put is the commit. From here on it either stands or is taken back.
+    repository.store().insist();
     let put = repository.put_manifest(&committed, &index, &names);
     let looked = put.and_then(|_| {
         let ((checked, confirmed), stands) = beside(repository.store(), look, || repository.still_stands());

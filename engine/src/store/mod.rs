@@ -161,6 +161,9 @@ pub trait Store: Send + Sync {
         Ok(())
     }
 
+    /// From now on a wish to stop waits, for a bounded time: what has begun is a commit, which has to end in a way that can be vouched for.
+    fn insist(&self) {}
+
     /// Whether an object can be read at once.
     fn readiness(&self, _name: &ObjectName) -> Result<Readiness> {
         Ok(Readiness::Ready)

@@ -177,6 +177,10 @@ impl Store for NearStore {
         self.far.confirm()
     }
 
+    fn insist(&self) {
+        self.far.insist();
+    }
+
     fn readiness(&self, name: &ObjectName) -> Result<Readiness> {
         self.far.readiness(name)
     }

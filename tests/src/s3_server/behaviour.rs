@@ -110,6 +110,9 @@ pub struct Behaviour {
     pub thaw_requests: u64,
     /// Keys that contain one of these cannot be deleted: 403 `AccessDenied`, as under object lock.
     pub locked: Vec<String>,
+    /// GET and HEAD of what is not there are answered with 403 `AccessDenied`: who may list only below a prefix learns no more, from
+    /// AWS and from Ceph.
+    pub missing_is_denied: bool,
     /// A listing whose continuation token names a key that is gone begins from the top again: rclone's pager.
     pub restart_when_marker_gone: bool,
 }
@@ -134,6 +137,7 @@ impl Default for Behaviour {
             classes_cold: vec!["GLACIER".to_owned(), "DEEP_ARCHIVE".to_owned()],
             thaw_requests: 3,
             locked: Vec::new(),
+            missing_is_denied: false,
             restart_when_marker_gone: false,
         }
     }

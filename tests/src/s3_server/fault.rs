@@ -67,6 +67,10 @@ pub enum Fault {
     StallUpload(u64),
     /// The answer's body stops after so many bytes, for ever.
     StallDownload(u64),
+    /// All of the answer's body comes, without a Content-Length, and the connection is closed before its end is said.
+    CutAtEnd,
+    /// The answer's body is followed by so many blanks: to XML they mean nothing.
+    Padded(u64),
     /// The answer's body comes in pieces of so many bytes, one per interval.
     Drip(usize, Duration),
     /// The request's body is read at so many bytes per interval, in pieces as large as they come.
@@ -184,6 +188,7 @@ impl Fault {
             Fault::ResetDownload(_) | Fault::StallDownload(_) | Fault::Drip(..) | Fault::CutWithLength(_) | Fault::CutChunked(_) => {
                 matches!(operation, GetObject | ListObjectsV2)
             }
+            Fault::CutAtEnd => operation == GetObject,
             Fault::DeleteErrors { .. } => operation == DeleteObjects,
             Fault::List(_) => operation == ListObjectsV2,
             _ => true,

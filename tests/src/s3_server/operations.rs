@@ -154,7 +154,10 @@ fn precondition(state: &State, job: &Job<'_>) -> Option<Reply> {
 
 fn get(state: &State, job: &Job<'_>) -> Reply {
     let (call, fault) = (job.call, job.fault);
-    let missing = || no_such_key(&call.key);
+    let missing = || match state.behaviour.missing_is_denied {
+        true => Reply::error(403, "AccessDenied", "Access Denied"),
+        false => no_such_key(&call.key),
+    };
     let version = match (call.asked("versionId"), fault) {
         (_, Some(Fault::Stale)) => state.objects.before(&call.bucket, &call.key),
         (_, Some(Fault::OtherObject(key))) => state.objects.object(&call.bucket, key, job.request),

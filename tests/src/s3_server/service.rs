@@ -124,6 +124,9 @@ impl Ticket {
     fn response(&self, call: &Call, mut reply: Reply) -> Response<Played> {
         let head = call.method == "HEAD";
         let script = Script::of(self.fault.as_ref());
+        if let Some(Fault::Padded(blanks)) = self.fault {
+            reply.body = [&reply.body[..], &vec![b' '; blanks as usize]].concat().into();
+        }
         let mut response = Response::builder().status(reply.status);
         for (name, value) in &reply.headers {
             response = response.header(name, value);

@@ -117,6 +117,7 @@ impl Script {
             Some(Fault::CutChunked(after)) => Script { stop: Some(*after), chunked: true, ..plain },
             Some(Fault::ResetDownload(after)) => Script { stop: Some(*after), end: End::Reset, ..plain },
             Some(Fault::StallDownload(after)) => Script { stop: Some(*after), end: End::Stall, ..plain },
+            Some(Fault::CutAtEnd) => Script { chunked: true, end: End::Close, ..plain },
             Some(Fault::Drip(bytes, every)) => Script { pieces: Some(((*bytes).max(1), *every)), ..plain },
             _ => plain,
         }

@@ -1,7 +1,9 @@
 //! What an answer of a store means for the request: try again, wait, renew something, or give up. The only place that knows the
 //! codes of S3; `tests/tests/fault_list.rs` has the tests for each row of the list of faults.
 
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use crate::store::s3::meter::TooMuch;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_s3::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use std::error::Error as StdError;
 use std::io::ErrorKind;
@@ -14,8 +16,12 @@ pub enum Verdict {
     Passing,
     /// Too much at a time: wait, at least for so long, with fewer connections.
     Throttled(Option<Duration>),
-    /// The credentials are no longer taken: load them anew.
+    /// The credentials are no longer taken, or cannot be had: load them anew.
     Credentials,
+    /// The store knows no such key, or another secret of it: they may have been changed meanwhile.
+    Keys,
+    /// Who answers cannot show that it is the one that was meant.
+    Untrusted,
     /// The clocks differ too much: the request is signed anew by the server's.
     Skewed,
     /// Another region owns the bucket.
@@ -32,8 +38,6 @@ pub enum Verdict {
     Unsupported,
     /// The object is archived.
     Archived,
-    /// Whoever answers there shows a certificate that is not trusted; nothing was sent.
-    Untrusted,
     /// Trying again is of no use.
     Final(ErrorKind),
     /// Whoever runs this asked to stop.
@@ -58,6 +62,11 @@ impl Refusal {
     }
 }
 
+/// What the error of credentials that cannot be had begins with.
+pub const NONE: &str = "there are none, or they cannot be loaded";
+/// What the error of a certificate that is not trusted says.
+pub const UNTRUSTED: &str = "its certificate is not trusted";
+
 /// Judges what the SDK gave for an answer.
 pub fn judge<E>(error: SdkError<E, HttpResponse>) -> Refusal
 where
@@ -77,27 +86,30 @@ where
                 (code, "") => format!("the store answers {status} {code}"),
                 (code, message) => format!("the store answers {status} {code}: {message}"),
             };
-            Refusal { verdict: by_code(status, code, message, after, region.is_some()), text, region }
+            let silent = service.raw().body().bytes().is_none_or(|body| body.is_empty());
+            let verdict = match (status, code) {
+                // A HEAD has no body that could say it: what AWS answers to a token that has expired, or to another region's signature.
+                (400, "") if silent => Verdict::Credentials,
+                _ => by_code(status, code, message, after, region.is_some()),
+            };
+            Refusal { verdict, text, region }
         }
         SdkError::DispatchFailure(failure) => {
             let text = chain(&error);
-            if text.contains("UnknownIssuer") {
-                let what = "its certificate is signed by nobody whom this machine trusts; if it is the right store, name the file with its";
-                return Refusal::new(Verdict::Untrusted, format!("{what} authority's certificate (--ca-file, SEABED_CA_FILE): {text}"));
+            if let Some(source) = find::<CredentialsError>(&error) {
+                return no_credentials(source);
             }
-            if text.contains("certificate") {
-                return Refusal::new(Verdict::Untrusted, format!("its certificate is not valid for this host at this time: {text}"));
+            // rustls' words for each way in which one is wrong.
+            if text.contains("invalid peer certificate") {
+                return Refusal::new(Verdict::Untrusted, text);
             }
             if failure.is_user() {
                 return Refusal::new(Verdict::Final(ErrorKind::InvalidInput), text);
             }
-            // What went wrong with the last of all places that were looked at says little: that there are no keys is what it is about.
-            if format!("{error:?}").contains("Credentials") {
-                return Refusal::new(Verdict::Credentials, format!("there are none, or they cannot be loaded ({text})"));
-            }
             Refusal::new(Verdict::Passing, text)
         }
         SdkError::TimeoutError(_) => Refusal::new(Verdict::Passing, "the store did not answer in time"),
+        SdkError::ResponseError(_) if find::<TooMuch>(&error).is_some() => Refusal::new(Verdict::Garbled, TooMuch.to_string()),
         // Not what S3 says: a proxy, a captive portal, a cut answer.
         SdkError::ResponseError(response) => {
             let status = response.raw().status().as_u16();
@@ -110,8 +122,24 @@ where
 /// What stores say of a header that they do not know, where they have no code for it (R2, Ceph, OVH).
 const NOT_KNOWN: [&str; 5] = ["checksum", "if-none-match", "not implemented", "unsupported header", "not supported"];
 
+/// Credentials that cannot be had. What is configured wrongly stays so; only where the network is behind it, it may go away by itself.
+fn no_credentials(error: &(dyn StdError + 'static)) -> Refusal {
+    let passing = match error.downcast_ref() {
+        // That nobody has any is said of the network too, where an instance's metadata would be.
+        Some(CredentialsError::CredentialsNotLoaded(_)) => false,
+        Some(CredentialsError::ProviderTimedOut(_)) => true,
+        _ => find::<ConnectorError>(error)
+            .and_then(|error| error.downcast_ref::<ConnectorError>())
+            .is_some_and(|error| error.is_io() || error.is_timeout()),
+    };
+    let verdict = if passing { Verdict::Passing } else { Verdict::Credentials };
+    Refusal::new(verdict, format!("{NONE} ({})", chain(error)))
+}
+
 fn by_code(status: u16, code: &str, message: &str, after: Option<Duration>, names_region: bool) -> Verdict {
     match (status, code) {
+        // 503 like throttling, and for hours: there is no room for what was ordered.
+        (_, "GlacierExpeditedRetrievalNotAvailable") => Verdict::Final(ErrorKind::ResourceBusy),
         (
             _,
             "SlowDown"
@@ -125,6 +153,7 @@ fn by_code(status: u16, code: &str, message: &str, after: Option<Duration>, name
         | (429 | 503, _) => Verdict::Throttled(after),
         (_, "RequestTimeTooSkewed") => Verdict::Skewed,
         (_, "ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "TokenRefreshRequired" | "RequestExpired") => Verdict::Credentials,
+        (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch") => Verdict::Keys,
         (_, "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException")
         | (301 | 307, _)
             if names_region =>
@@ -161,6 +190,18 @@ fn region_in(response: &HttpResponse) -> Option<String> {
     sane.then(|| region.to_owned())
 }
 
+/// The first error of a type among one and those behind it.
+fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<T>() {
+            return Some(error);
+        }
+        next = error.source();
+    }
+    None
+}
+
 /// An error and what is behind it: the SDK's outermost words say only that something failed.
 fn chain(error: &dyn StdError) -> String {
     let mut words: Vec<String> = Vec::new();
@@ -175,4 +216,42 @@ fn chain(error: &dyn StdError) -> String {
     // The first two only repeat that it was a request.
     let from = words.len().saturating_sub(2);
     words[from..].join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_s3::operation::head_object::HeadObjectError;
+    use std::io;
+
+    fn judged(error: ConnectorError) -> Refusal {
+        judge(SdkError::<HeadObjectError, HttpResponse>::dispatch_failure(error))
+    }
+
+    /// A certificate that nobody trusts ended a run as if a user had no right to read.
+    #[test]
+    fn certificates_that_are_not_trusted_are_told_from_what_passes() {
+        let of = |error: rustls::Error| judged(ConnectorError::io(io::Error::new(ErrorKind::InvalidData, error).into())).verdict;
+        for wrong in [rustls::CertificateError::UnknownIssuer, rustls::CertificateError::Expired, rustls::CertificateError::NotValidForName]
+        {
+            assert_eq!(of(wrong.into()), Verdict::Untrusted);
+        }
+        assert_eq!(of(rustls::Error::HandshakeNotComplete), Verdict::Passing);
+        assert_eq!(judged(ConnectorError::io(io::Error::from(ErrorKind::ConnectionRefused).into())).verdict, Verdict::Passing);
+    }
+
+    /// What is configured wrongly was tried for a quarter of an hour, as if the store were away.
+    #[test]
+    fn credentials_that_cannot_be_had_are_told_from_a_network_that_is_away() {
+        let of = |error: CredentialsError| judged(ConnectorError::other(error.into(), None)).verdict;
+        let away = || ConnectorError::io(io::Error::from(ErrorKind::ConnectionRefused).into());
+        assert_eq!(of(CredentialsError::not_loaded("nobody")), Verdict::Credentials);
+        // Nobody looks for the metadata of an instance on any other machine.
+        assert_eq!(of(CredentialsError::not_loaded(away())), Verdict::Credentials);
+        assert_eq!(of(CredentialsError::invalid_configuration("a loop")), Verdict::Credentials);
+        assert_eq!(of(CredentialsError::provider_error("exit status 1")), Verdict::Credentials);
+        assert_eq!(of(CredentialsError::unhandled("no JSON")), Verdict::Credentials);
+        assert_eq!(of(CredentialsError::provider_error(away())), Verdict::Passing);
+        assert_eq!(of(CredentialsError::provider_timed_out(Duration::from_secs(1))), Verdict::Passing);
+    }
 }

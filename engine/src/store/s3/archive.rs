@@ -13,7 +13,7 @@ use aws_sdk_s3::types::{GlacierJobParameters, RestoreRequest, Tier};
 use std::io;
 
 /// Classes whose objects have to be brought back. `GLACIER_IR` is read like any other.
-const ARCHIVES: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
+pub(super) const ARCHIVES: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
 
 /// What an answer to HEAD says of it.
 fn readiness(answer: &HeadObjectOutput) -> Readiness {
@@ -38,7 +38,7 @@ impl Inner {
                 async move { client.head_object().bucket(&self.place.bucket).key(key).send().await.map_err(judge) }
             })
             .await;
-        asked.map_err(|refusal| self.object_error(StoreOp::Get, name, refusal))
+        self.denied_or_missing(&key, asked).await.map_err(|refusal| self.object_error(StoreOp::Get, name, refusal))
     }
 
     pub(super) async fn readiness(&self, name: &ObjectName) -> Result<Readiness> {
@@ -75,6 +75,10 @@ impl Inner {
         match ordered {
             Ok(()) => Ok(()),
             Err(refusal) if refusal.verdict == Verdict::Missing => Err(Error::damaged(name, Damage::Missing)),
+            Err(refusal) if refusal.verdict == Verdict::Final(io::ErrorKind::ResourceBusy) => {
+                let text = format!("the store has no room for expedited orders now, order it as standard or bulk ({})", refusal.text);
+                Err(self.error(StoreOp::Thaw, name.as_str(), Refusal { text, ..refusal }))
+            }
             // What this says here is that nothing of it is archived.
             Err(refusal) if refusal.verdict == Verdict::Archived => Ok(()),
             Err(refusal) => Err(self.error(StoreOp::Thaw, name.as_str(), refusal)),

@@ -3,6 +3,7 @@
 
 use crate::error::Result;
 use crate::store::s3::answer::{Refusal, Verdict, judge};
+use crate::store::s3::archive::ARCHIVES;
 use crate::store::s3::request::Try;
 use crate::store::s3::{Inner, S3Store};
 use aws_sdk_s3::types::{BucketVersioningStatus, ExpirationStatus, LifecycleRule};
@@ -118,7 +119,9 @@ impl Inner {
 
 fn threat(rule: &LifecycleRule) -> Option<Threat> {
     let expires = rule.expiration().is_some_and(|e| e.days().is_some() || e.date().is_some());
-    let moves_to = rule.transitions().iter().filter_map(|t| t.storage_class()).map(|class| class.as_str().to_owned()).next();
+    // Of several, the one into an archive is what matters: it comes last, and need not stand last.
+    let classes = || rule.transitions().iter().filter_map(|t| t.storage_class()).map(|class| class.as_str());
+    let moves_to = classes().find(|class| ARCHIVES.contains(class)).or_else(|| classes().next()).map(str::to_owned);
     let name = rule.id().filter(|id| !id.is_empty()).unwrap_or("without a name").to_owned();
     (expires || moves_to.is_some()).then_some(Threat { rule: name, expires, moves_to })
 }

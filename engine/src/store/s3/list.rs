@@ -4,9 +4,9 @@
 use crate::error::{Error, Result, StoreOp};
 use crate::id::ObjectName;
 use crate::store::Listed;
-use crate::store::s3::Inner;
 use crate::store::s3::answer::{Refusal, Verdict, judge};
 use crate::store::s3::request::Try;
+use crate::store::s3::{Inner, S3Place};
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use std::collections::HashSet;
 use std::io::{self, ErrorKind};
@@ -14,9 +14,25 @@ use std::sync::PoisonError;
 
 /// How often a listing is begun anew before it is called incomplete.
 const LISTINGS: u32 = 5;
+/// Keys that a listing may show. Of the smallest packs so many hold 64 TiB, of those of the usual size a petabyte; in memory each takes
+/// about a hundred bytes, and a store that never ends would take all there is.
+const KEYS_MAX: usize = 1 << 24;
+/// Pages of a listing: eight times what those keys take a thousand at a time, for stores that show fewer, or pages without any.
+const PAGES_MAX: usize = 1 << 17;
 
 /// Why a page cannot be part of a complete listing.
 type Flaw = &'static str;
+const ENDLESS: Flaw = "it shows more than any repository has, or does not end";
+
+/// A listing as far as it has come.
+#[derive(Default)]
+struct Listing {
+    listed: Vec<Listed>,
+    last: String,
+    keys: usize,
+    /// Hashes of the tokens: a token may be as long as a store likes.
+    tokens: HashSet<[u8; 32]>,
+}
 
 impl Inner {
     /// Every object below `folder`.
@@ -40,23 +56,15 @@ impl Inner {
     }
 
     async fn list_once(&self, folder: &str, prefix: &str) -> Result<Result<Vec<Listed>, Flaw>> {
-        let (mut listed, mut last, mut token) = (Vec::new(), String::new(), None::<String>);
-        let mut tokens = HashSet::new();
+        let (mut listing, mut token) = (Listing::default(), None::<String>);
         loop {
             let page = self.page(prefix, token.as_deref(), None).await.map_err(|refusal| self.error(StoreOp::List, folder, refusal))?;
-            if let Err(flaw) = self.take_page(&page, &mut last, &mut listed) {
-                return Ok(Err(flaw));
+            match listing.take(&page, &self.place, (KEYS_MAX, PAGES_MAX)) {
+                Ok(Some(next)) => token = Some(next),
+                Ok(None) => return Ok(Ok(listing.listed)),
+                Err(flaw) if flaw == ENDLESS => return Err(Error::ListIncomplete { folder: folder.to_owned(), why: flaw }),
+                Err(flaw) => return Ok(Err(flaw)),
             }
-            if !page.is_truncated().unwrap_or(false) {
-                return Ok(Ok(listed));
-            }
-            let Some(next) = page.next_continuation_token().filter(|token| !token.is_empty()) else {
-                return Ok(Err("a page says that more follows, and not how to ask for it"));
-            };
-            if !tokens.insert(next.to_owned()) {
-                return Ok(Err("it goes round in circles"));
-            }
-            token = Some(next.to_owned());
         }
     }
 
@@ -75,31 +83,15 @@ impl Inner {
         .await
     }
 
-    fn take_page(&self, page: &ListObjectsV2Output, last: &mut String, listed: &mut Vec<Listed>) -> Result<(), Flaw> {
-        let shown = page.contents().len() + page.common_prefixes().len();
-        if page.key_count().is_some_and(|count| usize::try_from(count).ok() != Some(shown)) {
-            return Err("a page does not hold as many keys as it says");
-        }
-        let encoded = page.encoding_type().is_some_and(|kind| kind.as_str() == "url");
-        for object in page.contents() {
-            let key = object.key().ok_or("an object has no key")?;
-            let key = if encoded { decoded(key).ok_or("a key is badly encoded")? } else { key.to_owned() };
-            let bytes = object.size().and_then(|n| u64::try_from(n).ok()).ok_or("an object has no length")?;
-            if key <= *last && !last.is_empty() {
-                // rclone shows an object twice that is put twice at the same time; that leaves nothing out.
-                let twice =
-                    key == *last && listed.last().is_some_and(|known| self.place.key(known.name.as_str()) == key && known.bytes == bytes);
-                if twice {
-                    continue;
-                }
-                return Err("its keys do not increase");
-            }
-            *last = key;
-            // What is not ours is nobody's business.
-            let Some(name) = self.place.name_in(last).and_then(ObjectName::parse) else { continue };
-            listed.push(Listed { name, bytes });
-        }
-        Ok(())
+    /// Whether the listing shows this one key; `None` where it does not say.
+    pub(super) async fn shows(&self, key: &str) -> Result<Option<bool>, Refusal> {
+        let page = self.page(key, None, Some(1)).await?;
+        Ok(match page.contents().first().and_then(|object| object.key()) {
+            None => (!page.is_truncated().unwrap_or(false)).then_some(false),
+            // The shortest of all that begin with it comes first.
+            Some(first) if page.encoding_type().is_some() => decoded(first).map(|first| first == key),
+            Some(first) => Some(first == key),
+        })
     }
 
     /// Whether anything of ours lies below `folder`.
@@ -127,6 +119,46 @@ impl Inner {
     }
 }
 
+impl Listing {
+    /// Holds a page against those before it, and takes it in. Returns how to ask for the next one, where there is one.
+    fn take(&mut self, page: &ListObjectsV2Output, place: &S3Place, (keys_max, pages_max): (usize, usize)) -> Result<Option<String>, Flaw> {
+        let shown = page.contents().len() + page.common_prefixes().len();
+        if page.key_count().is_some_and(|count| usize::try_from(count).ok() != Some(shown)) {
+            return Err("a page does not hold as many keys as it says");
+        }
+        self.keys += shown;
+        if self.keys > keys_max || self.tokens.len() >= pages_max {
+            return Err(ENDLESS);
+        }
+        let encoded = page.encoding_type().is_some_and(|kind| kind.as_str() == "url");
+        for object in page.contents() {
+            let key = object.key().ok_or("an object has no key")?;
+            let key = if encoded { decoded(key).ok_or("a key is badly encoded")? } else { key.to_owned() };
+            let bytes = object.size().and_then(|n| u64::try_from(n).ok()).ok_or("an object has no length")?;
+            if key <= self.last && !self.last.is_empty() {
+                // rclone shows an object twice that is put twice at the same time; that leaves nothing out.
+                let known = self.listed.last();
+                if key == self.last && known.is_some_and(|known| place.key(known.name.as_str()) == key && known.bytes == bytes) {
+                    continue;
+                }
+                return Err(if key == self.last { "it shows a key twice" } else { "its keys do not increase" });
+            }
+            self.last = key;
+            // What is not ours is nobody's business.
+            let Some(name) = place.name_in(&self.last).and_then(ObjectName::parse) else { continue };
+            self.listed.push(Listed { name, bytes });
+        }
+        let next = page.next_continuation_token().filter(|token| !token.is_empty());
+        match (page.is_truncated().unwrap_or(false), next) {
+            (false, None) => Ok(None),
+            (false, Some(_)) => Err("a page says how to ask for more, and not that more follows"),
+            (true, None) => Err("a page says that more follows, and not how to ask for it"),
+            (true, Some(next)) if !self.tokens.insert(*blake3::hash(next.as_bytes()).as_bytes()) => Err("it goes round in circles"),
+            (true, Some(next)) => Ok(Some(next.to_owned())),
+        }
+    }
+}
+
 /// Undoes `%2F` and `+`.
 fn decoded(key: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(key.len());
@@ -144,7 +176,8 @@ fn decoded(key: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::decoded;
+    use super::*;
+    use aws_sdk_s3::types::Object;
 
     #[test]
     fn encoded_keys() {
@@ -152,5 +185,50 @@ mod tests {
         for bad in ["%", "%2", "%zz", "%ff"] {
             assert_eq!(decoded(bad), None, "{bad}");
         }
+    }
+
+    const BOUNDS: (usize, usize) = (10, 3);
+
+    fn page(keys: &[&str], truncated: Option<bool>, token: Option<&str>) -> ListObjectsV2Output {
+        let objects = keys.iter().map(|key| Object::builder().key(*key).size(1).build()).collect();
+        let page = ListObjectsV2Output::builder().set_contents(Some(objects)).set_is_truncated(truncated);
+        page.set_next_continuation_token(token.map(str::to_owned)).build()
+    }
+
+    fn place() -> S3Place {
+        S3Place { endpoint: None, bucket: "b".into(), prefix: String::new() }
+    }
+
+    fn flaw(pages: &[ListObjectsV2Output]) -> Option<Flaw> {
+        let mut listing = Listing::default();
+        pages.iter().find_map(|page| listing.take(page, &place(), BOUNDS).err())
+    }
+
+    /// A store that always has a next page, with keys or without, filled the memory and never ended.
+    #[test]
+    fn a_listing_ends() {
+        let more = |keys: &[&str], token: &str| page(keys, Some(true), Some(token));
+        assert_eq!(flaw(&[more(&[], "1"), more(&[], "2"), page(&[], Some(false), None)]), None);
+        assert_eq!(flaw(&[more(&[], "1"), more(&[], "2"), more(&[], "3"), more(&[], "4")]), Some(ENDLESS));
+        let keys: Vec<String> = (0..12).map(|n| format!("index/{n:02}")).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        assert_eq!(flaw(&[more(&keys[..5], "1"), page(&keys[5..10], None, None)]), None);
+        assert_eq!(flaw(&[more(&keys[..5], "1"), more(&keys[5..11], "2")]), Some(ENDLESS));
+    }
+
+    /// A page that says how to go on, and not that it goes on, was taken for the last one.
+    #[test]
+    fn a_token_without_a_next_page_is_a_flaw() {
+        for truncated in [None, Some(false)] {
+            assert!(flaw(&[page(&["index/00"], truncated, Some("next"))]).is_some());
+            assert_eq!(flaw(&[page(&["index/00"], truncated, Some(""))]), None);
+        }
+    }
+
+    #[test]
+    fn a_stranger_that_is_shown_twice_is_called_that() {
+        assert_eq!(flaw(&[page(&["index/A.bak", "index/A.bak"], None, None)]), Some("it shows a key twice"));
+        assert_eq!(flaw(&[page(&["index/01", "index/00"], None, None)]), Some("its keys do not increase"));
+        assert_eq!(flaw(&[page(&["index/00", "index/00"], None, None)]), None);
     }
 }

@@ -12,8 +12,11 @@ mod patience;
 mod place;
 mod probe;
 mod put;
+mod read;
 mod request;
+mod runtime;
 
+pub use answer::UNTRUSTED;
 pub use bucket::{BucketFacts, Fact, Threat};
 pub use patience::Pace;
 pub use place::S3Place;
@@ -28,17 +31,15 @@ use aws_sdk_s3::config::SharedHttpClient;
 use bytes::Bytes;
 use meter::{Limit, Meter};
 use patience::{Budget, Gate};
-use std::collections::HashMap;
+use runtime::Driver;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU8};
-use std::sync::{Arc, Mutex};
-use tokio::runtime::Runtime;
-
-/// Threads that drive connections: they seal TLS records, no more.
-const RUNTIME_THREADS: usize = 2;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 /// Credentials that a program gives itself, instead of those that the environment has.
 #[derive(Clone)]
@@ -109,9 +110,9 @@ struct Inner {
     place: S3Place,
     options: S3Options,
     http: SharedHttpClient,
-    runtime: Runtime,
+    runtime: Driver,
     current: tokio::sync::RwLock<Option<request::Current>>,
-    budget: Budget,
+    budget: Arc<Budget>,
     gate: Gate,
     meter: Arc<Meter>,
     up: Arc<Limit>,
@@ -121,6 +122,11 @@ struct Inner {
     /// What the store was found not to understand, and that it was seen to honour conditional puts.
     lacks: AtomicU8,
     unconfirmed: Mutex<put::Unconfirmed>,
+    /// Objects that stayed missing for as long as anybody waits.
+    missing: Mutex<HashSet<ObjectName>>,
+    /// A commit has begun; and when it was asked to stop.
+    insisting: AtomicBool,
+    asked_to_stop: OnceLock<Instant>,
     /// How many objects the last listing of each folder showed.
     listed: Mutex<HashMap<String, usize>>,
 }
@@ -128,22 +134,18 @@ struct Inner {
 impl S3Store {
     /// Opens a place in a bucket. Asks the store nothing yet.
     pub fn open(place: S3Place, options: S3Options) -> Result<Self> {
+        let place = place.configured()?;
         if place.is_in_the_clear() && !options.allow_http {
             return Err(Error::Option { what: format!("{} would be talked to without TLS", place.text()) });
         }
         let failed = |source| Error::Store { op: StoreOp::Open, object: place.text(), source };
-        let http = client::connector(options.ca_file.as_deref()).map_err(failed)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(RUNTIME_THREADS)
-            .thread_name("s3")
-            .enable_all()
-            .build()
-            .map_err(failed)?;
+        let http = client::connector(options.ca_file.as_deref())?;
+        let runtime = Driver::start().map_err(failed)?;
         let inner = Inner {
             http,
             runtime,
             current: tokio::sync::RwLock::new(None),
-            budget: Budget::new(options.pace.clone()),
+            budget: Arc::new(Budget::new(options.pace.clone())),
             gate: Gate::new(options.connections),
             meter: Arc::default(),
             up: Arc::new(Limit::new(options.limit_upload)),
@@ -152,6 +154,9 @@ impl S3Store {
             skew_said: AtomicBool::new(false),
             lacks: AtomicU8::new(0),
             unconfirmed: Mutex::default(),
+            missing: Mutex::default(),
+            insisting: AtomicBool::new(false),
+            asked_to_stop: OnceLock::new(),
             listed: Mutex::default(),
             place,
             options,
@@ -171,6 +176,10 @@ impl S3Store {
 }
 
 impl Inner {
+    fn missing(&self) -> MutexGuard<'_, HashSet<ObjectName>> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What a failed request means to whoever asked for `object`.
     fn error(&self, op: StoreOp, object: &str, refusal: Refusal) -> Error {
         let kind = match refusal.verdict {
@@ -178,7 +187,12 @@ impl Inner {
             Verdict::Credentials => {
                 return Error::Option { what: format!("the keys for {} are not taken: {}", self.place.text(), refusal.text) };
             }
-            Verdict::Untrusted => return Error::Option { what: format!("{}: {}", self.place.text(), refusal.text) },
+            Verdict::Keys => {
+                return Error::Option { what: format!("the keys for {} are wrong: {}", self.place.text(), refusal.text) };
+            }
+            Verdict::Untrusted => {
+                return Error::Option { what: format!("{}: {UNTRUSTED} ({})", self.place.text(), refusal.text) };
+            }
             Verdict::Passing | Verdict::Throttled(_) | Verdict::Skewed | Verdict::Region => {
                 return Error::Unreachable { place: self.place.text(), what: refusal.text };
             }
@@ -279,6 +293,10 @@ impl Store for S3Store {
         }
         let now = clock::now().as_nanos().unwrap_or(0);
         Ok(now.saturating_add(self.inner.meter.ahead().unwrap_or(0)))
+    }
+
+    fn insist(&self) {
+        self.inner.insisting.store(true, Relaxed);
     }
 
     fn readiness(&self, name: &ObjectName) -> Result<Readiness> {

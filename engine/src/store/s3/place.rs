@@ -4,10 +4,14 @@
 /// The scheme with which a place in an S3 store begins.
 const SCHEME: &str = "s3:";
 
+/// AWS itself: the region decides over the host, and its rules for names apply.
+const AWS: &str = "https://s3.amazonaws.com";
+const ODD_SCHEME: &str = "only http:// and https:// are understood";
+
 /// A prefix in a bucket of an S3 store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct S3Place {
-    /// `https://host[:port]`; `None` for AWS itself, where the region decides.
+    /// `https://host[:port]`; `None` for AWS itself, where the region decides, unless the configuration of AWS' tools names another one.
     pub endpoint: Option<String>,
     /// The bucket.
     pub bucket: String,
@@ -21,7 +25,7 @@ impl S3Place {
         text.starts_with(SCHEME)
     }
 
-    /// Reads `s3://bucket/prefix` (AWS), `s3:https://host[:port]/bucket/prefix` and restic's `s3:host[:port]/bucket/prefix`. An error
+    /// Reads `s3://bucket/prefix` (AWS, or what is configured), `s3:https://host[:port]/bucket/prefix` and restic's `s3:host[:port]/bucket/prefix`. An error
     /// says what is wrong and repeats nothing: a secret may have got in by mistake.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let rest = text.strip_prefix(SCHEME).ok_or("it does not begin with `s3:`")?;
@@ -31,19 +35,11 @@ impl S3Place {
         let (endpoint, path) = if let Some(path) = rest.strip_prefix("//") {
             (None, path)
         } else {
-            let (scheme, rest) = match rest.split_once("://") {
-                Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
-                Some(_) => return Err("behind `s3:` only http:// and https:// are understood"),
-                None => ("https", rest),
-            };
-            let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-            if host.contains('@') {
-                return Err("keys do not belong into it: give them by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile");
-            }
-            if host.is_empty() || !host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']')) {
-                return Err("the name of the host makes no sense");
-            }
-            (Some(format!("{scheme}://{}", host.to_ascii_lowercase())), path)
+            let (endpoint, path) = endpoint(rest).map_err(|why| match why {
+                ODD_SCHEME => "behind `s3:` only http:// and https:// are understood",
+                other => other,
+            })?;
+            (Some(endpoint), path.unwrap_or(""))
         };
         let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
         if bucket.is_empty() {
@@ -60,9 +56,21 @@ impl S3Place {
         if prefix.len() > 512 {
             return Err("its prefix is longer than 512 bytes");
         }
-        // AWS itself: the region decides over the host, and its rules for names apply.
-        let endpoint = endpoint.filter(|endpoint| endpoint != "https://s3.amazonaws.com");
         Ok(S3Place { endpoint, bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+    }
+
+    /// The same bucket at an endpoint that something else than the place names: `https://host[:port]`, and nothing behind it.
+    pub fn with_endpoint(self, text: &str) -> Result<Self, &'static str> {
+        let (endpoint, path) = endpoint(text.strip_suffix('/').unwrap_or(text))?;
+        if path.is_some() {
+            return Err("a path, `?` or `#` is behind the host");
+        }
+        Ok(S3Place { endpoint: Some(endpoint), ..self })
+    }
+
+    /// The endpoint as clients take it; `None` where the region decides over the host.
+    pub fn url(&self) -> Option<&str> {
+        self.endpoint.as_deref().filter(|endpoint| *endpoint != AWS)
     }
 
     /// The form in which it is written; holds no secret.
@@ -96,6 +104,17 @@ impl S3Place {
         self.host().is_none_or(|host| host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn"))
     }
 
+    /// The partition of AWS in which the place is, as names of resources begin with it. `region`: what is known of it otherwise.
+    pub fn partition(&self, region: Option<&str>) -> &'static str {
+        let china = self.host().is_some_and(|host| host.ends_with(".amazonaws.com.cn"));
+        match self.region().or(region) {
+            _ if china => "aws-cn",
+            Some(region) if region.starts_with("cn-") => "aws-cn",
+            Some(region) if region.starts_with("us-gov-") => "aws-us-gov",
+            _ => "aws",
+        }
+    }
+
     /// The region that the name of an AWS endpoint tells.
     pub fn region(&self) -> Option<&str> {
         let rest = self.host()?.strip_prefix("s3.")?;
@@ -112,6 +131,23 @@ impl S3Place {
     pub fn name_in<'a>(&self, key: &'a str) -> Option<&'a str> {
         if self.prefix.is_empty() { Some(key) } else { key.strip_prefix(&self.prefix)?.strip_prefix('/') }
     }
+}
+
+/// Reads `host[:port]` with or without a scheme, and what is behind it.
+fn endpoint(text: &str) -> Result<(String, Option<&str>), &'static str> {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
+        Some(_) => return Err(ODD_SCHEME),
+        None => ("https", text),
+    };
+    let (host, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
+    if host.contains('@') {
+        return Err("keys do not belong into it: give them by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile");
+    }
+    if host.is_empty() || !host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']')) {
+        return Err("the name of the host makes no sense");
+    }
+    Ok((format!("{scheme}://{}", host.to_ascii_lowercase()), path))
 }
 
 #[cfg(test)]
@@ -131,7 +167,7 @@ mod tests {
             ("s3:https://h/b", place(Some("https://h"), "b", "")),
             ("s3:http://127.0.0.1:3900/b/x", place(Some("http://127.0.0.1:3900"), "b", "x")),
             ("s3:HOST.example:9000/b/x", place(Some("https://host.example:9000"), "b", "x")),
-            ("s3:s3.amazonaws.com/b/x", place(None, "b", "x")),
+            ("s3:s3.amazonaws.com/b/x", place(Some(AWS), "b", "x")),
             ("s3:https://[::1]:80/b", place(Some("https://[::1]:80"), "b", "")),
         ] {
             assert_eq!(S3Place::parse(text).as_ref(), Ok(&meant), "{text}");
@@ -175,10 +211,35 @@ mod tests {
     #[test]
     fn aws_is_told_by_its_names() {
         let at = |text| S3Place::parse(text).unwrap();
-        assert!(at("s3://b").is_aws() && at("s3:s3.eu-west-1.amazonaws.com/b").is_aws());
+        assert!(at("s3://b").is_aws() && at("s3:s3.amazonaws.com/b").is_aws() && at("s3:s3.eu-west-1.amazonaws.com/b").is_aws());
         assert!(!at("s3:https://amazonaws.com.example.org/b").is_aws() && !at("s3:http://127.0.0.1/b").is_aws());
         assert_eq!(at("s3:s3.eu-west-1.amazonaws.com/b").region(), Some("eu-west-1"));
-        assert_eq!(at("s3:https://h/b").region(), None);
+        assert_eq!((at("s3:https://h/b").region(), at("s3:s3.amazonaws.com/b").region()), (None, None));
+        // Where it is written, nothing that is configured takes its place; and its region still decides over the host.
+        assert_eq!((at("s3:s3.amazonaws.com/b").url(), at("s3:https://h/b").url()), (None, Some("https://h")));
+        assert_eq!(at("s3:s3.amazonaws.com/b").endpoint.as_deref(), Some(AWS));
+        let china = at("s3:s3.cn-north-1.amazonaws.com.cn/b");
+        assert!(china.is_aws() && china.region() == Some("cn-north-1"));
+        for (place, region, partition) in [
+            ("s3://b", None, "aws"),
+            ("s3://b", Some("eu-west-1"), "aws"),
+            ("s3://b", Some("cn-north-1"), "aws-cn"),
+            ("s3:s3.cn-north-1.amazonaws.com.cn/b", None, "aws-cn"),
+            ("s3:s3.us-gov-west-1.amazonaws.com/b", Some("eu-west-1"), "aws-us-gov"),
+        ] {
+            assert_eq!(at(place).partition(region), partition, "{place} {region:?}");
+        }
+    }
+
+    /// AWS_ENDPOINT_URL with a path was read as an endpoint with another bucket.
+    #[test]
+    fn an_endpoint_has_no_path() {
+        let named = |text| place(None, "b", "x").with_endpoint(text);
+        assert_eq!(named("http://127.0.0.1:9000/"), Ok(place(Some("http://127.0.0.1:9000"), "b", "x")));
+        assert_eq!(named("h.example:9000"), Ok(place(Some("https://h.example:9000"), "b", "x")));
+        for text in ["https://h/minio", "https://h//", "https://h/b/x", "https://h?x", "ftp://h", "https://key:secret@h", "https://", ""] {
+            assert!(named(text).is_err_and(|why| !why.contains("secret@")), "{text}");
+        }
     }
 
     #[test]
