@@ -188,7 +188,8 @@ impl Motion {
         let held = bytes.min(SEND_BUFFER_BYTES);
         let went = bytes - held;
         let elapsed = self.began.elapsed().as_secs_f64();
-        let rate = if went >= SEND_BUFFER_BYTES { went as f64 / elapsed.max(0.001) } else { SLOW_LINE };
+        // Less says nothing of the line: the other end buffers too.
+        let rate = if went >= 4 * SEND_BUFFER_BYTES { went as f64 / elapsed.max(0.001) } else { SLOW_LINE };
         let drain = held.saturating_sub(SEND_BUFFER_FREE) as f64 / rate.max(IDLE_BYTES_PER_SECOND as f64);
         self.hold(Instant::now() + Duration::from_secs_f64(drain).min(DRAIN_MAX));
     }
