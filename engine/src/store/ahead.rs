@@ -17,10 +17,8 @@ const BLOCK_BYTES: u64 = 512 << 10;
 const BLOCKS_MAX: u64 = 8;
 /// Windows longer than this use memory that goes round: the allocator would keep holes of all their lengths.
 const POOLED_FROM: u64 = 1 << 20;
-/// What may be under way beforehand or wait to be read. Peak memory is to stay below 128 MB, packs under way not counted.
-const KEPT_BYTES_MAX: u64 = 40 << 20;
-/// What may come on top of it for readers that wait right now: each needs a frame or two.
-const URGENT_BYTES_MAX: u64 = 16 << 20;
+/// What may be under way beforehand, wait to be read, or was read. Readers that wait right now get what they need on top of it. Peak memory is to stay below 128 MB, packs under way not counted.
+const KEPT_BYTES_MAX: u64 = 56 << 20;
 /// Uses of other blocks after which nobody is believed to come for one: more than twice what is kept.
 const STALE_USES: u64 = 256;
 /// Requests beforehand, for each reader that reads on.
@@ -254,7 +252,7 @@ impl Shared {
             let unread = range.len();
             state.blocks.insert((name.clone(), block), Block::Here { window: window.clone(), range, used, unread });
         }
-        state.shrink(&self.books);
+        state.make_room(&self.books, KEPT_BYTES_MAX);
         drop(state);
         self.arrived.notify_all();
         let part = part(blocks.start);
@@ -297,9 +295,7 @@ impl State {
         let needed = last + 1 - block;
         let run = self.packs.entry(name.clone()).or_default().take_run(block);
         let room = || KEPT_BYTES_MAX.saturating_sub(books.held.load(Relaxed)) / BLOCK_BYTES;
-        if room() < BLOCKS_MAX {
-            self.drop_stale();
-        }
+        self.make_room(books, KEPT_BYTES_MAX.saturating_sub(BLOCKS_MAX * (1 + WINDOWS_AHEAD) * BLOCK_BYTES));
         let mut room = room();
         let window = run.map_or(needed, |blocks| (blocks * 2).min(room).clamp(needed, BLOCKS_MAX.max(needed)));
         let end_of_pack = self.lengths.get(name).map_or(u64::MAX, |bytes| bytes.div_ceil(BLOCK_BYTES));
@@ -340,35 +336,32 @@ impl State {
         blocks.start..end
     }
 
-    /// Takes note of what was handed out of a block. One that was read whole goes: nobody reads the same frame twice, it is kept decoded.
+    /// Takes note of what was handed out of a block.
     fn was_read(&mut self, at: &At, bytes: usize) {
         if let Some(Block::Here { unread, .. }) = self.blocks.get_mut(at) {
             *unread = unread.saturating_sub(bytes);
             if *unread == 0 {
-                self.blocks.remove(at);
                 self.packs.entry(at.0.clone()).or_default().read.insert(at.1);
             }
         }
     }
 
-    /// Forgets what nobody has come for in a long while: footers, headers, frames that are passed over.
-    fn drop_stale(&mut self) {
-        let now = self.tick;
-        self.blocks.retain(|_, block| !matches!(block, Block::Here { used, .. } if *used + STALE_USES < now));
-    }
-
-    /// Keeps to the bound: first what nobody comes for goes, then what was used longest ago. What was fetched beforehand and is thrown away
-    /// before it was read is fetched twice, so that only who cannot wait for room may go above what may be kept.
-    fn shrink(&mut self, books: &Books) {
-        if books.held.load(Relaxed) <= KEPT_BYTES_MAX + URGENT_BYTES_MAX {
+    /// Makes room down to `bytes`: by what was read already, which is of use once more where files share content, and by what nobody has come
+    /// for in a long while (footers, headers, frames that are passed over); the oldest first. What was fetched beforehand stays: it would
+    /// only have to be fetched again.
+    fn make_room(&mut self, books: &Books, bytes: u64) {
+        if books.held.load(Relaxed) <= bytes {
             return;
         }
-        self.drop_stale();
-        let used = |block: &Block| if let Block::Here { used, .. } = block { Some(*used) } else { None };
-        let mut here: Vec<(u64, At)> = self.blocks.iter().filter_map(|(at, block)| Some((used(block)?, at.clone()))).collect();
-        here.sort();
-        for (_, at) in here {
-            if books.held.load(Relaxed) <= KEPT_BYTES_MAX + URGENT_BYTES_MAX {
+        let now = self.tick;
+        let done = |block: &Block| match block {
+            Block::Here { used, unread, .. } if *unread == 0 || *used + STALE_USES < now => Some(*used),
+            _ => None,
+        };
+        let mut done: Vec<(u64, At)> = self.blocks.iter().filter_map(|(at, block)| Some((done(block)?, at.clone()))).collect();
+        done.sort();
+        for (_, at) in done {
+            if books.held.load(Relaxed) <= bytes {
                 break;
             }
             self.blocks.remove(&at);
