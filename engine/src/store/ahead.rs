@@ -21,6 +21,10 @@ const POOLED_FROM: u64 = 1 << 20;
 const KEPT_BYTES_MAX: u64 = 56 << 20;
 /// Uses of other blocks after which nobody is believed to come for one: more than twice what is kept.
 const STALE_USES: u64 = 256;
+/// Blocks at the beginning of a pack.
+const FIRST_BLOCKS: u64 = 4;
+/// By how much windows grow.
+const GROWTH: u64 = 4;
 /// Requests beforehand, for each reader that reads on.
 const WINDOWS_AHEAD: u64 = 4;
 /// Threads that fetch beforehand.
@@ -289,15 +293,17 @@ impl Drop for Coming {
 }
 
 impl State {
-    /// What to fetch for a reader that needs `block` now and will need all up to `last`; and what to fetch beforehand. Twice as much as
-    /// the last time where it reads on, only what it asked for where it jumps.
+    /// What to fetch for a reader that needs `block` now and will need all up to `last`; and what to fetch beforehand. Several times as much
+    /// as the last time where it reads on, only what it asked for where it jumps.
     fn plan(&mut self, name: &ObjectName, (block, last): (u64, u64), books: &Books) -> (Range<u64>, Vec<Range<u64>>) {
         let needed = last + 1 - block;
         let run = self.packs.entry(name.clone()).or_default().take_run(block);
         let room = || KEPT_BYTES_MAX.saturating_sub(books.held.load(Relaxed)) / BLOCK_BYTES;
         self.make_room(books, KEPT_BYTES_MAX.saturating_sub(BLOCKS_MAX * (1 + WINDOWS_AHEAD) * BLOCK_BYTES));
         let mut room = room();
-        let window = run.map_or(needed, |blocks| (blocks * 2).min(room).clamp(needed, BLOCKS_MAX.max(needed)));
+        // Who begins a pack at its beginning most often reads on; each step on the way to long windows is a round trip.
+        let first = if block == 0 { FIRST_BLOCKS } else { needed };
+        let window = run.map_or(first, |blocks| blocks * GROWTH).min(room).clamp(needed, BLOCKS_MAX.max(needed));
         let end_of_pack = self.lengths.get(name).map_or(u64::MAX, |bytes| bytes.div_ceil(BLOCK_BYTES));
         let (must, may) = (block + needed, (block + window).min(end_of_pack.max(block + 1)));
         let wanted = self.claim(name, block..may, must);
