@@ -13,60 +13,18 @@
 #   - -3 of an empty object is 206 with nothing in it.
 # As S3 has it: ranges, longer suffixes too, listings and their pages, ETags, list after write, a PUT that breaks off.
 . "$(dirname "$0")/lib.sh"
-[ $# -ge 2 ] && [ -n "$2" ] || die 'usage: garage.sh start DIR [--port N] [--owner PID] | stop DIR | status DIR'
-command=$1
-mkdir -p "$2"
-dir=$(realpath "$2")
-state=$dir/garage
-shift 2
-options "$@"
 
-stop() {
-    finish "$state/server"
-    finish "$state/watch"
-    rm -rf "$state"
-}
-
-start() {
-    local garage key secret rpc
+prepare() {
     garage=$(program garage)
-    ! alive "$state/server" || die "$state: one runs already"
-    stop
-    trap stop EXIT
-    trap 'exit 130' INT TERM
     key=GK$(random_hex 12) secret=$(random_hex 32) rpc=$(random_hex 32)
-    local given=$port ports try
-    for try in 1 2 3; do
-        rm -rf "$state"
-        mkdir -p "$state"
-        read -ra ports <<< "$(free_ports 2)"
-        port=${given:-${ports[0]}}
-        garage_config "$state" "127.0.0.1:$port" "127.0.0.1:${ports[1]}" "$rpc" 1 > "$state/garage.toml"
-        chmod 600 "$state/garage.toml"
-        {
-            echo "SEABED_TEST_S3_URL=s3:http://127.0.0.1:$port/seabed"
-            echo "AWS_ACCESS_KEY_ID=$key"
-            echo "AWS_SECRET_ACCESS_KEY=$secret"
-            echo "AWS_REGION=garage"
-        } > "$state/env"
-        launch "$state/server" "$state/log" env -i HOME="$state" PATH="$PATH" RUST_LOG=garage=info GARAGE_DEFAULT_ACCESS_KEY="$key" \
-            GARAGE_DEFAULT_SECRET_KEY="$secret" GARAGE_DEFAULT_BUCKET=seabed "$garage" -c "$state/garage.toml" server --single-node --default-bucket
-        if answers "$state/server" "$state/env"; then
-            [ -z "$owner" ] || watch "$state/watch" "$owner" "$dir"
-            trap - EXIT INT TERM
-            cat "$state/env"
-            return
-        fi
-        tail -n 20 "$state/log" >&2
-        finish "$state/server"
-        [ -z "$given" ] || break
-    done
-    die "Garage does not start ($try tries)"
 }
 
-case $command in
-    start) start ;;
-    stop) stop ;;
-    status) alive "$state/server" && cat "$state/env" ;;
-    *) die "unknown command $command" ;;
-esac
+serve() {
+    garage_config "$state" "127.0.0.1:$port" "127.0.0.1:$(free_ports 1)" "$rpc" 1 > "$state/garage.toml"
+    chmod 600 "$state/garage.toml"
+    access "$key" "$secret" garage
+    launch "$state/server" "$state/log" env -i HOME="$state" PATH="$PATH" RUST_LOG=garage=info GARAGE_DEFAULT_ACCESS_KEY="$key" \
+        GARAGE_DEFAULT_SECRET_KEY="$secret" GARAGE_DEFAULT_BUCKET=seabed "$garage" -c "$state/garage.toml" server --single-node --default-bucket
+}
+
+single garage "$@"

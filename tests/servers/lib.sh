@@ -131,3 +131,65 @@ s3_region = "garage"
 api_bind_addr = "$2"
 TOML
 }
+
+# What a client of the server on $port must know.
+access() { # KEY SECRET REGION
+    {
+        echo "SEABED_TEST_S3_URL=s3:http://127.0.0.1:$port/seabed"
+        echo "AWS_ACCESS_KEY_ID=$1"
+        echo "AWS_SECRET_ACCESS_KEY=$2"
+        echo "AWS_REGION=$3"
+    } > "$state/env"
+}
+
+# A script of one server: NAME.sh start DIR [--port N] [--owner PID] | stop DIR | status DIR. It defines `prepare`, called once before a start,
+# and `serve`, which writes `access` for $port and launches the server with the note $state/server; `serve` is tried again on another port.
+single() { # NAME ARGUMENT...
+    local name=$1
+    shift
+    [ $# -ge 2 ] && [ -n "$2" ] || die "usage: $name.sh start DIR [--port N] [--owner PID] | stop DIR | status DIR"
+    local command=$1 given try
+    mkdir -p "$2"
+    dir=$(realpath "$2")
+    state=$dir/$name
+    shift 2
+    options "$@"
+    case $command in
+        start) ;;
+        stop) gone && return ;;
+        status)
+            alive "$state/server" && cat "$state/env"
+            return
+            ;;
+        *) die "unknown command $command" ;;
+    esac
+    ! alive "$state/server" || die "$state: one runs already"
+    gone
+    trap gone EXIT
+    trap 'exit 130' INT TERM
+    prepare
+    given=$port
+    for try in 1 2 3; do
+        rm -rf "$state"
+        mkdir -p "$state"
+        port=${given:-$(free_ports 1)}
+        serve
+        if answers "$state/server" "$state/env"; then
+            [ -z "$owner" ] || watch "$state/watch" "$owner" "$dir"
+            trap - EXIT INT TERM
+            cat "$state/env"
+            return
+        fi
+        tail -n 20 "$state/log" >&2
+        finish "$state/server"
+        [ -z "$given" ] || break
+    done
+    die "$name does not start ($try tries)"
+}
+
+# Ends the one server of $state and removes its data.
+gone() {
+    finish "$state/server"
+    finish "$state/watch"
+    rm -rf "$state"
+}

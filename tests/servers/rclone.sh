@@ -17,57 +17,18 @@
 # As S3 has it: an ETag is the MD5, listings come in byte order and in pages of at most max-keys or 1000, what was put or deleted is in
 # the next listing, every answer has a Date, a PUT that breaks off leaves nothing, or the old object.
 . "$(dirname "$0")/lib.sh"
-[ $# -ge 2 ] && [ -n "$2" ] || die 'usage: rclone.sh start DIR [--port N] [--owner PID] | stop DIR | status DIR'
-command=$1
-mkdir -p "$2"
-dir=$(realpath "$2")
-state=$dir/rclone
-shift 2
-options "$@"
 
-stop() {
-    finish "$state/server"
-    finish "$state/watch"
-    rm -rf "$state"
-}
-
-start() {
-    local rclone key secret
+prepare() {
     rclone=$(program rclone)
-    ! alive "$state/server" || die "$state: one runs already"
-    stop
-    trap stop EXIT
-    trap 'exit 130' INT TERM
-    mkdir -p "$state/data/seabed" "$state/home"
     key=SEABED$(random_hex 7) secret=$(random_hex 20)
-    local given=$port try
-    for try in 1 2 3; do
-        [ -n "$given" ] || port=$(free_ports 1)
-        {
-            echo "SEABED_TEST_S3_URL=s3:http://127.0.0.1:$port/seabed"
-            echo "AWS_ACCESS_KEY_ID=$key"
-            echo "AWS_SECRET_ACCESS_KEY=$secret"
-            echo "AWS_REGION=us-east-1"
-        } > "$state/env"
-        # An environment of its own: a user's RCLONE_* and configuration change what it does.
-        launch "$state/server" "$state/log" env -i HOME="$state/home" PATH="$PATH" "$rclone" --config "$state/home/rclone.conf" \
-            --cache-dir "$state/home/cache" serve s3 --addr "127.0.0.1:$port" --auth-key "$key,$secret" "$state/data"
-        if answers "$state/server" "$state/env"; then
-            [ -z "$owner" ] || watch "$state/watch" "$owner" "$dir"
-            trap - EXIT INT TERM
-            cat "$state/env"
-            return
-        fi
-        tail -n 20 "$state/log" >&2
-        finish "$state/server"
-        [ -z "$given" ] || break
-    done
-    die "rclone does not start (${try} tries)"
 }
 
-case $command in
-    start) start ;;
-    stop) stop ;;
-    status) alive "$state/server" && cat "$state/env" ;;
-    *) die "unknown command $command" ;;
-esac
+serve() {
+    mkdir -p "$state/data/seabed" "$state/home"
+    access "$key" "$secret" us-east-1
+    # An environment of its own: a user's RCLONE_* and configuration change what it does.
+    launch "$state/server" "$state/log" env -i HOME="$state/home" PATH="$PATH" "$rclone" --config "$state/home/rclone.conf" \
+        --cache-dir "$state/home/cache" serve s3 --addr "127.0.0.1:$port" --auth-key "$key,$secret" "$state/data"
+}
+
+single rclone "$@"
