@@ -9,9 +9,8 @@ use crate::observe::{Observer, Progress};
 use crate::pack::OpenPack;
 use crate::pack::writer::NewPack;
 use crate::repository::{Access, Repository, Unreadable};
-use crate::store::{Listed, each};
-use rayon::prelude::*;
-use std::collections::BTreeMap;
+use crate::store::{each_busy, there};
+use std::collections::BTreeSet;
 
 /// Chunks of one new segment: bounds the memory of building it to some 40 MiB.
 const SEGMENT_CHUNKS: usize = 1 << 19;
@@ -44,10 +43,10 @@ pub fn rebuild(repository: &Repository, observer: &dyn Observer) -> Result<Rebui
     // Segments are listed before packs, and packs are written before the segment that names them: so every pack of a segment in
     // this list is in the next one, if it still exists. A segment that a running backup puts after this is none of ours.
     let old = repository.listed(ObjectType::Segment, "index")?;
-    let mut named = BTreeMap::new();
+    let mut named = BTreeSet::new();
     for segment in &old {
         match repository.read_segment(&segment.name) {
-            Ok(segment) => named.extend(segment.packs.into_iter().map(|pack| (ObjectName::pack(pack.class, &pack.id), pack.bytes))),
+            Ok(segment) => named.extend(segment.packs.iter().map(|pack| ObjectName::pack(pack.class, &pack.id))),
             Err(error) if error.kind() == Kind::Damage => {}
             // One of a newer program may say what this one cannot: it must not be replaced.
             Err(error) => return Err(error),
@@ -61,24 +60,14 @@ pub fn rebuild(repository: &Repository, observer: &dyn Observer) -> Result<Rebui
     for pack in &packs {
         named.remove(&pack.name);
     }
-    let unlisted: Vec<Listed> = named.into_iter().map(|(name, bytes)| Listed { name, bytes }).collect();
-    for (pack, found) in unlisted.iter().zip(each(repository.store(), &unlisted, |pack| repository.store().size(&pack.name))) {
-        if found?.is_some() {
-            packs.push(pack.clone());
-        }
-    }
+    packs.extend(there(repository.store(), named.into_iter().collect())?);
     let mut batch = Vec::new();
     let mut batched = 0;
     for listed in packs.chunks(PACKS_BATCH) {
         if observer.interrupted() {
             return Err(Error::Interrupted);
         }
-        let opened: Vec<_> = match repository.store().traffic() {
-            None => listed.par_iter().map(|pack| footer(repository, &pack.name)).collect(),
-            // Waiting for a network needs more threads than decoding.
-            Some(_) => each(repository.store(), listed, |pack| footer(repository, &pack.name)),
-        };
-        for opened in opened {
+        for opened in each_busy(repository.store(), listed, |pack| footer(repository, &pack.name)) {
             match opened {
                 Ok(pack) => {
                     let chunks = pack.ids.len() / crate::id::ChunkId::BYTES;

@@ -21,6 +21,7 @@ use crate::seal::object::seal_object;
 use crate::seal::random;
 use crate::store::beside;
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 
 /// When a run began and when its content was complete.
@@ -174,9 +175,11 @@ fn publish(
         }
         return Err(error);
     }
-    // A backup never needs DELETE: a pending that stays is cleared by a later collection.
-    if let Err(error) = repository.store().delete(&pending) {
-        observer.warning(&format!("the pending manifest stays for the next collection: {error}"));
+    // A backup never needs DELETE: a pending that stays is cleared by a later collection. A key that may not delete is meant to be one.
+    match repository.store().delete(&pending) {
+        Err(Error::Store { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {}
+        Err(error) => observer.warning(&format!("the pending manifest stays for the next collection: {error}")),
+        Ok(()) => {}
     }
     // An index read before this run knows nothing of its packs; the catalog will, so that no refresh would notice.
     repository.drop_index();

@@ -28,7 +28,7 @@ use crate::observe::Observer;
 use crate::pack::sink::{PanicGuard, Sink, SinkOptions, Trouble, frame_channel, job_channel, write_channel};
 use crate::repository::{Access, Repository, Segments};
 use crate::seal::random;
-use crate::store::{beside, each};
+use crate::store::{beside, each, there};
 use crossbeam_channel::{bounded, unbounded};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -244,12 +244,8 @@ fn look_again(repository: &Repository, index: &Index, condemned: &HashSet<PackId
     if unseen.len() > LOOKED_AT_MAX {
         return Ok(());
     }
-    for (pack, size) in unseen.iter().zip(each(repository.store(), &unseen, |p| repository.store().size(&ObjectName::pack(p.class, &p.id))))
-    {
-        if let Some(bytes) = size? {
-            listed.insert(pack.id, bytes);
-        }
-    }
+    let names = unseen.iter().map(|pack| ObjectName::pack(pack.class, &pack.id)).collect();
+    listed.extend(there(repository.store(), names)?.into_iter().filter_map(|object| Some((object.name.as_pack()?.1, object.bytes))));
     Ok(())
 }
 

@@ -48,7 +48,13 @@ pub enum Warning {
         /// The manifest.
         pending: ObjectName,
     },
-    /// A manifest that is committed, or whose run died long ago.
+    /// Manifests that are committed: their runs died before they could remove them, or may not delete.
+    #[error("{count} manifests in `pending` are left over from snapshots that are committed: collection removes them")]
+    PendingCommitted {
+        /// How many.
+        count: u64,
+    },
+    /// A manifest whose run died long ago.
     #[error("{pending} is left over ({days} days old): collection removes it")]
     PendingStale {
         /// The manifest.

@@ -17,8 +17,7 @@ use crate::limits::{RECORD_BYTES_MAX, SMALL_OBJECT_BYTES_MAX};
 use crate::repository::{Repository, SEGMENT_LISTINGS};
 use crate::seal::key::{decode_keyring, decode_slot};
 use crate::seal::object::{decode_descriptor, open_object};
-use crate::store::{Listed, each};
-use rayon::prelude::*;
+use crate::store::{Listed, each, each_busy, there};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Manifests that are read at once: ten thousand must not be in memory together with their names.
@@ -156,12 +155,7 @@ impl Reader<'_> {
     ) -> Result<()> {
         for batch in names.chunks(MANIFESTS_BATCH) {
             let read = |name: &ObjectName| self.repository.read_manifest(name).and_then(|m| checked(name, m));
-            let read: Vec<_> = match self.repository.origin().traffic() {
-                None => batch.par_iter().map(read).collect(),
-                // Waiting for a network needs more threads than decoding.
-                Some(_) => each(self.repository.origin(), batch, read),
-            };
-            for (name, read) in batch.iter().zip(read) {
+            for (name, read) in batch.iter().zip(each_busy(self.repository.origin(), batch, read)) {
                 let Some(id) = id_of(name) else { continue };
                 let committed = (name.as_snapshot() == Some(id)).then_some(id);
                 let read = match read {
@@ -262,10 +256,10 @@ pub fn read(repository: &Repository, watermark: &Watermark, findings: &Findings)
     let (mut todo, mut unlisted) = (committed, 0);
     loop {
         vouched.retain(|id| !listed.contains(id) && !forgotten.contains(id) && asked.insert(*id));
-        for name in there(repository, std::mem::take(&mut vouched).iter().map(ObjectName::snapshot).collect())? {
+        for Listed { name, .. } in there(repository.origin(), std::mem::take(&mut vouched).iter().map(ObjectName::snapshot).collect())? {
             unlisted += 1;
-            listed.extend(name.0.as_snapshot());
-            todo.push(name.0);
+            listed.extend(name.as_snapshot());
+            todo.push(name);
         }
         if todo.is_empty() {
             break;
@@ -286,11 +280,12 @@ pub fn read(repository: &Repository, watermark: &Watermark, findings: &Findings)
             }
         })?;
     }
-    lost_manifests(repository, reader.vanished.split_off(0), findings)?;
+    ledger_is_torn |= lost_manifests(repository, std::mem::take(&mut reader.vanished), findings)?;
     if unlisted > 0 {
         findings.warn(Warning::ListingShort { folder: "snapshots", count: unlisted });
     }
     let mut walked = Vec::new();
+    let mut left = 0;
     let now = repository.origin().now()?;
     reader.manifests(
         &pendings,
@@ -298,13 +293,18 @@ pub fn read(repository: &Repository, watermark: &Watermark, findings: &Findings)
         |reader, name, id, read| {
             let Some((index, parts)) = read else { return };
             let days = age_in_days(now, index.finished);
-            if listed.contains(&id) || days >= PENDING_STALE_DAYS {
+            if listed.contains(&id) {
+                left += 1;
+            } else if days >= PENDING_STALE_DAYS {
                 reader.findings.warn(Warning::PendingStale { pending: name.clone(), days });
             } else {
                 walked.push(manifest(name, id, index, parts));
             }
         },
     )?;
+    if left > 0 {
+        findings.warn(Warning::PendingCommitted { count: left });
+    }
     let about = |name: &str, id: &[u8]| name.starts_with(&format!("{}-", hex(id)));
     let read = reader.all(ObjectType::Tombstone, "forgotten", |name, t: &Tombstone| about(name, t.snapshot.as_bytes()))?;
     ledger_is_torn |= read.len() < tombstones.len();
@@ -329,12 +329,11 @@ pub fn read(repository: &Repository, watermark: &Watermark, findings: &Findings)
             }
         }
     }
-    // Only an answer about the pack itself makes it lost.
     let unseen = index.packs().iter().filter(|pack| !packs.contains_key(&(pack.class, pack.id)));
-    let found = there(repository, unseen.map(|pack| ObjectName::pack(pack.class, &pack.id)).collect())?;
+    let found = there(repository.origin(), unseen.map(|pack| ObjectName::pack(pack.class, &pack.id)).collect())?;
     for class in Class::ALL {
-        let of_class = found.iter().filter(|(name, _)| name.folder() == class.folder());
-        let count = of_class.filter_map(|(name, bytes)| Some(packs.insert(name.as_pack()?, *bytes))).count() as u64;
+        let of_class = found.iter().filter(|pack| pack.name.folder() == class.folder());
+        let count = of_class.filter_map(|pack| Some(packs.insert(pack.name.as_pack()?, pack.bytes))).count() as u64;
         if count > 0 {
             findings.warn(Warning::ListingShort { folder: class.folder(), count });
         }
@@ -358,30 +357,19 @@ pub fn read(repository: &Repository, watermark: &Watermark, findings: &Findings)
     })
 }
 
-/// Those of `names` that the store has, with their lengths, whatever its listings say.
-fn there(repository: &Repository, names: Vec<ObjectName>) -> Result<Vec<(ObjectName, u64)>> {
-    let sizes = each(repository.origin(), &names, |name| repository.origin().size(name));
-    let mut there = Vec::new();
-    for (name, size) in names.into_iter().zip(sizes) {
-        if let Some(bytes) = size? {
-            there.push((name, bytes));
-        }
-    }
-    Ok(there)
-}
-
-/// Manifests that were listed and could not be had: forgotten and collected meanwhile, or lost.
-fn lost_manifests(repository: &Repository, vanished: Vec<(SnapshotId, Error)>, findings: &Findings) -> Result<()> {
+/// Manifests that were listed and could not be had: forgotten and collected meanwhile, or lost. Whether any is lost.
+fn lost_manifests(repository: &Repository, vanished: Vec<(SnapshotId, Error)>, findings: &Findings) -> Result<bool> {
     if vanished.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let tombstones = repository.listed(ObjectType::Tombstone, "forgotten")?;
     let forgotten: HashSet<SnapshotId> = tombstones.iter().filter_map(|l| l.name.as_tombstone()).collect();
+    let mut lost = false;
     for (id, error) in vanished.into_iter().filter(|(id, _)| !forgotten.contains(id)) {
-        let at = findings.add(error);
-        findings.hurts(at, id);
+        findings.hurts(findings.add(error), id);
+        lost = true;
     }
-    Ok(())
+    Ok(lost)
 }
 
 /// Pendings that are older are no roots any more (spec chapter 7).

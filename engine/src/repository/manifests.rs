@@ -8,8 +8,7 @@ use crate::id::{ObjectName, SnapshotId};
 use crate::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::repository::Repository;
 use crate::seal::object::{open_manifest, seal_manifest};
-use crate::store::{Listed, Store, each, reread};
-use rayon::prelude::*;
+use crate::store::{Listed, Store, each, each_busy, reread, there};
 use std::collections::HashSet;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -98,24 +97,17 @@ impl Repository {
         // No tombstone is ever removed: a snapshot without one that is not listed was lost, or the listing is short. Only by name the
         // store says which.
         let unlisted: Vec<SnapshotId> = known.iter().filter(|id| !listed.contains(id) && !forgotten.contains(id)).copied().collect();
-        for (id, bytes) in unlisted.iter().zip(each(self.store(), &unlisted, |id| self.store.size(&ObjectName::snapshot(id)))) {
-            match bytes? {
-                Some(_) => refresh.unlisted += 1,
-                None => gone.push(*id),
-            }
-        }
+        let found = there(self.store(), unlisted.iter().map(ObjectName::snapshot).collect())?;
+        let found: HashSet<SnapshotId> = found.iter().filter_map(|object| object.name.as_snapshot()).collect();
+        refresh.unlisted = found.len() as u64;
+        gone.extend(unlisted.into_iter().filter(|id| !found.contains(id)));
         let new: Vec<SnapshotId> = listed.iter().filter(|id| !forgotten.contains(id) && !known.contains(id)).copied().collect();
         let read = |id: &SnapshotId| (*id, self.read_manifest(&ObjectName::snapshot(id)));
         let mut vanished = Vec::new();
         // In batches: a fresh cache before ten thousand snapshots must not hold them all at once.
         for batch in new.chunks(512) {
             let mut snapshots = Vec::with_capacity(batch.len());
-            let manifests = match self.store.traffic() {
-                None => batch.par_iter().map(read).collect::<Vec<_>>(),
-                // Waiting for a network needs more threads than decoding.
-                Some(_) => each(self.store(), batch, read),
-            };
-            for (id, manifest) in manifests {
+            for (id, manifest) in each_busy(self.store(), batch, read) {
                 match manifest {
                     Ok((index, names)) => snapshots.push(Snapshot { id, index, names }),
                     Err(error) if error.is_missing() => vanished.push(Unreadable { id, error }),

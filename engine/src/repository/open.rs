@@ -375,6 +375,8 @@ fn again(fetched: &Result<Vec<u8>>) -> Result<&[u8]> {
         Err(Error::Store { op, object, source }) => {
             Err(Error::Store { op: *op, object: object.clone(), source: io::Error::new(source.kind(), source.to_string()) })
         }
-        Err(other) => Err(Error::Unreachable { place: String::new(), what: other.to_string() }),
+        Err(Error::Unreachable { place, what }) => Err(Error::Unreachable { place: place.clone(), what: what.clone() }),
+        Err(Error::Interrupted) => Err(Error::Interrupted),
+        Err(other) => Err(Error::Option { what: other.to_string() }),
     }
 }

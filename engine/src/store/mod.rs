@@ -21,6 +21,7 @@ pub mod shelf;
 
 use crate::error::{Damage, Error, Result};
 use crate::id::ObjectName;
+use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -236,4 +237,16 @@ pub fn each<T: Sync, R: Send>(store: &dyn Store, items: &[T], work: impl Fn(&T) 
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(at, _)| *at);
     done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// As [`each`], for work that also takes a processor: where nothing waits for a network, as many at a time as there are cores.
+pub fn each_busy<T: Sync, R: Send>(store: &dyn Store, items: &[T], work: impl Fn(&T) -> R + Sync + Send) -> Vec<R> {
+    if store.traffic().is_none() { items.par_iter().map(work).collect() } else { each(store, items, work) }
+}
+
+/// Those of `names` that the store has, whatever its listings say: only an answer about the object itself makes it lost.
+pub fn there(store: &dyn Store, names: Vec<ObjectName>) -> Result<Vec<Listed>> {
+    let sizes = each(store, &names, |name| store.size(name));
+    let listed = names.into_iter().zip(sizes).map(|(name, size)| Ok(size?.map(|bytes| Listed { name, bytes })));
+    listed.filter_map(Result::transpose).collect()
 }
