@@ -183,6 +183,11 @@ impl Error {
         if let Error::Lost { source, .. } = self { source.cause() } else { self }
     }
 
+    /// Whether this says that something is damaged or gone, and not that it cannot be read now.
+    pub fn is_damage(&self) -> bool {
+        self.kind() == Kind::Damage
+    }
+
     /// Whether this says that an object is not there.
     pub fn is_missing(&self) -> bool {
         matches!(self, Error::Damaged { damage: Damage::Missing, .. })

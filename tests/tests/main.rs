@@ -24,6 +24,7 @@ mod s3_faults;
 mod s3_lies;
 mod s3_listings;
 mod s3_network;
+mod s3_second_looks;
 mod s3_server;
 mod s3_server_faults;
 mod servers;

@@ -5,6 +5,7 @@ use seabed_engine::check::{CheckOptions, ReadData, check};
 use seabed_engine::error::Error;
 use seabed_engine::id::SnapshotId;
 use seabed_engine::observe::Silent;
+use seabed_engine::rebuild::rebuild;
 use seabed_engine::restore::needs::{Looks, Needs, await_thawed, needs, thaw};
 use seabed_engine::restore::target::TargetOptions;
 use seabed_engine::restore::{Pattern, RestoreOptions, restore};
@@ -171,4 +172,51 @@ fn an_archived_pack_without_a_segment_stops_nobody() {
     let top = world.source.path();
     let tree = restored(&repository, &report.snapshot.unwrap(), top).unwrap();
     assert_eq!(tree.len(), FILES as usize);
+}
+
+/// A pack in the archive was lost, and the next backup stored its content anew: the plan knew only of one copy, ordered that one for ever or
+/// said that it was missing, and the restore spoke of damage.
+#[test]
+fn of_two_copies_the_one_that_is_there_is_ordered() {
+    let world = World::new();
+    for key in world.server.objects().into_keys().filter(|key| key.starts_with("x/data/")) {
+        world.server.remove_object(&key);
+    }
+    let id = backup(&open(store(&world.server), None).unwrap(), &world.paths);
+    let repository = open(store(&world.server), None).unwrap();
+    let selected = select(&repository, &id, b"").unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let target = out.path().join("new");
+    let error = restore(&repository, &selected, &into(&target), &Silent).unwrap_err();
+    assert!(matches!(error.cause(), Error::Archived { .. }), "{error}");
+    let mut planned = needs(&repository, &selected, &into(&target), &Silent).unwrap();
+    let there = world.server.objects().into_keys().filter(|key| key.starts_with("x/data/")).count() as u64;
+    assert_eq!((planned.packs.len() as u64, count(&planned, Readiness::Frozen)), (there, there));
+    world.server.behave(|b| b.thaw_requests = 0);
+    assert_eq!(thaw(&repository, &mut planned, ORDER, &Silent).unwrap(), there);
+    restore(&repository, &selected, &into(&target), &Silent).unwrap();
+}
+
+/// `rebuild` ended with an error at the first pack in an archive: an index that was lost could not be made again until all of them were
+/// thawed.
+#[test]
+fn a_rebuild_takes_over_what_is_known_of_archived_packs() {
+    let world = World::new();
+    let frozen = world.server.objects().into_keys().filter(|key| key.starts_with("x/data/")).count() as u64;
+    let report = rebuild(&open(store(&world.server), None).unwrap(), &Silent).unwrap();
+    assert!(report.damaged.is_empty() && report.unread.is_empty(), "{report:?}");
+    assert_eq!(report.archived, frozen);
+    let thawed = |world: &World| world.server.behave(|b| b.classes_cold.clear());
+    thawed(&world);
+    restored(&open(store(&world.server), None).unwrap(), &world.snapshot, world.source.path()).unwrap();
+    // Nothing tells what they hold where the segments are gone: that is said, and goes on when they are thawed.
+    world.server.behave(|b| b.classes_cold = vec!["DEEP_ARCHIVE".into()]);
+    for key in world.server.objects().into_keys().filter(|key| key.starts_with("x/index/")) {
+        world.server.remove_object(&key);
+    }
+    let report = rebuild(&open(store(&world.server), None).unwrap(), &Silent).unwrap();
+    assert_eq!((report.archived, report.unread.len() as u64), (frozen, frozen));
+    thawed(&world);
+    rebuild(&open(store(&world.server), None).unwrap(), &Silent).unwrap();
+    restored(&open(store(&world.server), None).unwrap(), &world.snapshot, world.source.path()).unwrap();
 }

@@ -36,6 +36,9 @@ pub fn run(global: &Global, _args: &Args, out: &Output) -> Run {
     for error in &report.damaged {
         out.failed_item(&without_number(&error.to_string()), "rebuild", "");
     }
+    for name in &report.unread {
+        out.failed_item(&format!("{name} lies in an archive and no index segment names it: thaw it and run this again"), "rebuild", "");
+    }
     for bad in &report.unreadable {
         out.failed_item(&format!("snapshot {} cannot be read: {}", bad.id.short(), bad.error), "rebuild", &bad.id.to_string());
     }
@@ -48,11 +51,17 @@ pub fn run(global: &Global, _args: &Args, out: &Output) -> Run {
             "segments_removed": report.removed,
             "snapshots": report.snapshots,
             "damaged_packs": report.damaged.len(),
+            "archived_packs": report.archived,
+            "unread_packs": report.unread.len(),
             "unreadable_snapshots": report.unreadable.len(),
         }))?;
     } else {
         out.say(&format!("index: {} packs, {} chunks", size::count(report.packs), size::count(report.chunks)));
         out.say(&format!("catalog: {} snapshots", size::count(report.snapshots)));
     }
-    Ok(if report.damaged.is_empty() && report.unreadable.is_empty() { Code::Done } else { Code::Damage })
+    Ok(match report.damaged.is_empty() && report.unreadable.is_empty() {
+        false => Code::Damage,
+        true if report.unread.is_empty() => Code::Done,
+        true => Code::Incomplete,
+    })
 }

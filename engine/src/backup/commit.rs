@@ -156,22 +156,11 @@ fn publish(
     });
     if let Err(error) = looked {
         // Nobody may take for a snapshot what this run does not vouch for; the pending stays, a root and a resume point.
-        let id = ObjectId::new(random()?);
-        let name = ObjectName::tombstone(&session, &id);
-        let tombstone = Tombstone {
-            snapshot: session,
-            writer: index.writer,
-            sequence: index.sequence,
-            previous: index.previous,
-            heads: index.heads.clone(),
-            time: clock::now(),
-            reason: "gave up".to_owned(),
-            extra: Vec::new(),
-        };
-        let object = seal_object(repository.keys(), &repository.id(), &name, ObjectType::Tombstone, &tombstone)?;
-        if repository.store().put(&name, &object).is_err() {
+        if let Err(untold) = take_back(repository, &index) {
             let short = session.short();
-            observer.warning(&format!("snapshot {short} may be listed all the same: this run does not vouch that all of it is there"));
+            observer.warning(&format!(
+                "snapshot {short} may be listed all the same: this run does not vouch that all of it is there ({untold})"
+            ));
         }
         return Err(error);
     }
@@ -188,6 +177,24 @@ fn publish(
         observer.warning(&format!("the catalog will be brought up to date by the next run: {error}"));
     }
     Ok(())
+}
+
+/// Says that a snapshot is none: its run gave up behind the put that would have been its commit.
+fn take_back(repository: &Repository, index: &IndexPart) -> Result<()> {
+    let id = ObjectId::new(random()?);
+    let name = ObjectName::tombstone(&index.snapshot, &id);
+    let tombstone = Tombstone {
+        snapshot: index.snapshot,
+        writer: index.writer,
+        sequence: index.sequence,
+        previous: index.previous,
+        heads: index.heads.clone(),
+        time: clock::now(),
+        reason: "gave up".to_owned(),
+        extra: Vec::new(),
+    };
+    let object = seal_object(repository.keys(), &repository.id(), &name, ObjectType::Tombstone, &tombstone)?;
+    repository.store().put(&name, &object)
 }
 
 fn roots(

@@ -26,7 +26,7 @@ use crate::id::{Class, ObjectName, PackId, SnapshotId};
 use crate::index::{Index, build_segment};
 use crate::observe::Observer;
 use crate::pack::sink::{PanicGuard, Sink, SinkOptions, Trouble, frame_channel, job_channel, write_channel};
-use crate::repository::{Access, Repository, Segments};
+use crate::repository::{Access, Repository, Segments, Trust};
 use crate::seal::random;
 use crate::store::{beside, each, there};
 use crossbeam_channel::{bounded, unbounded};
@@ -215,10 +215,9 @@ fn usable_index(repository: &Repository, dry_run: bool, observer: &dyn Observer)
             listed.insert(id, object.bytes);
         }
     }
-    let mut orphans = Vec::new();
-    for orphan in each(repository.store(), &unknown, |(class, id, bytes)| repository.orphan_pack(*class, id, *bytes)) {
-        orphans.extend(orphan?);
-    }
+    // With a damaged segment nobody can tell which packs it named: to read all of them could mean to read all of the repository.
+    let trust = if damaged.is_empty() { Trust::Bytes } else { Trust::Footer };
+    let orphans = repository.orphan_packs(&unknown, trust)?;
     look_again(repository, &index, &condemned, &mut listed)?;
     for batch in orphans.chunks(ORPHANS_PER_SEGMENT) {
         let segment = build_segment(batch);

@@ -5,7 +5,7 @@ use crate::check::{ReadData, is_about_an_object};
 use crate::error::{Damage, Error, Result};
 use crate::format::object::open_header;
 use crate::format::pack::{PACK_HEADER_BYTES, TRAILER_BYTES};
-use crate::id::{ChunkId, Class, PackId};
+use crate::id::{ChunkId, Class, ObjectName, PackId};
 use crate::observe::{Observer, Progress};
 use crate::pack::{FrameDecoder, OpenPack, check_chunk};
 use crate::repository::Repository;
@@ -60,6 +60,8 @@ pub struct BadChunks {
 /// What was seen of a pack.
 #[derive(Default)]
 pub struct Outcome {
+    /// How often it was begun to be read: what a worker says of an earlier time does not count.
+    time: u32,
     pub footer: Option<Result<FooterFacts>>,
     /// It lies in an archive, where nothing of it can be read.
     pub archived: bool,
@@ -108,6 +110,7 @@ pub fn choose(read_data: ReadData, packs: &BTreeMap<(Class, PackId), u64>) -> Ha
 /// Frames of one pack, in the order in which they stand, as stored.
 struct Step {
     job: usize,
+    time: u32,
     pack: Arc<OpenPack>,
     frames: Range<u32>,
     /// Offset of `bytes` in the pack.
@@ -210,22 +213,47 @@ impl Run<'_> {
         if !job.open {
             return Ok(());
         }
+        // Twice where the bytes are not those that the name is the hash of, and may be others when they are asked for again.
+        loop {
+            match self.look(number, job, send) {
+                Ok(false) => {}
+                Err(error) if error.is_damage() && self.once_more(number, job) => {}
+                other => return other.map(|_| ()),
+            }
+        }
+    }
+
+    /// Whether a pack that seems to be damaged is to be read once more: where it may have gone wrong on the way, before anybody is alarmed and
+    /// its chunks are stored anew. Forgets what was seen of it.
+    fn once_more(&self, number: usize, job: &Job) -> bool {
+        let mut outcome = lock(&self.outcomes[number]);
+        let again = outcome.time == 0 && self.repository.origin().distrust(&ObjectName::pack(job.class, &job.id));
+        if again {
+            self.bytes_done.fetch_sub(outcome.bytes_read, Ordering::Relaxed);
+            *outcome = Outcome { time: 1, ..Outcome::default() };
+        }
+        again
+    }
+
+    /// Looks at one pack; `false` where it is to be looked at once more.
+    fn look(&self, number: usize, job: &Job, send: &mut dyn FnMut(Step)) -> Result<bool> {
         let (pack, suffix) = match OpenPack::open_keeping_suffix(self.repository.origin(), self.repository.keys(), job.class, &job.id) {
             Ok(opened) => opened,
             Err(error) if is_about_an_object(&error) => {
                 lock(&self.outcomes[number]).footer = Some(Err(error));
-                return Ok(());
+                return Ok(true);
             }
             Err(error) => return Err(error),
         };
         let ids = if job.number.is_none() { pack.table.footer.ids.0.clone() } else { Vec::new() };
         let facts = FooterFacts { lengths: pack.table.footer.lengths.clone(), ids, agrees: (self.agrees)(job, &pack) };
         lock(&self.outcomes[number]).footer = Some(Ok(facts));
-        if job.read { self.whole(number, job, Arc::new(pack), &suffix, send) } else { Ok(()) }
+        if job.read { self.whole(number, job, Arc::new(pack), &suffix, send) } else { Ok(true) }
     }
 
-    /// Reads a pack front to back, hashes it, and hands its frames on.
-    fn whole(&self, number: usize, job: &Job, pack: Arc<OpenPack>, suffix: &[u8], send: &mut dyn FnMut(Step)) -> Result<()> {
+    /// Reads a pack front to back, hashes it, and hands its frames on. `false` where that is to be done once more.
+    fn whole(&self, number: usize, job: &Job, pack: Arc<OpenPack>, suffix: &[u8], send: &mut dyn FnMut(Step)) -> Result<bool> {
+        let time = lock(&self.outcomes[number]).time;
         let mut hasher = blake3::Hasher::new();
         let mut header = Vec::new();
         let mut at = 0;
@@ -257,18 +285,22 @@ impl Run<'_> {
             if frames.is_empty() {
                 lock(&self.spare).push(bytes);
             } else {
-                send(Step { job: number, pack: pack.clone(), frames, at, bytes });
+                send(Step { job: number, time, pack: pack.clone(), frames, at, bytes });
             }
             at = end;
         }
+        let sound = hasher.finalize().as_bytes() == job.id.as_bytes();
+        if !sound && self.once_more(number, job) {
+            return Ok(false);
+        }
         let mut outcome = lock(&self.outcomes[number]);
         outcome.whole = true;
-        if hasher.finalize().as_bytes() != job.id.as_bytes() {
+        if !sound {
             outcome.errors.push(Error::damaged(&pack.name, Damage::Name));
         } else if let Err(error) = header_agrees(&pack, job.class, &header, suffix) {
             outcome.errors.push(error);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Bytes of a pack: from the store, but not those that were read with the footer.
@@ -315,7 +347,10 @@ impl Worker {
             self.frame(run, &step, number, &mut bad);
         }
         if !bad.is_empty() {
-            lock(&run.outcomes[step.job]).bad.append(&mut bad);
+            let mut outcome = lock(&run.outcomes[step.job]);
+            if outcome.time == step.time {
+                outcome.bad.append(&mut bad);
+            }
         }
         lock(&run.spare).push(step.bytes);
     }

@@ -99,8 +99,12 @@ pub fn read(
         report.packs_read += u64::from(outcome.whole);
         report.bytes_read += outcome.bytes_read;
         // A pack that is merely not read keeps what was said of it.
-        let damaged = matches!(outcome.footer, Some(Err(_))) || !outcome.bad.is_empty() || !outcome.errors.is_empty();
-        if damaged || outcome.whole {
+        // A pack that cannot be read for another reason (no permission, a newer format) is none to store anew.
+        let footer = outcome.footer.as_ref().and_then(|footer| footer.as_ref().err());
+        let errors = footer.into_iter().chain(&outcome.errors).chain(outcome.bad.iter().map(|bad| &bad.error));
+        let damaged = errors.clone().any(Error::is_damage);
+        let unclear = errors.count() > 0 && !damaged;
+        if damaged || outcome.whole && !unclear {
             verdicts.push((job.id, damaged));
         }
         let mut known = PackFacts { archived: outcome.archived, ..PackFacts::default() };

@@ -17,7 +17,7 @@ use crate::limits::{RECORD_BYTES_MAX, SMALL_OBJECT_BYTES_MAX};
 use crate::repository::{Repository, SEGMENT_LISTINGS};
 use crate::seal::key::{decode_keyring, decode_slot};
 use crate::seal::object::{decode_descriptor, open_object};
-use crate::store::{Listed, each, each_busy, there};
+use crate::store::{Listed, each, each_busy, reread, there};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Manifests that are read at once: ten thousand must not be in memory together with their names.
@@ -97,18 +97,25 @@ impl Reader<'_> {
     }
 
     /// Reads all objects of a type. `fits` says whether what is inside agrees with the name.
-    fn all<T: Wire>(&mut self, kind: ObjectType, folder: &str, fits: impl Fn(&str, &T) -> bool) -> Result<Vec<(ObjectName, T)>> {
+    fn all<T: Wire + Send>(
+        &mut self,
+        kind: ObjectType,
+        folder: &str,
+        fits: impl Fn(&str, &T) -> bool + Sync,
+    ) -> Result<Vec<(ObjectName, T)>> {
         let mut out = Vec::new();
         let listed = self.list(kind, folder)?;
         let bytes_max = if kind == ObjectType::Record { RECORD_BYTES_MAX } else { SMALL_OBJECT_BYTES_MAX };
+        let (store, keys, id) = (self.repository.origin(), self.repository.keys(), self.repository.id());
+        let open = |Listed { name, .. }: &Listed| {
+            reread(store, name, || {
+                let body = open_object::<T>(keys, &id, name, kind, &store.get(name, bytes_max)?)?;
+                if fits(name.last(), &body) { Ok(body) } else { Err(Error::damaged(name, Damage::Name)) }
+            })
+        };
         // In batches: each object may be as long as its bound.
         for batch in listed.chunks(OBJECTS_BATCH) {
-            let bytes = each(self.repository.origin(), batch, |object| self.repository.origin().get(&object.name, bytes_max));
-            for (Listed { name, .. }, bytes) in batch.iter().zip(bytes) {
-                let (keys, id) = (self.repository.keys(), self.repository.id());
-                let read = bytes
-                    .and_then(|bytes| open_object::<T>(keys, &id, name, kind, &bytes))
-                    .and_then(|body| if fits(name.last(), &body) { Ok(body) } else { Err(Error::damaged(name, Damage::Name)) });
+            for (Listed { name, .. }, read) in batch.iter().zip(each(store, batch, open)) {
                 let snapshot = name.last().split('-').next().and_then(SnapshotId::from_hex);
                 if let Some(body) = self.keep(read, snapshot.filter(|_| kind != ObjectType::Note))? {
                     out.push((name.clone(), body));
@@ -123,7 +130,8 @@ impl Reader<'_> {
     fn keys(&mut self) -> Result<()> {
         let name = ObjectName::descriptor();
         let store = self.repository.origin();
-        let read = store.get(&name, SMALL_OBJECT_BYTES_MAX).and_then(|bytes| {
+        let read = reread(store, &name, || {
+            let bytes = store.get(&name, SMALL_OBJECT_BYTES_MAX)?;
             let (descriptor, mac) = decode_descriptor(&name, &bytes)?;
             mac.verify(self.repository.keys().require(&name, Purpose::Gear, 0)?)?;
             if descriptor == *self.repository.descriptor() { Ok(()) } else { Err(Error::damaged(&name, Damage::Malformed("repository"))) }
@@ -137,11 +145,11 @@ impl Reader<'_> {
             }
         }
         for slot in self.list(ObjectType::Slot, "slots")? {
-            let read = store.get(&slot.name, SMALL_OBJECT_BYTES_MAX).and_then(|bytes| decode_slot(&slot.name, &bytes));
+            let read = reread(store, &slot.name, || decode_slot(&slot.name, &store.get(&slot.name, SMALL_OBJECT_BYTES_MAX)?));
             self.keep(read, None)?;
         }
         for keyring in self.list(ObjectType::Keyring, "keyring")? {
-            let read = store.get(&keyring.name, SMALL_OBJECT_BYTES_MAX).and_then(|bytes| decode_keyring(&keyring.name, &bytes));
+            let read = reread(store, &keyring.name, || decode_keyring(&keyring.name, &store.get(&keyring.name, SMALL_OBJECT_BYTES_MAX)?));
             self.keep(read, None)?;
         }
         Ok(())

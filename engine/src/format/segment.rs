@@ -63,6 +63,24 @@ pub fn position(entry: &[u8; ENTRY_BYTES]) -> (u32, u32) {
 }
 
 impl Segment {
+    /// The packs for which `keep` holds, with their entries; `None` where there is none, or this segment is malformed.
+    pub fn only(&self, keep: impl Fn(&SegmentPack) -> bool) -> Option<Segment> {
+        let mut packs = Vec::new();
+        let mut number = |pack: &SegmentPack| {
+            packs.push(pack.clone());
+            packs.len() as u32 - 1
+        };
+        let numbers: Vec<Option<u32>> = self.packs.iter().map(|pack| keep(pack).then(|| number(pack))).collect();
+        let kept = |old: &[u8; ENTRY_BYTES]| {
+            let ((pack, chunk), mut prefix) = (position(old), [0; PREFIX_BYTES]);
+            prefix.copy_from_slice(&old[..PREFIX_BYTES]);
+            Some(entry(&prefix, (*numbers.get(pack as usize)?)?, chunk))
+        };
+        let mut entries: Vec<_> = self.checked()?.iter().filter_map(kept).collect();
+        entries.sort_unstable();
+        (!packs.is_empty()).then(|| Segment { packs, entries: Bytes(entries.concat()), extra: Vec::new() })
+    }
+
     /// The entries, or `None` where their bytes do not divide, are out of order, or name a pack that is not there.
     pub fn checked(&self) -> Option<&[[u8; ENTRY_BYTES]]> {
         let (entries, []) = self.entries.0.as_chunks::<ENTRY_BYTES>() else { return None };
@@ -75,6 +93,20 @@ impl Segment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_of_a_segment_says_the_same_of_its_packs() {
+        let packs: Vec<SegmentPack> =
+            (1..=3).map(|n| SegmentPack { class: Class::Data, id: PackId::new([n; 32]), bytes: 7, extra: Vec::new() }).collect();
+        let rows = [(1, 0, 4), (2, 2, 0), (3, 1, 9), (3, 2, 8)];
+        let entries: Vec<_> = rows.map(|(id, pack, chunk)| entry(&[id; 16], pack, chunk)).concat();
+        let whole = Segment { packs, entries: Bytes(entries), extra: Vec::new() };
+        let part = whole.only(|pack| pack.id.as_bytes()[0] != 1).unwrap();
+        assert_eq!(part.packs, whole.packs[1..]);
+        let entries: Vec<_> = part.checked().unwrap().iter().map(|e| (e[0], position(e))).collect();
+        assert_eq!(entries, [(2, (1, 0)), (3, (0, 9)), (3, (1, 8))]);
+        assert!(whole.only(|_| false).is_none());
+    }
 
     #[test]
     fn positions_use_all_forty_bits() {

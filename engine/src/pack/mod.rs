@@ -12,7 +12,7 @@ use crate::id::{ChunkId, Class, ObjectName, PackId};
 use crate::limits::{FRAME_BYTES_MAX, FRAME_BYTES_TARGET, PACK_BYTES_MAX};
 use crate::seal::key::Keys;
 use crate::seal::{Binding, FrameCipher, open_part, unwrap_pack_key};
-use crate::store::Store;
+use crate::store::{Store, reread};
 use zstd_safe::{CCtx, CParameter, DCtx};
 
 /// How new frames are compressed.
@@ -207,6 +207,9 @@ fn suffix_guess(class: Class) -> u64 {
     }
 }
 
+/// What is read at a time of a pack that is read whole: long requests, little memory.
+const WHOLE_STEP_BYTES: u64 = 4 << 20;
+
 impl OpenPack {
     /// Reads the footer of a pack.
     pub fn open(store: &dyn Store, keys: &Keys, class: Class, id: &PackId) -> Result<Self> {
@@ -216,6 +219,11 @@ impl OpenPack {
     /// As [`OpenPack::open`], with the last bytes of the pack that were read for it: who reads on needs not read them again.
     pub fn open_keeping_suffix(store: &dyn Store, keys: &Keys, class: Class, id: &PackId) -> Result<(Self, Vec<u8>)> {
         let name = ObjectName::pack(class, id);
+        // Here, so that nobody takes for damage what went wrong on the way, or in a copy.
+        reread(store, &name, || Self::read_footer(store, keys, class, name.clone()))
+    }
+
+    fn read_footer(store: &dyn Store, keys: &Keys, class: Class, name: ObjectName) -> Result<(Self, Vec<u8>)> {
         let (mut suffix, bytes) = store.get_suffix(&name, suffix_guess(class))?;
         let (_, footer_bytes) = open_trailer(&name, class, &suffix, bytes)?;
         let need = footer_bytes + TRAILER_BYTES;
@@ -224,6 +232,22 @@ impl OpenPack {
         }
         let pack = Self::from_suffix(keys, name, class, &suffix, bytes)?;
         Ok((pack, suffix))
+    }
+
+    /// Whether all bytes of the pack together are those that its id is the hash of. Reads it whole, in steps.
+    pub fn is_what_its_name_says(&self, store: &dyn Store, id: &PackId) -> Result<bool> {
+        let hash = || -> Result<bool> {
+            let (mut hasher, mut bytes, mut at) = (blake3::Hasher::new(), Vec::new(), 0);
+            while at < self.bytes {
+                let end = self.bytes.min(at + WHOLE_STEP_BYTES);
+                store.get_range(&self.name, at..end, &mut bytes)?;
+                hasher.update(&bytes);
+                at = end;
+            }
+            Ok(hasher.finalize().as_bytes() == id.as_bytes())
+        };
+        // Once more where it is not: it may have gone wrong on the way.
+        Ok(hash()? || store.distrust(&self.name) && hash()?)
     }
 
     /// From the last bytes of a pack, footer included.

@@ -4,7 +4,7 @@
 use crate::buffers::Buffers;
 use crate::chunk::ChunkIds;
 use crate::error::{Error, Result};
-use crate::id::{ChunkId, Class, ObjectName};
+use crate::id::{ChunkId, Class};
 use crate::index::{Index, Location};
 use crate::pack::{FrameDecoder, OpenPack, check_chunk};
 use crate::seal::key::Keys;
@@ -177,9 +177,7 @@ impl ChunkReader {
     fn open(&self, pack: u32) -> Result<Arc<OpenPack>> {
         let info = &self.index.packs()[pack as usize];
         let weigh = |p: &OpenPack| 512 + p.table.chunks.len() * 48 + p.table.frames.len() * 96;
-        let name = ObjectName::pack(info.class, &info.id);
-        let open = || OpenPack::open(&*self.store, &self.keys, info.class, &info.id);
-        let opened = self.packs.get(pack, true, weigh, || reread(&*self.store, &name, open))?;
+        let opened = self.packs.get(pack, true, weigh, || OpenPack::open(&*self.store, &self.keys, info.class, &info.id))?;
         opened.ok_or(Error::Interrupted)
     }
 
@@ -236,11 +234,13 @@ impl ChunkReader {
                 return Ok(piece);
             }
         }
-        let mut failure = None;
+        let mut failure: Option<Error> = None;
         for at in self.index.find(class, id) {
             match self.piece_at(at, (class, id), buffers, wait) {
                 Ok(piece) => return Ok(piece),
-                Err(error) => failure = failure.or(Some(error)),
+                // A copy that cannot be read now may be a good one: the chunk is not lost because another copy is.
+                Err(error) if failure.as_ref().is_none_or(|first| first.is_damage() && !error.is_damage()) => failure = Some(error),
+                Err(_) => {}
             }
         }
         Err(match failure {

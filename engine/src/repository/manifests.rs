@@ -51,6 +51,14 @@ impl Listings {
         let mut next = || listings.next().unwrap_or(Ok(Vec::new()));
         Listings { asked, snapshots: next(), forgotten: next() }
     }
+
+    /// Whether all of `known` were there, or forgotten.
+    fn shows_all(&self, known: &HashSet<SnapshotId>) -> bool {
+        let (Ok(snapshots), Ok(forgotten)) = (&self.snapshots, &self.forgotten) else { return false };
+        let shown = snapshots.iter().filter_map(|l| l.name.as_snapshot()).chain(forgotten.iter().filter_map(|l| l.name.as_tombstone()));
+        let shown: HashSet<SnapshotId> = shown.collect();
+        known.is_subset(&shown)
+    }
 }
 
 impl Repository {
@@ -86,12 +94,13 @@ impl Repository {
 
     fn refresh_catalog(&self) -> Result<Refresh> {
         let early = self.listings.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Listings { snapshots, forgotten, .. } =
-            early.filter(|early| early.asked.elapsed() < LISTINGS_GOOD).unwrap_or_else(|| Listings::new(self.store()));
+        let mut catalog = self.catalog();
+        // Before the listing: what another process has stored, and entered in this catalog, since then would look like left out of it.
+        let known = catalog.ids()?;
+        let good = |early: &Listings| early.asked.elapsed() < LISTINGS_GOOD && early.shows_all(&known);
+        let Listings { snapshots, forgotten, .. } = early.filter(good).unwrap_or_else(|| Listings::new(self.store()));
         let listed: HashSet<SnapshotId> = snapshots?.iter().filter_map(|l| l.name.as_snapshot()).collect();
         let forgotten: HashSet<SnapshotId> = forgotten?.iter().filter_map(|l| l.name.as_tombstone()).collect();
-        let mut catalog = self.catalog();
-        let known = catalog.ids()?;
         let mut refresh = Refresh::default();
         let mut gone: Vec<SnapshotId> = known.iter().filter(|id| forgotten.contains(id)).copied().collect();
         // No tombstone is ever removed: a snapshot without one that is not listed was lost, or the listing is short. Only by name the

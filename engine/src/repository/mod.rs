@@ -5,27 +5,27 @@ mod cache;
 pub mod entries;
 mod manifests;
 mod open;
+mod orphans;
 pub mod selector;
 pub mod tree;
 
 pub use cache::Cache;
 pub use manifests::{Refresh, Unreadable};
 pub use open::{Access, COPIES, Found, InitOptions, OpenOptions};
+pub use orphans::Trust;
 
 use crate::catalog::Catalog;
 use crate::chunk::{ChunkIds, Chunker};
-use crate::error::{Damage, Error, Kind, Result};
+use crate::error::{Damage, Error, Result};
 use crate::format::object::ObjectType;
 use crate::format::protocol::Record;
 use crate::format::repo::Descriptor;
 use crate::format::segment::Segment;
 use crate::format::tree::TreeCutter;
-use crate::id::{Class, ObjectId, ObjectName, PackId, RepositoryId, WriterId};
+use crate::id::{ObjectId, ObjectName, PackId, RepositoryId, WriterId};
 use crate::index::{Index, build_segment};
 use crate::limits::{RECORD_BYTES_MAX, SEGMENT_BYTES_MAX, SMALL_OBJECT_BYTES_MAX};
-use crate::pack::OpenPack;
 use crate::pack::reader::ChunkReader;
-use crate::pack::writer::NewPack;
 use crate::repository::manifests::Listings;
 use crate::seal::key::Keys;
 use crate::seal::object::{decode_descriptor, open_object, seal_object};
@@ -139,7 +139,8 @@ impl Repository {
         let mut index = Index::new(good);
         // Segments only repeat what footers say: what a damaged one said can still be read there.
         if !damaged.is_empty() {
-            let orphans = self.orphans(&index, |_| false)?;
+            // Who reads verifies each chunk anyhow.
+            let orphans = self.orphans(&index, Trust::Footer)?;
             index.add(orphans.iter().map(|pack| build_segment(std::slice::from_ref(pack))).collect());
         }
         Ok(index)
@@ -172,35 +173,6 @@ impl Repository {
             }
             return Ok(segments);
         }
-    }
-
-    /// Reads the footer of a pack that no segment names (a killed run's), for a segment of its own. `None` where it does not
-    /// open: it is left alone, and `check` speaks of it.
-    pub fn orphan_pack(&self, class: Class, id: &PackId, bytes: u64) -> Result<Option<NewPack>> {
-        let pack = match OpenPack::open(&*self.store, &self.keys, class, id) {
-            Ok(pack) => pack,
-            Err(error) if matches!(error.kind(), Kind::Unreachable | Kind::Interrupted | Kind::Configuration) => return Err(error),
-            Err(_) => return Ok(None),
-        };
-        // Before any segment names it: its run may have died between the name and the fsync of its folder.
-        self.store.settle(&pack.name)?;
-        Ok(Some(NewPack { class, id: *id, bytes, ids: pack.table.footer.ids.0 }))
-    }
-
-    /// The packs that the store lists and `index` does not know, but for those to be left out.
-    pub fn orphans(&self, index: &Index, leave_out: impl Fn(&PackId) -> bool) -> Result<Vec<NewPack>> {
-        let mut orphans = Vec::new();
-        for class in Class::ALL {
-            let listed = self.store.list(class.folder())?;
-            let unknown = |object: &Listed| {
-                object.name.as_pack().filter(|(_, id)| !index.knows_pack(id) && !leave_out(id)).map(|pack| (pack, object.bytes))
-            };
-            let unknown: Vec<_> = listed.iter().filter_map(unknown).collect();
-            for orphan in each(self.store(), &unknown, |((class, id), bytes)| self.orphan_pack(*class, id, *bytes)) {
-                orphans.extend(orphan?);
-            }
-        }
-        Ok(orphans)
     }
 
     /// Makes sure that the descriptor by which this repository is opened is the store's still. On a store that overwrites, another init may

@@ -262,8 +262,7 @@ pub struct Found {
     stores: Stores,
     descriptor: Vec<u8>,
     id: RepositoryId,
-    slots: Vec<Fetched>,
-    keyrings: Vec<Fetched>,
+    locks: Locks,
     features: Vec<Listed>,
     listing: Mutex<Option<JoinHandle<Listings>>>,
 }
@@ -299,13 +298,9 @@ impl Found {
         });
         let stores = Stores::new(far, &id, options);
         let [features, keyrings, slots] = [(); 3].map(|()| listings.pop().unwrap_or_default());
-        let near = &*stores.near;
-        let names: Vec<ObjectName> = slots.iter().chain(&keyrings).map(|listed| listed.name.clone()).collect();
-        let mut slots_fetched = each(near, &names, |name| near.get(name, SMALL_OBJECT_BYTES_MAX));
-        let keyrings_fetched = slots_fetched.split_off(slots.len());
-        let pair = |listed: Vec<Listed>, fetched: Vec<Result<Vec<u8>>>| listed.into_iter().map(|l| l.name).zip(fetched).collect();
-        let (slots, keyrings) = (pair(slots, slots_fetched), pair(keyrings, keyrings_fetched));
-        Ok(Found { slots, keyrings, stores, descriptor, id, features, listing: Mutex::new(listing) })
+        let name_of = |listed: Vec<Listed>| listed.into_iter().map(|listed| listed.name).collect();
+        let locks = Locks::fetch(&*stores.near, name_of(slots), name_of(keyrings));
+        Ok(Found { locks, stores, descriptor, id, features, listing: Mutex::new(listing) })
     }
 
     /// The id of the repository, as its descriptor says without proof.
@@ -317,7 +312,14 @@ impl Found {
     pub fn open(&self, secret: &Secret, options: &OpenOptions) -> Result<Repository> {
         let name = ObjectName::descriptor();
         let (descriptor, mac) = decode_descriptor(&name, &self.descriptor)?;
-        let keys = self.unlock(secret)?;
+        let keys = match self.locks.unlock(&self.id, secret) {
+            // What was fetched, or a copy of it, may have gone wrong on the way: believed, it would lock everybody out of this machine.
+            Err(error) if error.is_damage() || matches!(error, Error::WrongKey) => match self.locks.fetched_anew(&*self.stores.near) {
+                Some(locks) => locks.unlock(&self.id, secret)?,
+                None => return Err(error),
+            },
+            other => other?,
+        };
         mac.verify(keys.require(&name, Purpose::Gear, 0)?)?;
         if keys.family != descriptor.family {
             return Err(Error::damaged(&name, Damage::Malformed("family")));
@@ -327,10 +329,39 @@ impl Found {
         *repository.listings.lock().unwrap_or_else(PoisonError::into_inner) = listing.and_then(|listing| listing.join().ok());
         Ok(repository)
     }
+}
+
+/// The slots and keyrings of a repository, as they were fetched.
+struct Locks {
+    slots: Vec<Fetched>,
+    keyrings: Vec<Fetched>,
+}
+
+impl Locks {
+    fn fetch(store: &dyn Store, slots: Vec<ObjectName>, keyrings: Vec<ObjectName>) -> Self {
+        let count = slots.len();
+        let names = [slots, keyrings].concat();
+        let fetched = each(store, &names, |name| store.get(name, SMALL_OBJECT_BYTES_MAX));
+        let mut slots: Vec<Fetched> = names.into_iter().zip(fetched).collect();
+        let keyrings = slots.split_off(count);
+        Locks { slots, keyrings }
+    }
+
+    /// The same once more from the store itself; `None` where it says the same.
+    fn fetched_anew(&self, store: &dyn Store) -> Option<Locks> {
+        let names = |fetched: &[Fetched]| -> Vec<ObjectName> { fetched.iter().map(|(name, _)| name.clone()).collect() };
+        let (slots, keyrings) = (names(&self.slots), names(&self.keyrings));
+        // All of them: which one is wrong nobody can tell.
+        let may_differ = slots.iter().chain(&keyrings).filter(|name| store.distrust(name)).count() > 0;
+        let anew = may_differ.then(|| Locks::fetch(store, slots, keyrings))?;
+        // No passphrase is stretched a second time for nothing.
+        let same = |(one, other): (&Fetched, &Fetched)| one.1.as_ref().ok() == other.1.as_ref().ok();
+        let all_same = self.slots.iter().zip(&anew.slots).all(same) && self.keyrings.iter().zip(&anew.keyrings).all(same);
+        (!all_same).then_some(anew)
+    }
 
     /// Finds the slot of `secret` and the newest keyring that it opens.
-    fn unlock(&self, secret: &Secret) -> Result<Keys> {
-        let repository = &self.id;
+    fn unlock(&self, repository: &RepositoryId, secret: &Secret) -> Result<Keys> {
         let mut opened = None;
         let mut damage = None;
         for (name, fetched) in &self.slots {
@@ -342,19 +373,29 @@ impl Found {
                     break;
                 }
                 Ok(None) => {}
+                // Listed and gone: an init that gave way to another took it back, and some stores list for minutes what was deleted.
+                Err(error) if error.is_missing() => {}
                 Err(error) => damage = damage.or(Some(error)),
             }
         }
         let Some(slot) = opened else { return Err(damage.unwrap_or(Error::WrongKey)) };
-        let mut newest: Option<Keys> = None;
+        let (mut newest, mut gone): (Option<Keys>, Option<Error>) = (None, None);
         // Names sort by epoch: the last one that holds a copy for this slot is the newest.
         for (name, fetched) in self.keyrings.iter().rev() {
             // Several share an epoch where slots were added at the same time: neither knows of the other's.
             if newest.as_ref().is_some_and(|keys| name.as_keyring() != Some(keys.epoch)) {
                 break;
             }
+            let fetched = match again(fetched) {
+                // Listed and gone, as a slot may be. Who withholds one could as well not list it: what this machine has seen tells.
+                Err(error) if error.is_missing() => {
+                    gone = gone.or(Some(error));
+                    continue;
+                }
+                fetched => fetched?,
+            };
             // A damaged newer keyring is said, not passed over: writing on under old keys would undo a rotation unseen.
-            let keyring = decode_keyring(name, again(fetched)?)?;
+            let keyring = decode_keyring(name, fetched)?;
             match (open_keyring(repository, name, &keyring, &slot)?, &mut newest) {
                 (Some(more), Some(keys)) => keys.unite(name, more)?,
                 (Some(keys), none) => *none = Some(keys),
@@ -363,7 +404,8 @@ impl Found {
         }
         // A slot opens and there is no keyring at all: that is not the fault of the secret.
         let none = self.keyrings.is_empty();
-        newest.ok_or_else(|| if none { Error::damaged(&ObjectName::keyring(1, &slot.id), Damage::Missing) } else { Error::WrongKey })
+        let none = none.then(|| Error::damaged(&ObjectName::keyring(1, &slot.id), Damage::Missing));
+        newest.ok_or_else(|| gone.or(none).unwrap_or(Error::WrongKey))
     }
 }
 

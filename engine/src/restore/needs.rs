@@ -1,9 +1,10 @@
 //! What a restore would read: which data packs, and whether each can be read at once. Has archived ones brought back, and waits for them.
 //! It reads names and lists, which never lie in an archive, and changes nothing in the target.
 
-use crate::error::{Error, Result};
+use crate::error::{Damage, Error, Result};
 use crate::format::lists::Item;
 use crate::id::{Class, ObjectName};
+use crate::index::Index;
 use crate::observe::Observer;
 use crate::pack::reader::ReadBuffers;
 use crate::repository::Repository;
@@ -16,7 +17,7 @@ use crate::restore::work::{self, FileJob, Job, Pass, Shared};
 use crate::restore::{Closing, RestoreOptions};
 use crate::store::{Readiness, ThawOrder, each};
 use crossbeam_channel::{bounded, never};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -57,6 +58,8 @@ struct Gathered {
     files: u64,
     bytes: u64,
     packs: HashSet<u32>,
+    /// Packs that hold the same chunk, the one that the reader takes first at the beginning; each set of them once.
+    copies: HashSet<Vec<u32>>,
     chunks_lost: u64,
 }
 
@@ -93,28 +96,72 @@ pub fn needs(repository: &Repository, selected: &Selected, options: &RestoreOpti
     }
     planned?;
     let gathered = gathered.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let known = reader.index().packs();
-    let packs = gathered.packs.iter().filter_map(|number| known.get(*number as usize));
-    let mut packs: Vec<(ObjectName, u64)> = packs.map(|pack| (ObjectName::pack(Class::Data, &pack.id), pack.bytes)).collect();
-    packs.sort();
-    let states =
-        each(
-            repository.store(),
-            &packs,
-            |(name, _)| {
-                if observer.interrupted() { Err(Error::Interrupted) } else { repository.store().readiness(name) }
-            },
-        );
     let mut needs = Needs { files: gathered.files, bytes: gathered.bytes, packs: Vec::new(), chunks_lost: gathered.chunks_lost };
-    for ((name, bytes), readiness) in packs.into_iter().zip(states) {
-        match readiness {
-            Ok(readiness) => needs.packs.push(NeededPack { name, bytes, readiness }),
-            // The restore will say which files hang on it.
-            Err(error) if error.is_missing() => observer.warning(&error.to_string()),
-            Err(error) => return Err(error),
+    let mut packs = Inquiry { repository, observer, index: reader.index(), states: HashMap::new() };
+    packs.ask(gathered.packs.iter().copied())?;
+    packs.ask(gathered.copies.iter().flatten().copied())?;
+    // Those in which a check has found damage.
+    let suspects = repository.catalog().suspects()?;
+    let mut wanted = gathered.packs;
+    for copies in &gathered.copies {
+        // Of several copies one that can be read at once will do. Where there is none, all are to come: which of them is sound is seen when
+        // they are there.
+        let there: Vec<u32> = copies.iter().copied().filter(|copy| packs.state(*copy).is_some()).collect();
+        let sound = |copy: &u32| packs.index.packs().get(*copy as usize).is_some_and(|pack| !suspects.contains(&pack.id));
+        match there.iter().find(|copy| packs.state(**copy) == Some(Readiness::Ready) && sound(copy)) {
+            Some(copy) => drop(wanted.insert(*copy)),
+            None if there.is_empty() => wanted.extend(copies.first()),
+            None => wanted.extend(there),
         }
     }
+    for number in wanted {
+        let Some((name, bytes)) = packs.named(number) else { continue };
+        match packs.state(number) {
+            Some(readiness) => needs.packs.push(NeededPack { name, bytes, readiness }),
+            // The restore will say which files hang on it.
+            None => observer.warning(&Error::damaged(&name, Damage::Missing).to_string()),
+        }
+    }
+    needs.packs.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(needs)
+}
+
+/// What the store says of packs, each asked for once; `None` for one that is missing.
+struct Inquiry<'a> {
+    repository: &'a Repository,
+    observer: &'a dyn Observer,
+    index: &'a Index,
+    states: HashMap<u32, Option<Readiness>>,
+}
+
+impl Inquiry<'_> {
+    fn named(&self, number: u32) -> Option<(ObjectName, u64)> {
+        self.index.packs().get(number as usize).map(|pack| (ObjectName::pack(pack.class, &pack.id), pack.bytes))
+    }
+
+    fn state(&self, number: u32) -> Option<Readiness> {
+        self.states.get(&number).copied().flatten()
+    }
+
+    fn ask(&mut self, numbers: impl Iterator<Item = u32>) -> Result<()> {
+        let numbers: HashSet<u32> = numbers.filter(|number| !self.states.contains_key(number)).collect();
+        let numbers: Vec<u32> = numbers.into_iter().collect();
+        let store = self.repository.store();
+        let states = each(store, &numbers, |number| {
+            if self.observer.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            self.named(*number).map_or(Ok(None), |(name, _)| store.readiness(&name).map(Some))
+        });
+        for (number, state) in numbers.into_iter().zip(states) {
+            let state = match state {
+                Err(error) if error.is_missing() => None,
+                state => state?,
+            };
+            self.states.insert(number, state);
+        }
+        Ok(())
+    }
 }
 
 /// Adds what one file would have read.
@@ -123,7 +170,7 @@ fn gather(shared: &Shared<'_>, job: &FileJob, buffers: &mut ReadBuffers, gathere
     if !work::would_write(shared, dir, entry) {
         return Ok(());
     }
-    let (mut packs, mut chunks_lost) = (HashSet::new(), 0);
+    let (mut packs, mut copies, mut chunks_lost) = (HashSet::new(), HashSet::new(), 0);
     if let Some(content) = content {
         let mut cursor = ContentCursor::new(content);
         loop {
@@ -132,10 +179,11 @@ fn gather(shared: &Shared<'_>, job: &FileJob, buffers: &mut ReadBuffers, gathere
                 Ok(Some(found)) => {
                     for item in &found.items {
                         let Item::Chunk(id) = item else { continue };
-                        // Of several copies the first: which the reader takes too.
-                        match shared.reader.index().find(Class::Data, id).next() {
-                            Some(at) => drop(packs.insert(at.pack)),
-                            None => chunks_lost += 1,
+                        let mut found = shared.reader.index().find(Class::Data, id).map(|at| at.pack);
+                        match (found.next(), found.next()) {
+                            (None, _) => chunks_lost += 1,
+                            (Some(only), None) => drop(packs.insert(only)),
+                            (Some(one), Some(other)) => drop(copies.insert([one, other].into_iter().chain(found).collect())),
                         }
                     }
                 }
@@ -150,6 +198,7 @@ fn gather(shared: &Shared<'_>, job: &FileJob, buffers: &mut ReadBuffers, gathere
     all.files += 1;
     all.bytes = all.bytes.saturating_add(entry.size);
     all.packs.extend(packs);
+    all.copies.extend(copies);
     all.chunks_lost += chunks_lost;
     Ok(())
 }

@@ -15,8 +15,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 const BLOCK_BYTES: u64 = 512 << 10;
 /// Blocks of one request at most: 4 MiB, so that several readers have several of them.
 const BLOCKS_MAX: u64 = 8;
-/// Windows longer than this use memory that goes round: the allocator would keep holes of all their lengths.
-const POOLED_FROM: u64 = 1 << 20;
+/// Windows longer than this, the first of a pack, use memory that goes round: the allocator would keep holes of all their lengths.
+const POOLED_FROM: u64 = FIRST_BLOCKS * BLOCK_BYTES;
+/// Packs of which is known who reads them and where: those with blocks here stay, the others are forgotten when there are so many.
+const PACKS_KNOWN_MAX: usize = 512;
 /// What may be under way beforehand, wait to be read, or was read. Readers that wait right now get what they need on top of it. Peak memory is to stay below 128 MB, packs under way not counted.
 const KEPT_BYTES_MAX: u64 = 56 << 20;
 /// Uses of other blocks after which nobody is believed to come for one: more than twice what is kept.
@@ -297,6 +299,7 @@ impl State {
     /// as the last time where it reads on, only what it asked for where it jumps.
     fn plan(&mut self, name: &ObjectName, (block, last): (u64, u64), books: &Books) -> (Range<u64>, Vec<Range<u64>>) {
         let needed = last + 1 - block;
+        self.forget_packs();
         let run = self.packs.entry(name.clone()).or_default().take_run(block);
         let room = || KEPT_BYTES_MAX.saturating_sub(books.held.load(Relaxed)) / BLOCK_BYTES;
         self.make_room(books, KEPT_BYTES_MAX.saturating_sub(BLOCKS_MAX * (1 + WINDOWS_AHEAD) * BLOCK_BYTES));
@@ -324,6 +327,17 @@ impl State {
             readers.put_run(next, window);
         }
         (wanted, beforehand)
+    }
+
+    /// A restore reads many more packs than it has memory for: what is known of them must not grow with it.
+    fn forget_packs(&mut self) {
+        if self.packs.len().max(self.lengths.len()) < PACKS_KNOWN_MAX {
+            return;
+        }
+        // Each block holds at least some KiB of the bounded memory, so that of these there are not many.
+        let here: HashSet<&ObjectName> = self.blocks.keys().map(|(name, _)| name).collect();
+        self.packs.retain(|name, _| here.contains(name));
+        self.lengths.retain(|name, _| here.contains(name));
     }
 
     /// Marks blocks as coming, up to the first that is here or coming already, or from `must` on was read before: another reader has gone on
@@ -372,5 +386,31 @@ impl State {
             }
             self.blocks.remove(&at);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is known of each pack that was ever read took 50 MB per terabyte restored.
+    #[test]
+    fn packs_that_were_read_are_forgotten() {
+        let (mut state, books) = (State::default(), Books::default());
+        let name = |n: u32| {
+            ObjectName::pack(
+                crate::id::Class::Data,
+                &crate::id::PackId::new([n as u8, (n >> 8) as u8].repeat(16).try_into().unwrap_or([0; 32])),
+            )
+        };
+        for n in 0..3 * PACKS_KNOWN_MAX as u32 {
+            state.plan(&name(n), (0, 3), &books);
+            state.lengths.insert(name(n), 1 << 20);
+            if n != 7 {
+                state.blocks.retain(|at, _| at.0 == name(7));
+            }
+        }
+        assert!(state.packs.len() <= PACKS_KNOWN_MAX && state.lengths.len() <= PACKS_KNOWN_MAX);
+        assert!(state.packs.contains_key(&name(7)), "of this one there are blocks");
     }
 }

@@ -195,7 +195,8 @@ pub trait Store: Send + Sync {
 pub fn reread<T>(store: &dyn Store, name: &ObjectName, mut read: impl FnMut() -> Result<T>) -> Result<T> {
     match read() {
         Err(error @ Error::Damaged { damage: Damage::Missing, .. }) => Err(error),
-        Err(Error::Damaged { .. }) if store.distrust(name) => read(),
+        // A version or a feature that nobody knows may be a byte that turned over, as much as any other damage.
+        Err(Error::Damaged { .. } | Error::NewerFormat { .. } | Error::UnknownFeature { .. }) if store.distrust(name) => read(),
         other => other,
     }
 }
