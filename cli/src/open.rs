@@ -285,7 +285,13 @@ pub fn init(global: &Global, out: &Output, new: &NewRepository) -> Result<Opened
     let place = place(global)?;
     let store = store_of(global, out, &place)?;
     if let (Some(AnyStore::S3(store)), true) = (&store, new.create_bucket) {
-        store.create_bucket()?;
+        store.create_bucket().map_err(|error| match error {
+            Error::Store { source, .. } if source.to_string().contains("BucketAlreadyExists") => {
+                Fail::config(format!("somebody else owns a bucket with the name of that of {}", place.text()))
+                    .hint("names of buckets are everybody's: choose another one")
+            }
+            other => other.into(),
+        })?;
     }
     // Before any question for a secret, and before a key file is made for nothing.
     if let Some(store) = &store
