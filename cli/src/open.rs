@@ -91,10 +91,15 @@ pub fn place(global: &Global) -> Result<Place, Fail> {
         })?;
         return Ok(Place { kind: Kind::S3(remote::at_endpoint(place)?), is_default: false });
     }
-    let scheme = named.to_str().and_then(|text| text.split_once(':')).map(|(scheme, _)| scheme);
-    if let Some(scheme) = scheme.filter(|scheme| REMOTE.contains(scheme)) {
-        // The name itself is not repeated: it may hold a password.
+    let text = named.to_string_lossy();
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
+    // The name itself is not repeated: it may hold a password.
+    if let Some(scheme) = scheme.filter(|scheme| REMOTE.contains(&scheme.as_str())) {
         return Err(Fail::config(format!("repositories at `{scheme}:` are not in this version")).hint("name a local directory or s3:…"));
+    }
+    if text.split_once("://").is_some_and(|(scheme, _)| !scheme.contains('/')) {
+        let fail = Fail::config("the name of the repository begins like a place in a network of a kind that is not known here");
+        return Err(fail.hint("write s3://BUCKET/PREFIX or s3:https://HOST/BUCKET/PREFIX; for a directory of this name begin with `./`"));
     }
     let path = std::path::absolute(&named).map_err(|e| Fail::config(format!("cannot use {}: {e}", named.display())))?;
     Ok(Place { is_default: default.is_some_and(|d| d == path), kind: Kind::Directory(path) })

@@ -45,6 +45,30 @@ fn wrong_and_missing_keys_have_a_next_step() {
     }
 }
 
+/// `S3:` with a capital was taken for a directory, and the keys in it were printed; so were those in any scheme that is not known.
+#[test]
+fn a_place_with_an_odd_scheme_is_refused_without_being_repeated() {
+    let site = Site::new();
+    for place in [
+        "S3:https://key:hunter2@h/b",
+        "s3:HTTPS://key:hunter2@h/b",
+        "SFTP:key:hunter2@h:/b",
+        "minio://key:hunter2@h/b",
+        "S4://key:hunter2@h/b",
+        " s3:https://key:hunter2@h/b",
+    ] {
+        for flags in [&["--repo", place][..], &["--json", "--repo", place]] {
+            let output = site.run(&[&["backup", "--init", "src"], flags].concat());
+            ended(20, &output, &[place]);
+            let said = errors(&output) + &String::from_utf8_lossy(&output.stdout);
+            assert!(!said.contains("hunter2"), "{place}: {said}");
+        }
+    }
+    let capital = site.server.url("x").replace("s3:http:", "S3:HTTP:");
+    site.ends(0, &["init", "--repo", &capital]);
+    site.ends(0, &["backup", "src"]);
+}
+
 /// The whole line of a command that gives the passphrase was printed when it failed, with what else was in it.
 #[test]
 fn a_secret_that_cannot_be_had_has_a_next_step() {
