@@ -89,3 +89,62 @@ fn a_secret_that_cannot_be_had_has_a_next_step() {
     ended(20, &output, &["cache"]);
     assert!(errors(&output).contains("leave --no-cache out"), "{}", errors(&output));
 }
+
+/// What a command cost was said by `backup`, and by `snapshots`, `ls`, `dump` and `cat` only to a terminal, where no log sees it.
+#[test]
+fn every_command_says_what_went_over_the_wire() {
+    let site = Site::stored();
+    let file = format!("{}", site.home.path("src/a.txt").display());
+    for args in [&["snapshots"][..], &["ls", "latest"], &["dump", "latest", &file], &["cat", "descriptor"], &["check"], &["doctor"]] {
+        let output = site.run(args);
+        let said = ended(0, &output, args) + &errors(&output);
+        // How many is what the server counts, in `s3`: here a listing that was begun ahead may come in late.
+        let line = said.lines().find(|line| line.ends_with(" down"));
+        let requests = line.and_then(|line| line.split_once(" requests, ")?.0.parse::<u64>().ok());
+        assert!(requests.is_some_and(|requests| requests > 3), "{args:?}: {said}");
+        let quiet = site.run(&[args, &["--quiet"]].concat());
+        assert_eq!(errors(&quiet), "", "{args:?}");
+    }
+}
+
+/// These options were given to the engine by tests, and by none to the program.
+#[test]
+fn options_reach_the_store() {
+    let site = Site::stored();
+    let how = |sse: &str| {
+        site.server.clear_log();
+        site.home.write("src/new", sse);
+        site.ends(0, &["backup", "src", "--sse", sse, "--connections", "2", "--limit-upload", "10M"]);
+        let header = |name: &str| -> Vec<Option<String>> {
+            let puts = site.server.log_of(Operation::PutObject);
+            assert!(!puts.is_empty());
+            let mut values: Vec<_> = puts.iter().map(|put| put.header(name).map(str::to_owned)).collect();
+            values.dedup();
+            values
+        };
+        [header("x-amz-server-side-encryption"), header("x-amz-server-side-encryption-aws-kms-key-id")]
+    };
+    let only = |value: &str| vec![Some(value.to_owned())];
+    assert_eq!(how("AES256"), [only("AES256"), vec![None]]);
+    assert_eq!(how("aws:kms"), [only("aws:kms"), vec![None]]);
+    assert_eq!(how("aws:kms:my-key"), [only("aws:kms"), only("my-key")]);
+    for bad in [&["--sse", "rot13"][..], &["--limit-download", "fast"], &["--connections", "0"], &["--limit-upload", "x"]] {
+        ended(20, &site.run(&[&["backup", "src"], bad].concat()), bad);
+    }
+    site.ends(0, &["restore", "latest", "--target", "back", "--connections", "2", "--limit-download", "10M"]);
+}
+
+/// A restore that orders, waits and goes on was run by the engine alone.
+#[test]
+fn a_restore_from_an_archive_waits_and_restores() {
+    let site = Site::stored();
+    site.server.behave(|b| (b.classes_cold, b.thaw_requests) = (vec!["DEEP_ARCHIVE".into()], 0));
+    for pack in site.server.objects().into_keys().filter(|key| key.starts_with("x/data/")) {
+        site.server.set_storage_class(&pack, "DEEP_ARCHIVE");
+    }
+    let out = site.ends(0, &["restore", "latest", "--target", "back", "--thaw", "--thaw-days", "3", "--thaw-tier", "bulk"]);
+    assert!(out.contains("ordered") && !site.server.log_of(Operation::RestoreObject).is_empty(), "{out}");
+    let top = site.home.path("src");
+    let restored = site.home.path("back").join(top.strip_prefix("/").unwrap()).join("a.txt");
+    assert_eq!(std::fs::read(restored).unwrap(), std::fs::read(top.join("a.txt")).unwrap());
+}
