@@ -14,7 +14,7 @@ use seabed_engine::seal::key::Secret;
 use seabed_engine::seal::random;
 use seabed_engine::store::Store;
 use seabed_engine::store::local::LocalStore;
-use seabed_engine::store::s3::{Capabilities, S3Place, S3Store};
+use seabed_engine::store::s3::{Capabilities, ClassFound, S3Place, S3Store};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -328,9 +328,19 @@ fn init_at(
         (_, Some(AnyStore::S3(store))) => {
             // Before anything relies on it. All else that a store may lack costs time, this costs data.
             let found = store.probe()?;
-            if !found.lists_at_once {
-                let fail = Fail::new(Code::Refused, format!("{} does not list what was just written to it", place.text()));
+            if let Some(flaw) = found.listing.flaw() {
+                let fail = Fail::new(Code::Refused, format!("listings at {} cannot be trusted: {flaw}", place.text()));
                 return Err(fail.hint("it promises less than S3: backups of others would be overlooked; use another store"));
+            }
+            match &found.storage_class {
+                Some((class, ClassFound::Refused(why))) => {
+                    let fail = Fail::config(format!("{} takes nothing of the storage class `{class}`: {why}", place.text()));
+                    return Err(fail.hint("correct --storage-class, or leave it out; where the class is right, look at the keys"));
+                }
+                Some((class, ClassFound::Other(other))) => {
+                    out.warn(&format!("the store ignores --storage-class {class}: what is put lies in {other}"));
+                }
+                Some((_, ClassFound::Kept)) | None => {}
             }
             capabilities = Some(found);
             store

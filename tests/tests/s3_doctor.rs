@@ -3,7 +3,140 @@
 
 use crate::cli::ended;
 use crate::s3_cli::{Site, errors};
-use seabed_tests::s3_server::{Fault, Operation, Rule};
+use seabed_tests::s3_server::behaviour::{Canned, Versioning};
+use seabed_tests::s3_server::{Fault, ListFault, Operation, Rule};
+use serde_json::Value;
+
+/// `doctor --json`: its findings as `level: message`.
+fn findings(site: &Site, code: i32, flags: &[&str], what: &str) -> (Vec<String>, Value) {
+    let output = site.run(&[&["doctor", "--json"], flags].concat());
+    let out = ended(code, &output, &[what]);
+    let value: Value = serde_json::from_str(out.trim()).unwrap_or_else(|error| panic!("{what}: {error}: {out}"));
+    let text = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+    let rows = value["findings"].as_array().unwrap().iter().map(|f| format!("{}: {}", text(f, "level"), text(f, "message"))).collect();
+    (rows, value)
+}
+
+fn rules(rules: &str) -> Canned {
+    Canned::Xml(format!("<LifecycleConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{rules}</LifecycleConfiguration>"))
+}
+
+fn rule(prefix: &str, does: &str) -> Canned {
+    rules(&format!("<Rule><ID>r</ID><Filter><Prefix>{prefix}</Prefix></Filter><Status>Enabled</Status>{does}</Rule>"))
+}
+
+const EXPIRES: &str = "<Expiration><Days>30</Days></Expiration>";
+
+fn moves(class: &str) -> String {
+    format!("<Transition><Days>1</Days><StorageClass>{class}</StorageClass></Transition>")
+}
+
+/// `doctor` was executed by no test: a rule that would have deleted a repository was found in units only, never in an answer of a store.
+#[test]
+fn doctor_finds_what_a_bucket_would_do_to_a_repository() {
+    let site = Site::stored();
+    let old = "<NoncurrentVersionExpiration><NoncurrentDays>30</NoncurrentDays></NoncurrentVersionExpiration>";
+    let off = format!("<Rule><ID>r</ID><Prefix></Prefix><Status>Disabled</Status>{EXPIRES}</Rule>");
+    let ancient = format!("<Rule><ID>r</ID><Prefix>x/</Prefix><Status>Enabled</Status>{EXPIRES}</Rule>");
+    for (code, says, lifecycle) in [
+        (0, "ok: no lifecycle rule", Canned::Usual),
+        (1, "fail: lifecycle rule `r` deletes", rule("x/", EXPIRES)),
+        (1, "fail: lifecycle rule `r` deletes", rule("", EXPIRES)),
+        (1, "fail: lifecycle rule `r` deletes", rule("x/data/", EXPIRES)),
+        (1, "fail: lifecycle rule `r` deletes", rules(&ancient)),
+        (1, "GLACIER", rule("x/", &moves("GLACIER"))),
+        (0, "note: lifecycle rule `r` moves", rule("x/", &moves("STANDARD_IA"))),
+        (0, "ok: no lifecycle rule", rule("logs/", EXPIRES)),
+        (0, "ok: no lifecycle rule", rules(&off)),
+        (0, "ok: no lifecycle rule", rule("x/", old)),
+        (0, "note: lifecycle rules cannot be read", Canned::Error(403, "AccessDenied".into())),
+        (0, "note: lifecycle rules cannot be read", Canned::Error(501, "NotImplemented".into())),
+    ] {
+        let what = format!("{lifecycle:?}");
+        site.server.behave(|b| b.lifecycle = lifecycle);
+        let (rows, value) = findings(&site, code, &[], &what);
+        assert!(rows.iter().any(|row| row.contains(says)), "{what}: {rows:#?}");
+        assert_eq!(value["failures"].as_u64(), Some(u64::from(code == 1)), "{what}");
+        assert!(rows.iter().any(|row| row == "ok: a repository is here"), "{rows:#?}");
+    }
+    site.server.behave(|b| b.lifecycle = Canned::Usual);
+    for (versioning, answer, lock, says) in [
+        (Versioning::Off, Canned::Usual, Canned::Usual, "ok: the bucket keeps no old versions"),
+        (Versioning::Enabled, Canned::Usual, Canned::Usual, "note: the bucket keeps every deleted object"),
+        (Versioning::Off, Canned::Error(403, "AccessDenied".into()), Canned::Usual, "note: versioning cannot be read"),
+        (Versioning::Off, Canned::Usual, Canned::Error(403, "AccessDenied".into()), "note: object lock cannot be read"),
+    ] {
+        site.server.behave(|b| (b.versioning, b.versioning_answer, b.object_lock) = (versioning, answer, lock));
+        let (rows, value) = findings(&site, 0, &[], says);
+        assert!(rows.iter().any(|row| row.contains(says)), "{says}: {rows:#?}");
+        let notes = value["findings"].as_array().unwrap().iter().filter(|finding| finding["level"] == "note");
+        assert!(notes.into_iter().all(|note| note["remedy"].is_string()), "{value}");
+    }
+    // As a job every night: silent, but for what would lose data.
+    assert_eq!(errors(&site.run(&["doctor", "--quiet"])), "");
+    site.server.behave(|b| b.lifecycle = rule("x/", EXPIRES));
+    let output = site.run(&["doctor", "--quiet"]);
+    assert!(ended(1, &output, &["doctor"]).is_empty());
+    assert!(errors(&output).contains("rule `r` deletes") && errors(&output).contains("remove the rule"), "{}", errors(&output));
+}
+
+/// `doctor` was green where no repository is, as it was where one had lost its descriptor.
+#[test]
+fn doctor_says_whether_a_repository_is_there() {
+    let site = Site::new();
+    let (rows, value) = findings(&site, 0, &[], "empty");
+    assert!(rows.iter().any(|row| row == "note: no repository is here yet"), "{rows:#?}");
+    assert!(value.to_string().contains("seabed init"), "{value}");
+    assert!(rows.iter().any(|row| row.contains("in order, page by page")), "{rows:#?}");
+    assert_eq!(site.server.objects().len(), 0, "it leaves nothing");
+    site.ends(0, &["backup", "--init", "src"]);
+    assert!(site.server.remove_object("x/seabed"));
+    let (rows, _) = findings(&site, 1, &[], "lost");
+    assert!(rows.iter().any(|row| row.starts_with("fail: ") && row.contains("descriptor")), "{rows:#?}");
+    let elsewhere = site.server.url("x").replace("/bucket/", "/nowhere/");
+    let output = site.run(&["doctor", "--repo", &elsewhere]);
+    ended(10, &output, &["doctor"]);
+    assert!(errors(&output).contains("--create-bucket"), "{}", errors(&output));
+}
+
+/// A storage class that the store does not know ended the first backup in its middle.
+#[test]
+fn a_storage_class_is_tried_before_it_is_relied_on() {
+    let site = Site::new();
+    for (class, says) in [("STANDARD_AI", "InvalidStorageClass"), ("ONEZONE_IA", "AccessDenied")] {
+        let denied = Rule::new(Fault::refuse(403, "AccessDenied")).on(Operation::PutObject).key("/2").for_ever();
+        if class == "ONEZONE_IA" {
+            site.server.inject(denied);
+        }
+        let output = site.run(&["init", "--storage-class", class]);
+        ended(20, &output, &[class]);
+        assert!(errors(&output).contains(says) && errors(&output).contains("--storage-class"), "{}", errors(&output));
+        assert_eq!(site.server.objects().len(), 0, "nothing is left of it");
+        let (rows, _) = findings(&site, 1, &["--storage-class", class], class);
+        assert!(rows.iter().any(|row| row.starts_with("fail: the storage class")), "{rows:#?}");
+        site.server.clear_faults();
+    }
+    site.ends(0, &["init", "--storage-class", "STANDARD_IA"]);
+    let (rows, _) = findings(&site, 0, &["--storage-class", "STANDARD_IA"], "kept");
+    assert!(rows.iter().any(|row| row == "ok: the storage class STANDARD_IA is kept"), "{rows:#?}");
+}
+
+/// The refusal of a store that does not list what it took was executed by no test.
+#[test]
+fn init_refuses_a_store_that_lists_badly() {
+    // Badly from the first listing on, which is a whole one, or in pages only.
+    for (skip, fault) in [(0, ListFault::Without(vec!["probe/".into()])), (1, ListFault::NoToken), (1, ListFault::Short(1))] {
+        for args in [&["init"][..], &["backup", "--init", "src"], &["doctor"]] {
+            let (site, what) = (Site::new(), format!("{args:?} {fault:?}"));
+            site.server.inject(Rule::new(Fault::List(fault.clone())).on(Operation::ListObjectsV2).key("probe/").skip(skip).for_ever());
+            let output = site.run(args);
+            let said = ended(if args == ["doctor"] { 1 } else { 25 }, &output, &[&what]) + &errors(&output);
+            assert!(said.contains("listings") && said.contains("use another"), "{what}: {said}");
+            assert_eq!(site.server.objects().len(), 0, "{what}");
+            assert!(!site.home.path(".config/seabed/keys").exists(), "{what}: a key was made for nothing");
+        }
+    }
+}
 
 /// Making the bucket was executed by no test, and a name that belongs to somebody else had no word of advice.
 #[test]
