@@ -250,6 +250,30 @@ mod tests {
         })
     }
 
+    #[test]
+    fn what_ends_backups_or_loses_them_is_a_failure() {
+        let level = |listing: Listing, became: Option<ClassFound>| {
+            let found = Capabilities {
+                conditional_put: Treatment::Ignored,
+                checksum: Treatment::Refused,
+                signed_body: Treatment::Honoured,
+                listing,
+                storage_class: became.map(|became| ("GLACIER".to_owned(), became)),
+                deletes: true,
+                left: None,
+                clock_ahead_seconds: Some(0),
+            };
+            let worst = capabilities(&found).into_iter().find(|found| found.level != Level::Fine);
+            worst.map(|found| (found.level.word(), found.remedy.is_some()))
+        };
+        assert_eq!(level(Listing::InPages, Some(ClassFound::Kept)), None);
+        assert_eq!(level(Listing::LargerPages, None), None);
+        assert_eq!(level(Listing::InPages, Some(ClassFound::Other("STANDARD".into()))), Some(("note", true)));
+        assert_eq!(level(Listing::InPages, Some(ClassFound::Refused("no".into()))), Some(("FAIL", true)));
+        assert_eq!(level(Listing::Late, None), Some(("FAIL", true)));
+        assert_eq!(level(Listing::Wrong("it ends"), None), Some(("FAIL", true)));
+    }
+
     /// What could not be read was said without a word about what to do.
     #[test]
     fn what_cannot_be_read_has_a_remedy() {
