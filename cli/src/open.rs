@@ -290,13 +290,7 @@ pub fn init(global: &Global, out: &Output, new: &NewRepository) -> Result<Opened
     let place = place(global)?;
     let store = store_of(global, out, &place)?;
     if let (Some(AnyStore::S3(store)), true) = (&store, new.create_bucket) {
-        store.create_bucket().map_err(|error| match error {
-            Error::Store { source, .. } if source.to_string().contains("BucketAlreadyExists") => {
-                Fail::config(format!("somebody else owns a bucket with the name of that of {}", place.text()))
-                    .hint("names of buckets are everybody's: choose another one")
-            }
-            other => other.into(),
-        })?;
+        create_bucket(store, &place)?;
     }
     // Before any question for a secret, and before a key file is made for nothing.
     if let Some(store) = &store
@@ -305,6 +299,21 @@ pub fn init(global: &Global, out: &Output, new: &NewRepository) -> Result<Opened
         return Err(Error::RepositoryExists { place: place.text() }.into());
     }
     init_at(global, out, (place, store), true, new)
+}
+
+fn create_bucket(store: &S3Store, place: &Place) -> Result<(), Fail> {
+    match store.create_bucket() {
+        // Some stores (rclone) say so of one's own bucket too: whoever may list it may use it.
+        Err(Error::Store { source, .. }) if source.to_string().contains("BucketAlreadyExists") => match store.holds_any("slots") {
+            Ok(_) => Ok(()),
+            Err(Error::Store { .. }) => {
+                let fail = Fail::config(format!("somebody else owns a bucket with the name of that of {}", place.text()));
+                Err(fail.hint("names of buckets are everybody's: choose another one; if it is yours, look at the keys"))
+            }
+            Err(other) => Err(other.into()),
+        },
+        other => other.map_err(Fail::from),
+    }
 }
 
 fn init_at(

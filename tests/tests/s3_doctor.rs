@@ -145,17 +145,20 @@ fn init_makes_the_bucket_where_it_may() {
     let elsewhere = site.server.url("x").replace("/bucket/", "/nowhere/");
     let at = |args: &[&str]| site.run(&[args, &["--repo", &elsewhere]].concat());
     ended(10, &at(&["init"]), &["init"]);
-    let taken = Rule::new(Fault::refuse(409, "BucketAlreadyExists")).on(Operation::CreateBucket).for_ever();
-    site.server.inject(taken);
+    let taken = || Rule::new(Fault::refuse(409, "BucketAlreadyExists")).on(Operation::CreateBucket).for_ever();
+    site.server.inject(taken());
+    site.server.inject(Rule::new(Fault::refuse(403, "AccessDenied")).on(Operation::ListObjectsV2).for_ever());
     let output = at(&["init", "--create-bucket"]);
     ended(20, &output, &["taken"]);
     assert!(errors(&output).contains("somebody else") && errors(&output).contains("choose another"), "{}", errors(&output));
     site.server.clear_faults();
     ended(0, &at(&["init", "--create-bucket"]), &["init"]);
     ended(0, &at(&["backup", "src"]), &["backup"]);
-    // One's own that is there is no obstacle; a repository in it is.
+    // One's own that is there is no obstacle, by whatever word; a repository in it is.
     ended(1, &at(&["init", "--create-bucket"]), &["again"]);
     site.ends(0, &["init", "--create-bucket"]);
+    site.server.inject(taken());
+    site.ends(0, &["init", "--create-bucket", "--repo", &site.server.url("y")]);
 }
 
 /// Who had no rights in a bucket was told of a user who may not read a directory; who had no keys, of six places where the SDK looked.
