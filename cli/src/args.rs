@@ -75,10 +75,10 @@ pub struct Remote {
     /// Talk to other machines without TLS
     #[arg(long, global = true, help_heading = "S3 options", hide_short_help = true)]
     pub allow_http: bool,
-    /// Storage class of data packs; everything else stays in the bucket's own
+    /// Storage class of the data packs of this run (remembered nowhere: give it at every backup); all else stays in the bucket's own
     #[arg(long, global = true, value_name = "CLASS", help_heading = "S3 options", hide_short_help = true)]
     pub storage_class: Option<String>,
-    /// Have the store encrypt, too: AES256, aws:kms or aws:kms:KEY
+    /// Have the store encrypt what this run puts, too: AES256, aws:kms or aws:kms:KEY (give it at every backup)
     #[arg(long, global = true, value_name = "HOW", help_heading = "S3 options", hide_short_help = true)]
     pub sse: Option<String>,
     /// Requests at a time [default: as many as the store bears]

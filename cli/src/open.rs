@@ -14,7 +14,7 @@ use seabed_engine::seal::key::Secret;
 use seabed_engine::seal::random;
 use seabed_engine::store::Store;
 use seabed_engine::store::local::LocalStore;
-use seabed_engine::store::s3::{Capabilities, S3Place, S3Store};
+use seabed_engine::store::s3::{Capabilities, ClassFound, S3Place, S3Store};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -91,10 +91,15 @@ pub fn place(global: &Global) -> Result<Place, Fail> {
         })?;
         return Ok(Place { kind: Kind::S3(remote::at_endpoint(place)?), is_default: false });
     }
-    let scheme = named.to_str().and_then(|text| text.split_once(':')).map(|(scheme, _)| scheme);
-    if let Some(scheme) = scheme.filter(|scheme| REMOTE.contains(scheme)) {
-        // The name itself is not repeated: it may hold a password.
+    let text = named.to_string_lossy();
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
+    // The name itself is not repeated: it may hold a password.
+    if let Some(scheme) = scheme.filter(|scheme| REMOTE.contains(&scheme.as_str())) {
         return Err(Fail::config(format!("repositories at `{scheme}:` are not in this version")).hint("name a local directory or s3:…"));
+    }
+    if text.split_once("://").is_some_and(|(scheme, _)| !scheme.contains('/')) {
+        let fail = Fail::config("the name of the repository begins like a place in a network of a kind that is not known here");
+        return Err(fail.hint("write s3://BUCKET/PREFIX or s3:https://HOST/BUCKET/PREFIX; for a directory of this name begin with `./`"));
     }
     let path = std::path::absolute(&named).map_err(|e| Fail::config(format!("cannot use {}: {e}", named.display())))?;
     Ok(Place { is_default: default.is_some_and(|d| d == path), kind: Kind::Directory(path) })
@@ -285,7 +290,7 @@ pub fn init(global: &Global, out: &Output, new: &NewRepository) -> Result<Opened
     let place = place(global)?;
     let store = store_of(global, out, &place)?;
     if let (Some(AnyStore::S3(store)), true) = (&store, new.create_bucket) {
-        store.create_bucket()?;
+        create_bucket(store, &place)?;
     }
     // Before any question for a secret, and before a key file is made for nothing.
     if let Some(store) = &store
@@ -294,6 +299,21 @@ pub fn init(global: &Global, out: &Output, new: &NewRepository) -> Result<Opened
         return Err(Error::RepositoryExists { place: place.text() }.into());
     }
     init_at(global, out, (place, store), true, new)
+}
+
+fn create_bucket(store: &S3Store, place: &Place) -> Result<(), Fail> {
+    match store.create_bucket() {
+        // Some stores (rclone) say so of one's own bucket too: whoever may list it may use it.
+        Err(Error::Store { source, .. }) if source.to_string().contains("BucketAlreadyExists") => match store.holds_any("slots") {
+            Ok(_) => Ok(()),
+            Err(Error::Store { .. }) => {
+                let fail = Fail::config(format!("somebody else owns a bucket with the name of that of {}", place.text()));
+                Err(fail.hint("names of buckets are everybody's: choose another one; if it is yours, look at the keys"))
+            }
+            Err(other) => Err(other.into()),
+        },
+        other => other.map_err(Fail::from),
+    }
 }
 
 fn init_at(
@@ -317,9 +337,19 @@ fn init_at(
         (_, Some(AnyStore::S3(store))) => {
             // Before anything relies on it. All else that a store may lack costs time, this costs data.
             let found = store.probe()?;
-            if !found.lists_at_once {
-                let fail = Fail::new(Code::Refused, format!("{} does not list what was just written to it", place.text()));
+            if let Some(flaw) = found.listing.flaw() {
+                let fail = Fail::new(Code::Refused, format!("listings at {} cannot be trusted: {flaw}", place.text()));
                 return Err(fail.hint("it promises less than S3: backups of others would be overlooked; use another store"));
+            }
+            match &found.storage_class {
+                Some((class, ClassFound::Refused(why))) => {
+                    let fail = Fail::config(format!("{} takes nothing of the storage class `{class}`: {why}", place.text()));
+                    return Err(fail.hint("correct --storage-class, or leave it out; where the class is right, look at the keys"));
+                }
+                Some((class, ClassFound::Other(other))) => {
+                    out.warn(&format!("the store ignores --storage-class {class}: what is put lies in {other}"));
+                }
+                Some((_, ClassFound::Kept)) | None => {}
             }
             capabilities = Some(found);
             store

@@ -108,7 +108,12 @@ impl Output {
         }
         let requests = if traffic.requests == 1 { "1 request".to_owned() } else { format!("{} requests", size::count(traffic.requests)) };
         let text = format!("{requests}, {} up, {} down", size::human(traffic.up), size::human(traffic.down));
-        if self.told.load(Relaxed) { self.say(&text) } else { self.remark(&text) }
+        match (traffic.requests, self.told.load(Relaxed)) {
+            (0, _) => {}
+            (_, true) => self.say(&text),
+            // Beside data, whoever looks at it: what a command costs is asked of logs too.
+            (_, false) => self.err(&text),
+        }
     }
 
     fn out(&self, text: &[u8]) -> io::Result<()> {

@@ -51,15 +51,25 @@ fn read_limited(mut from: impl Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
+fn unreadable(what: &str, path: &Path, error: &std::io::Error, named_by: &str) -> Fail {
+    Fail::config(format!("cannot read the {what} {}: {}", path.display(), plain(error)))
+        .hint(format!("look whether it is there and this user may read it; {named_by} name it"))
+}
+
 fn from_file(path: &Path) -> Result<Secret, Fail> {
     let bytes = File::open(path)
         .and_then(read_limited)
-        .map_err(|e| Fail::config(format!("cannot read the passphrase file {}: {}", path.display(), plain(&e))))?;
+        .map_err(|e| unreadable("passphrase file", path, &e, "--password-file and SEABED_PASSWORD_FILE"))?;
     passphrase(bytes, &path.display().to_string())
 }
 
 fn from_command(line: &str) -> Result<Secret, Fail> {
-    let bad = |why: String| Fail::config(format!("the passphrase command `{line}` {why}"));
+    // Its first word, no more: an argument may be a secret, or what a shell would take for an assignment.
+    let first = line.split_whitespace().next().and_then(|word| word.split('=').next()).unwrap_or_default();
+    let bad = |why: String| {
+        Fail::config(format!("the passphrase command `{first}` {why}"))
+            .hint("run what --password-command or SEABED_PASSWORD_COMMAND says by hand: it must print the passphrase and end with 0")
+    };
     let words =
         shlex::split(line).filter(|w| !w.is_empty()).ok_or_else(|| bad("cannot be split into words: a quote is open".to_owned()))?;
     let (program, arguments) = words.split_first().ok_or_else(|| bad("is empty".to_owned()))?;
@@ -114,9 +124,7 @@ pub fn given(global: &Global) -> Result<Given, Fail> {
 
 /// Reads a key file: 64 hexadecimal digits.
 pub fn key_file(path: &Path) -> Result<Secret, Fail> {
-    let bytes = File::open(path)
-        .and_then(read_limited)
-        .map_err(|e| Fail::config(format!("cannot read the key file {}: {}", path.display(), plain(&e))))?;
+    let bytes = File::open(path).and_then(read_limited).map_err(|e| unreadable("key file", path, &e, "--key-file and SEABED_KEY_FILE"))?;
     let key = std::str::from_utf8(&bytes).ok().and_then(|text| unhex::<32>(text.trim_ascii()));
     key.map(|key| Secret::KeyFile(Key::new(key))).ok_or_else(|| {
         Fail::config(format!("{} is no key file: 64 hexadecimal digits are one", path.display()))

@@ -20,6 +20,7 @@ mod s3_answers;
 mod s3_archive;
 mod s3_cli;
 mod s3_client;
+mod s3_doctor;
 mod s3_faults;
 mod s3_lies;
 mod s3_listings;

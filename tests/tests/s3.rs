@@ -6,10 +6,10 @@ use seabed_engine::check::{CheckOptions, ReadData, Warning, check};
 use seabed_engine::observe::Silent;
 use seabed_engine::repository::OpenOptions;
 use seabed_engine::store::Store;
-use seabed_engine::store::s3::{Pace, S3Credentials, S3Options, S3Place, S3Store, Treatment};
+use seabed_engine::store::s3::{ClassFound, Listing, Pace, S3Credentials, S3Options, S3Place, S3Store, Treatment};
 use seabed_tests::repo::{backup_paths, bytes_stream, dump_path, init, open, options, restored, secret};
 use seabed_tests::s3_server::behaviour::{Checksums, Conditional};
-use seabed_tests::s3_server::{ACCESS_KEY, Behaviour, Fault, Operation, Rule, S3Server, SECRET_KEY};
+use seabed_tests::s3_server::{ACCESS_KEY, Behaviour, Fault, ListFault, Operation, Rule, S3Server, SECRET_KEY};
 use seabed_tests::store_contract;
 use seabed_tests::trees::{capture, differences, noise, settle};
 use std::fs;
@@ -80,7 +80,55 @@ fn a_probe_tells_what_a_store_does() {
         let store = store(&server, "x");
         let found = store.probe().unwrap();
         assert_eq!((found.conditional_put, found.checksum), want, "{conditional:?} {checksums:?}");
-        assert!(found.lists_at_once && found.signed_body == Treatment::Honoured);
+        assert!(found.listing == Listing::InPages && found.signed_body == Treatment::Honoured);
+        assert_eq!(found.storage_class, None);
+        assert_eq!(server.objects().len(), 0, "a probe leaves nothing");
+        assert!(server.log().len() <= 16, "{} requests", server.log().len());
+    }
+}
+
+/// A probe looked whether an object is listed, and never at the order of a listing or at its pages.
+#[test]
+fn a_probe_tells_how_a_store_lists() {
+    use ListFault::{EmptyPage, NoToken, NotIncreasing, Restart, SameToken, Short, Without};
+    // The first listing is a whole one, the two after it are of one object each.
+    for (skip, times, fault, flaw) in [
+        (0, 1, Without(vec!["probe/".into()]), Some("just written")),
+        (1, 1, NoToken, Some("how to ask")),
+        (1, 1, Short(1), Some("last one")),
+        (1, 9, SameToken, Some("do not increase")),
+        (2, 1, Restart, Some("do not increase")),
+        (1, 9, EmptyPage, Some("does not end")),
+        (1, 1, EmptyPage, None),
+        (0, 99, NotIncreasing, Some("do not increase")),
+    ] {
+        let server = S3Server::start();
+        let what = format!("{fault:?}");
+        server.inject(Rule::new(Fault::List(fault)).on(Operation::ListObjectsV2).key("probe/").skip(skip).times(times));
+        let found = store(&server, "x").probe().unwrap().listing;
+        match flaw {
+            None => assert_eq!(found, Listing::InPages, "{what}"),
+            Some(flaw) => assert!(found.flaw().is_some_and(|why| why.contains(flaw)), "{what}: {found:?}"),
+        }
+        assert_eq!(server.objects().len(), 0, "{what}");
+    }
+}
+
+/// Whether a store takes a storage class was learnt in the middle of the first backup.
+#[test]
+fn a_probe_tells_what_becomes_of_a_storage_class() {
+    for (class, want) in [("STANDARD_IA", 0), ("STANDARD", 0), ("DEEP_ARCHIVE", 0), ("STANDARD_AI", 2), ("GLACIER", 2)] {
+        let server = S3Server::start();
+        server.behave(|b| b.classes_refused = vec!["GLACIER".into()]);
+        let options = S3Options { storage_class: Some(class.into()), ..quick() };
+        let found = S3Store::open(S3Place::parse(&server.url("x")).unwrap(), options).unwrap().probe().unwrap();
+        let (asked, became) = found.storage_class.unwrap();
+        assert_eq!(asked, class);
+        match became {
+            ClassFound::Kept => assert_eq!(want, 0, "{class}"),
+            ClassFound::Other(other) => panic!("{class}: {other}"),
+            ClassFound::Refused(why) => assert!(want == 2 && why.contains("InvalidStorageClass"), "{class}: {why}"),
+        }
         assert_eq!(server.objects().len(), 0, "a probe leaves nothing");
     }
 }
@@ -219,6 +267,9 @@ fn a_probe_without_the_right_to_delete_is_in_nobody_s_way() {
     server.inject(Rule::new(Fault::refuse(403, "AccessDenied")).on(Operation::DeleteObject).for_ever());
     let found = store(&server, "x").probe().unwrap();
     assert!(!found.deletes && found.left.is_some(), "{found:?}");
+    // In no folder of the format: there every reader would have to refuse it (spec chapter 2).
+    let left = server.objects();
+    assert!(left.len() == 2 && left.keys().all(|key| key.starts_with("x/probe/")), "{left:?}");
     let repository = init(Arc::new(store(&server, "x")), None).unwrap();
     let source = tempfile::tempdir().unwrap();
     tree(source.path());
@@ -227,6 +278,6 @@ fn a_probe_without_the_right_to_delete_is_in_nobody_s_way() {
     }
     let report = check(&repository, &CheckOptions::default(), &Silent).unwrap();
     // Not one for each run, for years.
-    assert!(report.is_clean() && report.warnings.len() == 2, "{report:?}");
+    assert!(report.is_clean() && report.warnings.len() == 1, "{report:?}");
     assert!(report.warnings.iter().any(|w| matches!(w, Warning::PendingCommitted { count: 2 })), "{report:?}");
 }

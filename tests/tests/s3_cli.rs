@@ -15,42 +15,42 @@ use std::process::{Command, Output};
 use Operation::{DeleteObject, GetObject, ListObjectsV2, PutObject};
 
 /// A home with a bucket.
-struct Site {
-    home: Home,
-    server: S3Server,
+pub struct Site {
+    pub home: Home,
+    pub server: S3Server,
 }
 
 impl Site {
-    fn new() -> Site {
+    pub fn new() -> Site {
         Site { home: Home::new(), server: S3Server::start() }
     }
 
     /// With a repository and a snapshot of `src`.
-    fn stored() -> Site {
+    pub fn stored() -> Site {
         let site = Site::new();
         site.ends(0, &["backup", "--init", "src"]);
         site
     }
 
     /// A command with keys in its environment.
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = self.without_keys(args);
         command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
         command
     }
 
-    fn without_keys(&self, args: &[&str]) -> Command {
+    pub fn without_keys(&self, args: &[&str]) -> Command {
         let mut command = self.home.command(args);
         // No instance is asked for its metadata: that is a network, and seconds.
         command.env("SEABED_REPOSITORY", self.server.url("x")).env("AWS_REGION", "us-east-1").env("AWS_EC2_METADATA_DISABLED", "true");
         command
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    pub fn run(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
 
-    fn ends(&self, code: i32, args: &[&str]) -> String {
+    pub fn ends(&self, code: i32, args: &[&str]) -> String {
         ended(code, &self.run(args), args)
     }
 
@@ -63,7 +63,7 @@ impl Site {
     }
 }
 
-fn errors(output: &Output) -> String {
+pub fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

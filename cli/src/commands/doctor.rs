@@ -6,15 +6,19 @@ use crate::exit::{Code, Fail, Run, help};
 use crate::open::{self, Kind};
 use crate::output::Output;
 use crate::remote;
+use seabed_engine::error::Error;
+use seabed_engine::id::ObjectName;
+use seabed_engine::repository::{OpenOptions, Repository};
 use seabed_engine::store::Store;
-use seabed_engine::store::s3::{BucketFacts, Capabilities, Fact, S3Store, Treatment};
+use seabed_engine::store::s3::{BucketFacts, Capabilities, ClassFound, Fact, Listing, S3Store, Treatment};
 use serde_json::json;
 use std::sync::Arc;
 
 /// Look for what endangers a repository where it is kept
 ///
 /// For a bucket: what the store can do, found out by trying, and rules of the bucket that would delete,
-/// freeze or keep too much. Exit status 1 if something would lose data.
+/// freeze or keep too much; with --storage-class whether the store keeps it. Exit status 1 if something
+/// would lose data or end backups: with --quiet only that is said.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help("  seabed doctor --repo s3://bucket/backups"))]
 pub struct Args {}
@@ -60,7 +64,7 @@ pub fn run(global: &Global, _args: &Args, out: &Output) -> Run {
             let store = Arc::new(remote::store(global, out, s3.clone())?);
             let metered: Arc<dyn Store> = store.clone();
             out.meter(&metered);
-            bucket(&store)?
+            bucket(&store, &metered)?
         }
     };
     let failures = findings.iter().filter(|finding| finding.level == Level::Failure).count();
@@ -68,6 +72,12 @@ pub fn run(global: &Global, _args: &Args, out: &Output) -> Run {
         let rows: Vec<_> =
             findings.iter().map(|f| json!({"level": f.level.word().to_lowercase(), "message": f.text, "remedy": f.remedy})).collect();
         out.json_result(&json!({"message_type": "summary", "repository": place.text(), "findings": rows, "failures": failures}))?;
+    } else if out.level < 0 {
+        // A job that is told "1 finding" has to ask again to learn which.
+        for Finding { text, remedy, .. } in findings.iter().filter(|finding| finding.level == Level::Failure) {
+            out.warn(text);
+            remedy.iter().for_each(|remedy| out.detail(remedy));
+        }
     } else {
         out.say(&place.words());
         for Finding { level, text, remedy } in &findings {
@@ -82,14 +92,37 @@ pub fn run(global: &Global, _args: &Args, out: &Output) -> Run {
     }
     Err(Fail::new(
         Code::Failed,
-        if failures == 1 { "1 finding would lose data".to_owned() } else { format!("{failures} findings would lose data") },
+        if failures == 1 {
+            "1 finding would lose data or end backups".to_owned()
+        } else {
+            format!("{failures} findings would lose data or end backups")
+        },
     ))
 }
 
-fn bucket(store: &S3Store) -> Result<Vec<Finding>, Fail> {
+fn bucket(store: &S3Store, whole: &Arc<dyn Store>) -> Result<Vec<Finding>, Fail> {
     let mut findings = capabilities(&store.probe()?);
     findings.extend(facts(&store.bucket_facts()?));
+    findings.push(repository(whole)?);
     Ok(findings)
+}
+
+/// Whether a repository is there, as far as that can be told without a key.
+fn repository(store: &Arc<dyn Store>) -> Result<Finding, Fail> {
+    let here = || finding(Level::Fine, "a repository is here", None);
+    if store.size(&ObjectName::descriptor())?.is_some() {
+        return Ok(here());
+    }
+    // What else is there tells a new place from a repository that nobody can open any more.
+    Ok(match Repository::find(store.clone(), &OpenOptions::default()) {
+        Ok(_) => here(),
+        Err(Error::NoRepository { .. }) => finding(Level::Note, "no repository is here yet", Some("make it with `seabed init`")),
+        Err(error @ (Error::DescriptorLost { .. } | Error::Damaged { .. })) => {
+            let fail = Fail::from(error);
+            finding(Level::Failure, fail.message, fail.hint.as_deref())
+        }
+        Err(error) => return Err(error.into()),
+    })
 }
 
 fn capabilities(found: &Capabilities) -> Vec<Finding> {
@@ -97,17 +130,20 @@ fn capabilities(found: &Capabilities) -> Vec<Finding> {
         None => finding(Level::Fine, "objects can be written, read and deleted", None),
         Some(left) => finding(
             Level::Note,
-            format!("objects can be written and read, not deleted: {left} (12 bytes) stays"),
+            format!("objects can be written and read, not deleted: what is below {left}/ (a few bytes) stays"),
             Some("as it should be for the key of a host that only makes backups"),
         ),
     }];
-    findings.push(match found.lists_at_once {
-        true => finding(Level::Fine, "what was written is listed at once", None),
-        false => finding(
+    findings.push(match (found.listing, found.listing.flaw()) {
+        (_, Some(flaw)) => finding(
             Level::Failure,
-            "what was written is not listed at once",
+            format!("listings cannot be trusted: {flaw}"),
             Some("this store promises less than S3: backups of others may be overlooked; use another one"),
         ),
+        (Listing::LargerPages, _) => {
+            finding(Level::Fine, "what was written is listed at once and in order, in pages larger than was asked for", None)
+        }
+        _ => finding(Level::Fine, "what was written is listed at once, in order, page by page", None),
     });
     findings.push(match found.signed_body {
         Treatment::Honoured => finding(Level::Fine, "a body that was damaged on the way is refused", None),
@@ -119,6 +155,19 @@ fn capabilities(found: &Capabilities) -> Vec<Finding> {
         format!("conditional writes (If-None-Match) are {}; nothing depends on them", found.conditional_put.word()),
         None,
     ));
+    findings.extend(found.storage_class.as_ref().map(|(class, became)| match became {
+        ClassFound::Kept => finding(Level::Fine, format!("the storage class {class} is kept"), None),
+        ClassFound::Other(other) => finding(
+            Level::Note,
+            format!("the storage class {class} is ignored: what is put lies in {other}"),
+            Some("leave --storage-class out: it changes nothing here"),
+        ),
+        ClassFound::Refused(why) => finding(
+            Level::Failure,
+            format!("the storage class {class} is refused: {why}"),
+            Some("correct --storage-class, or leave it out: no backup could store anything; where the class is right, look at the keys"),
+        ),
+    }));
     findings.push(match found.clock_ahead_seconds {
         None => finding(Level::Note, "the store tells no time", Some("collection will go by this machine's clock")),
         Some(ahead) if ahead.abs() > 300 => finding(
@@ -169,12 +218,20 @@ fn facts(facts: &BucketFacts) -> Vec<Finding> {
             "the bucket keeps every deleted object as an old version, for ever",
             Some("add a lifecycle rule that expires noncurrent versions (only those) after some weeks"),
         ),
-        (Fact::Unknown(why), _) => finding(Level::Note, format!("versioning cannot be read: {why}"), None),
+        (Fact::Unknown(why), _) => finding(
+            Level::Note,
+            format!("versioning cannot be read: {why}"),
+            Some("allow s3:GetBucketVersioning, or look yourself whether deleted objects are kept, and paid for, for ever"),
+        ),
     });
     findings.push(match &facts.object_lock {
         Fact::Known(true) => finding(Level::Fine, "the bucket can lock objects", None),
         Fact::Known(false) => finding(Level::Fine, "the bucket locks no objects", None),
-        Fact::Unknown(why) => finding(Level::Note, format!("object lock cannot be read: {why}"), None),
+        Fact::Unknown(why) => finding(
+            Level::Note,
+            format!("object lock cannot be read: {why}"),
+            Some("allow s3:GetBucketObjectLockConfiguration, or look yourself: what is locked cannot be deleted before its time"),
+        ),
     });
     findings
 }
@@ -191,6 +248,43 @@ mod tests {
             clears_versions: Fact::Known(false),
             object_lock: Fact::Unknown("403".into()),
         })
+    }
+
+    #[test]
+    fn what_ends_backups_or_loses_them_is_a_failure() {
+        let level = |listing: Listing, became: Option<ClassFound>| {
+            let found = Capabilities {
+                conditional_put: Treatment::Ignored,
+                checksum: Treatment::Refused,
+                signed_body: Treatment::Honoured,
+                listing,
+                storage_class: became.map(|became| ("GLACIER".to_owned(), became)),
+                deletes: true,
+                left: None,
+                clock_ahead_seconds: Some(0),
+            };
+            let worst = capabilities(&found).into_iter().find(|found| found.level != Level::Fine);
+            worst.map(|found| (found.level.word(), found.remedy.is_some()))
+        };
+        assert_eq!(level(Listing::InPages, Some(ClassFound::Kept)), None);
+        assert_eq!(level(Listing::LargerPages, None), None);
+        assert_eq!(level(Listing::InPages, Some(ClassFound::Other("STANDARD".into()))), Some(("note", true)));
+        assert_eq!(level(Listing::InPages, Some(ClassFound::Refused("no".into()))), Some(("FAIL", true)));
+        assert_eq!(level(Listing::Late, None), Some(("FAIL", true)));
+        assert_eq!(level(Listing::Wrong("it ends"), None), Some(("FAIL", true)));
+    }
+
+    /// What could not be read was said without a word about what to do.
+    #[test]
+    fn what_cannot_be_read_has_a_remedy() {
+        let why = || "403".to_owned();
+        let unknown = BucketFacts {
+            threats: Fact::Unknown(why()),
+            versioning: Fact::Unknown(why()),
+            clears_versions: Fact::Unknown(why()),
+            object_lock: Fact::Unknown(why()),
+        };
+        assert!(facts(&unknown).iter().all(|found| found.level == Level::Note && found.remedy.is_some()));
     }
 
     /// A rule that only makes reading dearer was called a loss of data, with exit status 1.

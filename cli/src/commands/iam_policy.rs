@@ -122,6 +122,14 @@ mod tests {
         );
     }
 
+    /// `doctor` and `init` put and list below `probe/`, which is no folder of the format: a policy folder by folder would forget it.
+    #[test]
+    fn all_below_the_prefix_may_be_put_and_listed() {
+        let policy = made("s3://b/x", None, None, false);
+        assert_eq!(policy["Statement"][0]["Condition"], json!({"StringLike": {"s3:prefix": "x/*"}}));
+        assert_eq!(policy["Statement"][1]["Resource"], "arn:aws:s3:::b/x/*");
+    }
+
     /// Resources of AWS in China and for the government have other names: the policy matched nothing there.
     #[test]
     fn partitions_have_names_of_their_own() {

@@ -40,7 +40,8 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
             map.insert("key_file".to_owned(), key.to_string_lossy().into());
         }
         if let (Some(map), Some(found)) = (value.as_object_mut(), &opened.capabilities) {
-            let store = serde_json::json!({"checksums": found.checksum.word(), "conditional_writes": found.conditional_put.word(), "may_delete": found.deletes});
+            let (checksums, conditional) = (found.checksum.word(), found.conditional_put.word());
+            let store = serde_json::json!({"checksums": checksums, "conditional_writes": conditional, "may_delete": found.deletes});
             map.insert("store".to_owned(), store);
         }
         out.json_result(&value)?;

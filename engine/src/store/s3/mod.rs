@@ -20,7 +20,7 @@ pub use answer::UNTRUSTED;
 pub use bucket::{BucketFacts, Fact, Threat};
 pub use patience::Pace;
 pub use place::S3Place;
-pub use probe::{Capabilities, Treatment};
+pub use probe::{Capabilities, ClassFound, Listing, Treatment};
 
 use crate::clock;
 use crate::error::{Damage, Error, Result, StoreOp};

@@ -22,13 +22,13 @@ pub struct S3Place {
 impl S3Place {
     /// Whether `text` is meant as a place in an S3 store, well written or not.
     pub fn is_meant(text: &str) -> bool {
-        text.starts_with(SCHEME)
+        without_scheme(text).is_some()
     }
 
     /// Reads `s3://bucket/prefix` (AWS, or what is configured), `s3:https://host[:port]/bucket/prefix` and restic's `s3:host[:port]/bucket/prefix`. An error
     /// says what is wrong and repeats nothing: a secret may have got in by mistake.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let rest = text.strip_prefix(SCHEME).ok_or("it does not begin with `s3:`")?;
+        let rest = without_scheme(text).ok_or("it does not begin with `s3:`")?;
         if rest.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, '?' | '#' | '\\')) {
             return Err("it holds a blank, `?`, `#` or `\\`");
         }
@@ -133,10 +133,17 @@ impl S3Place {
     }
 }
 
+/// What is behind the scheme. Schemes are written in either case (RFC 3986).
+fn without_scheme(text: &str) -> Option<&str> {
+    let (scheme, rest) = text.split_at_checked(SCHEME.len())?;
+    scheme.eq_ignore_ascii_case(SCHEME).then_some(rest)
+}
+
 /// Reads `host[:port]` with or without a scheme, and what is behind it.
 fn endpoint(text: &str) -> Result<(String, Option<&str>), &'static str> {
     let (scheme, rest) = match text.split_once("://") {
-        Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => ("http", rest),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => ("https", rest),
         Some(_) => return Err(ODD_SCHEME),
         None => ("https", text),
     };
@@ -167,6 +174,8 @@ mod tests {
             ("s3:https://h/b", place(Some("https://h"), "b", "")),
             ("s3:http://127.0.0.1:3900/b/x", place(Some("http://127.0.0.1:3900"), "b", "x")),
             ("s3:HOST.example:9000/b/x", place(Some("https://host.example:9000"), "b", "x")),
+            ("S3://b/x", place(None, "b", "x")),
+            ("S3:HTTPS://h/b", place(Some("https://h"), "b", "")),
             ("s3:s3.amazonaws.com/b/x", place(Some(AWS), "b", "x")),
             ("s3:https://[::1]:80/b", place(Some("https://[::1]:80"), "b", "")),
         ] {
@@ -183,6 +192,7 @@ mod tests {
             "s3:https://h",
             "s3:ftp://h/b",
             "s3:https://key:secret@h/b",
+            "S3:https://key:secret@h/b",
             "s3://b/a/../c",
             "s3://b/a//c",
             "s3://b/x?y",
