@@ -332,6 +332,63 @@ fn node(path: &Path, kind: FileType, device: u64) {
     rustix::fs::mknodat(CWD, path, kind, Mode::from_raw_mode(0o640), device).unwrap();
 }
 
+/// One of everything, for who needs no chance: every kind of entry, attributes, links, holes, one file of many frames, many of a few bytes.
+/// Needs root, for owners and devices.
+pub fn full(top: &Path) {
+    for dir in ["many", "deep/er/still", "empty dir", "odd \u{e9}\n"] {
+        fs::create_dir_all(top.join(dir)).unwrap();
+    }
+    for n in 0..300_u64 {
+        fs::write(top.join(format!("many/{n:03}")), noise(n, (n * 37 % 3000) as usize)).unwrap();
+    }
+    let files = [
+        ("big", noise(1000, 9_000_001)),
+        ("twin", noise(1000, 2_000_000)),
+        ("zeros", vec![0; 1 << 20]),
+        ("empty", Vec::new()),
+        ("deep/er/still/one", vec![1]),
+    ];
+    for (name, bytes) in files {
+        fs::write(top.join(name), bytes).unwrap();
+    }
+    build(&top.join("sparse"), &Make::Sparse(vec![(3, 2), (200, 4)], 3_000_000), &[]);
+    build(&top.join("hole"), &Make::Sparse(vec![], 100_000), &[]);
+    build(&top.join("fifo"), &Make::Fifo, &[]);
+    build(&top.join("socket"), &Make::Socket, &[]);
+    build(&top.join("device"), &Make::Char(1), &[]);
+    fs::write(top.join("odd \u{e9}\n").join(OsStr::from_bytes(b"\xff\xfe")), b"no text").unwrap();
+    for (name, target) in [("dangling", "nowhere"), ("up", "../.."), ("deep/to", "er/still/one")] {
+        symlink(target, top.join(name)).unwrap();
+    }
+    for (file, name) in [("big", "deep/hard"), ("empty", "hard too")] {
+        fs::hard_link(top.join(file), top.join(name)).unwrap();
+    }
+    for (name, attribute, value) in
+        [("twin", "user.one", b"value".to_vec()), ("deep", "user.\u{e9}", noise(5, 1500)), ("many/007", "system.posix_acl_access", acl())]
+    {
+        rustix::fs::lsetxattr(top.join(name), attribute, &value, XattrFlags::empty()).unwrap();
+    }
+    for (name, mode) in [("many/001", 0o4755), ("many/002", 0), ("empty dir", 0o1777)] {
+        fs::set_permissions(top.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    std::os::unix::fs::lchown(top.join("dangling"), Some(1234), Some(4321)).unwrap();
+    set_mtime(&top.join("many/003"), -86_400, 999_999_999);
+    set_mtime(&top.join("dangling"), 4_000_000_000, 1);
+    set_mtime(&top.join("deep"), 1_000_000_000, 7);
+}
+
+/// A day's changes to what [`full`] made: a few bytes within the long file, some files new, gone, moved, or with other attributes.
+pub fn a_day_later(top: &Path) {
+    fs::OpenOptions::new().write(true).open(top.join("big")).unwrap().write_all_at(b"changed", 5_000_000).unwrap();
+    fs::write(top.join("deep/new"), noise(2000, 50_000)).unwrap();
+    fs::remove_file(top.join("many/100")).unwrap();
+    fs::remove_file(top.join("hard too")).unwrap();
+    fs::rename(top.join("deep/er"), top.join("many/moved")).unwrap();
+    fs::set_permissions(top.join("many/004"), fs::Permissions::from_mode(0o640)).unwrap();
+    remove(&top.join("fifo"));
+    fs::create_dir(top.join("fifo")).unwrap();
+}
+
 /// All that must survive of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]

@@ -14,6 +14,7 @@ use seabed_engine::observe::Silent;
 use seabed_engine::repository::Repository;
 use seabed_engine::restore::target::{Overwrite, TargetOptions};
 use seabed_engine::restore::{RestoreOptions, restore};
+use seabed_engine::store::Store;
 use seabed_engine::store::memory::MemoryStore;
 use seabed_tests::repo::{bytes_stream, dump_path, init, open, options, restore_to, select};
 use seabed_tests::trees::{Edit, Tree, additions, apply, capture, differences, edits, noise, settle};
@@ -69,17 +70,17 @@ fn stored(path: &Path) -> Vec<u8> {
 /// The sources of one sequence, its store and its caches.
 struct Bench {
     place: TempDir,
-    store: Arc<MemoryStore>,
+    store: Arc<dyn Store>,
     caches: u32,
 }
 
 impl Bench {
-    fn new() -> Self {
+    fn new(store: Arc<dyn Store>) -> Self {
         let place = tempfile::tempdir_in(scratch()).unwrap();
         for dir in ["src/a", "src/b", "caches"] {
             fs::create_dir_all(place.path().join(dir)).unwrap();
         }
-        Bench { place, store: Arc::new(MemoryStore::new()), caches: 0 }
+        Bench { place, store, caches: 0 }
     }
 
     fn top(&self) -> PathBuf {
@@ -106,7 +107,7 @@ impl Bench {
 }
 
 /// Memory where there is some: thousands of small files a second are made and removed here.
-fn scratch() -> PathBuf {
+pub fn scratch() -> PathBuf {
     let shared = Path::new("/dev/shm");
     if shared.is_dir() { shared.to_path_buf() } else { std::env::temp_dir() }
 }
@@ -117,8 +118,8 @@ fn equal(what: &str, want: &Tree, have: &Tree) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-fn run(sequence: &Sequence) -> Result<(), TestCaseError> {
-    let mut bench = Bench::new();
+fn run(store: Arc<dyn Store>, sequence: &Sequence) -> Result<(), TestCaseError> {
+    let mut bench = Bench::new(store);
     let mut repository = init(bench.store.clone(), Some(&bench.cache())).unwrap();
     apply(&bench.top(), &sequence.first);
     let mut kept: Vec<(SnapshotId, Tree, Option<Vec<u8>>)> = Vec::new();
@@ -279,18 +280,23 @@ fn sequences() -> u32 {
     std::env::var("SEABED_TEST_SEQUENCES").ok().and_then(|n| n.parse().ok()).unwrap_or(500)
 }
 
-/// Two halves, so that both cores of a small machine have one.
-fn half() {
+/// So many random sequences, each in a store that `fresh` makes for it.
+pub fn sequences_come_back(cases: u32, fresh: &dyn Fn() -> Arc<dyn Store>) {
     let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/roundtrip.regressions");
     let config = Config {
-        cases: sequences().div_ceil(2),
+        cases,
         max_shrink_iters: 400,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(kept))),
         ..Config::default()
     };
-    if let Err(failure) = TestRunner::new(config).run(&sequence(), |sequence| run(&sequence)) {
+    if let Err(failure) = TestRunner::new(config).run(&sequence(), |sequence| run(fresh(), &sequence)) {
         panic!("{failure}");
     }
+}
+
+/// Two halves, so that both cores of a small machine have one.
+fn half() {
+    sequences_come_back(sequences().div_ceil(2), &|| Arc::new(MemoryStore::new()));
 }
 
 #[test]
@@ -307,7 +313,7 @@ fn random_sequences_come_back_two() {
 /// copies of it: a restore over an older one took the links apart.
 #[test]
 fn links_that_are_missing_come_back_as_links() {
-    let bench = Bench::new();
+    let bench = Bench::new(Arc::new(MemoryStore::new()));
     let a = bench.top().join("a");
     // Long files go another way than short ones.
     for (dir, len) in [("long", 3 << 20), ("short", 7)] {

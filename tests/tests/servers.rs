@@ -1,8 +1,7 @@
 //! The servers of other makers: they start, answer and go; the store's contract and a repository's life hold on them.
 //! Without SEABED_TEST_SERVERS (and SEABED_TEST_GARAGE=1) these tests hold nothing; with it they fail when a server does not start.
 
-use crate::s3::{lives_in, quick};
-use seabed_engine::store::Store;
+use crate::s3::quick;
 use seabed_engine::store::s3::{S3Credentials, S3Options, S3Place, S3Store};
 use seabed_tests::servers::{Access, Garage, Rclone, garage_is_wanted, rclone_is_wanted};
 use seabed_tests::store_contract;
@@ -51,7 +50,10 @@ fn store(access: &Access, prefix: &str) -> S3Store {
     S3Store::open(S3Place::parse(&format!("{}/{prefix}", access.url)).unwrap(), options).unwrap()
 }
 
-/// The contract as far as a server keeps it that overwrites, and a repository's life in its bucket.
+/// Random sequences on a server: each is some thousand requests.
+const SEQUENCES: u32 = 4;
+
+/// The contract as far as a server keeps it that overwrites, and all of a repository's life in its bucket.
 fn holds_on(access: &Access) {
     let count = AtomicU32::new(0);
     store_contract::check(|| {
@@ -59,7 +61,7 @@ fn holds_on(access: &Access) {
         store.probe().unwrap();
         store
     });
-    lives_in(&|| -> Arc<dyn Store> { Arc::new(store(access, "life")) });
+    crate::life::holds(&|name| Arc::new(store(access, name)), SEQUENCES);
 }
 
 #[test]

@@ -40,7 +40,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use wire::Line;
 
 /// The access key id that the server knows.
@@ -63,6 +63,10 @@ struct State {
     injector: Injector,
     log: Vec<Logged>,
     requests: u64,
+    /// Requests that came and have no answer yet, and how many of them there were at a time at most.
+    under_way: (usize, usize),
+    /// Where answers are held: each takes a turn from it first.
+    held: Option<Arc<Semaphore>>,
 }
 
 #[derive(Default)]
@@ -85,6 +89,8 @@ impl Shared {
     fn begin(&self, call: &Call) -> (u64, Option<Fault>) {
         let mut state = self.state();
         state.requests += 1;
+        let now = state.under_way.0 + 1;
+        state.under_way = (now, state.under_way.1.max(now));
         let fault = state.injector.pick(call);
         let logged = Logged::new(state.requests, call, fault.clone());
         state.log.push(logged);
@@ -98,6 +104,12 @@ impl Shared {
         if let Some(logged) = state.log.iter_mut().rev().find(|logged| logged.number == number) {
             change(logged);
         }
+        self.changed.notify_all();
+    }
+
+    /// Ends what [`Shared::begin`] began. Whoever asked hears of the answer only after this: what it asks next is no second one.
+    fn end(&self) {
+        self.state().under_way.0 -= 1;
         self.changed.notify_all();
     }
 
@@ -208,6 +220,35 @@ impl S3Server {
         let waited = self.shared.changed.wait_timeout_while(self.shared.state(), PATIENCE, |state| !holds(&state.log));
         let (state, late) = waited.unwrap_or_else(PoisonError::into_inner);
         assert!(!late.timed_out(), "the log never became as it should be: {:#?}", state.log);
+    }
+
+    /// From now on requests are read and get no answer, until [`S3Server::let_go`].
+    pub fn hold_answers(&self) {
+        self.shared.state().held = Some(Arc::new(Semaphore::new(0)));
+    }
+
+    /// So many of the requests that are held, or of those that come next, get theirs.
+    pub fn let_go(&self, answers: usize) {
+        self.shared.state().held.as_ref().expect("held answers").add_permits(answers);
+    }
+
+    /// All get theirs, and nothing is held any more.
+    pub fn let_all_go(&self) {
+        self.shared.state().held.take().expect("held answers").close();
+    }
+
+    /// Waits until at least so many requests are under way: read, or being read, and not answered. Panics after two minutes.
+    pub fn wait_until_under_way(&self, requests: usize) {
+        let waited = self.shared.changed.wait_timeout_while(self.shared.state(), PATIENCE, |state| state.under_way.0 < requests);
+        let (state, late) = waited.unwrap_or_else(PoisonError::into_inner);
+        assert!(!late.timed_out(), "{:?} of {requests} requests are under way: {:#?}", state.under_way, state.log);
+    }
+
+    /// How many requests were under way at a time at most, since the start or the last call of this.
+    pub fn most_under_way(&self) -> usize {
+        let mut state = self.shared.state();
+        let now = state.under_way.0;
+        std::mem::replace(&mut state.under_way.1, now)
     }
 
     /// What the bucket holds, invisible objects included.

@@ -107,6 +107,17 @@ impl Ticket {
         }
     }
 
+    /// Waits while answers are held.
+    async fn turn(&self) {
+        let held = self.shared.state().held.clone();
+        if let Some(held) = held {
+            // Closed when all may go.
+            if let Ok(turn) = held.acquire().await {
+                turn.forget();
+            }
+        }
+    }
+
     fn carry_out(&self, call: &Call, raw: Bytes) -> Reply {
         // Digests are computed without the lock.
         let behaviour = self.shared.state().behaviour.clone();
@@ -157,7 +168,7 @@ impl Ticket {
     }
 }
 
-/// A request whose future is dropped before it has an answer.
+/// A request until it has an answer, or its future is dropped without one.
 struct Open(Ticket);
 
 impl Drop for Open {
@@ -167,6 +178,7 @@ impl Drop for Open {
                 logged.outcome = Outcome::Gone;
             }
         });
+        self.0.shared.end();
     }
 }
 
@@ -177,13 +189,15 @@ async fn handle(shared: Arc<Shared>, line: Arc<Line>, request: Request<Incoming>
         Err(refused) => {
             let call = Call::unreadable(&parts);
             let number = shared.begin(&call).0;
-            return Ok(Ticket { shared, line, number, fault: None }.response(&call, refused));
+            let open = Open(Ticket { shared, line, number, fault: None });
+            return Ok(open.0.response(&call, refused));
         }
     };
     let (number, fault) = shared.begin(&call);
     let ticket = Ticket { shared, line, number, fault };
     let _open = Open(ticket.clone());
     let raw = ticket.read(body).await;
+    ticket.turn().await;
     match &ticket.fault {
         Some(Fault::ResetBefore) => match ticket.cut(true).await {},
         Some(Fault::StallBefore) => match ticket.stall().await {},
