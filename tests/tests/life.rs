@@ -154,7 +154,8 @@ impl<'a> Life<'a> {
             }
         }
         replace(&*store, &pack.name, &whole);
-        self.all_comes_back(false);
+        // By the host that saw the damage: until a check of its own finds the pack whole, it would store anew what lies there.
+        self.all_comes_back(true);
     }
 
     /// The index is gone: it is missed, made anew from the packs, and nothing is stored twice afterwards.
