@@ -371,12 +371,13 @@ const MODULE: &str = "disk_faults";
 const OF_THE_SERVER: [&str; 2] = ["s3_server", "s3_server_faults"];
 
 /// Tests of those modules that are about none of the faults, and why.
-const NO_FAULT: [(&str, &str); 6] = [
+const NO_FAULT: [(&str, &str); 7] = [
     ("s3_client::no_answer_is_longer_than_any_has_reason_to_be", "a malicious network (`reliability.md` section 4)"),
     ("s3_client::an_endpoint_of_a_profile_is_held_to_what_holds_for_all", "configuration"),
     ("s3_client::a_configured_endpoint_is_an_endpoint", "configuration"),
     ("s3_client::a_profile_that_is_not_there_is_named", "configuration"),
     ("s3_client::the_certificates_of_aws_tools_are_taken", "configuration"),
+    ("s3_lies::a_restore_reads_each_pack_once", "what a restore fetches when nothing goes wrong"),
     ("s3_gate::no_more_connections_are_used_than_the_user_allows", "a limit of the user's, not of the store's"),
 ];
 

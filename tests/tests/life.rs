@@ -122,7 +122,8 @@ impl<'a> Life<'a> {
         };
         let report = restore(repository, &select(repository, snapshot, b"").unwrap(), &asked, &Silent).unwrap();
         let top = self.top();
-        (capture(&target.path().join(top.strip_prefix("/").unwrap()), false), report)
+        let place = target.path().join(top.strip_prefix("/").unwrap());
+        (if place.is_dir() { capture(&place, false) } else { Tree::new() }, report)
     }
 
     /// One bit of the longest pack: it is named, files that need it are, and all others come back.
@@ -153,7 +154,8 @@ impl<'a> Life<'a> {
             }
         }
         replace(&*store, &pack.name, &whole);
-        self.all_comes_back(false);
+        // By the host that saw the damage: until a check of its own finds the pack whole, it would store anew what lies there.
+        self.all_comes_back(true);
     }
 
     /// The index is gone: it is missed, made anew from the packs, and nothing is stored twice afterwards.
