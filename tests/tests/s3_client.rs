@@ -303,3 +303,14 @@ fn aws_is_asked_without_a_region() {
         assert!(!server.log().is_empty(), "it was asked for");
     }
 }
+
+/// A store on this machine was asked by the proxy of the environment, in the clear, key id and signature with it.
+#[test]
+fn a_store_on_this_machine_is_asked_by_no_proxy() {
+    let (home, server, proxy) = (Home::new(), S3Server::start(), S3Server::start());
+    let by = proxy.endpoint();
+    let env = [&KEYS[..], &[("HTTP_PROXY", &by), ("http_proxy", &by), ("ALL_PROXY", &by)]].concat();
+    let args = ["--repo", &server.url("x"), "--no-cache", "--retry-minutes", "0", "init"];
+    ended(0, &seabed(&home, &env, &args), &args);
+    assert!(server.object("x/seabed").is_some() && proxy.log().is_empty());
+}

@@ -6,6 +6,7 @@ mod answer;
 mod archive;
 mod bucket;
 mod client;
+mod lines;
 mod list;
 mod meter;
 mod patience;
