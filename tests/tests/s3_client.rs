@@ -6,7 +6,7 @@ use crate::cli::{Home, ended};
 use crate::s3::{quick, store};
 use seabed_engine::error::{Damage, Error, Kind};
 use seabed_engine::store::s3::{Pace, S3Credentials, S3Options, S3Place, S3Store};
-use seabed_engine::store::{Store, ThawOrder, ThawTier};
+use seabed_engine::store::{Store, ThawOrder, ThawTier, there};
 use seabed_tests::s3_server::{ACCESS_KEY, BUCKET, Fault, Operation, Rule, S3Server, SECRET_KEY};
 use seabed_tests::store_contract::{bytes, name};
 use std::fs;
@@ -47,6 +47,21 @@ fn one_more_try_is_always_left() {
     server.inject(Rule::new(Fault::refuse(500, "InternalError")).on(GetObject).for_ever());
     assert_eq!(store.get(&name("index/00"), 1).unwrap_err().kind(), Kind::Unreachable);
     assert_eq!(server.log_of(GetObject).len(), 4);
+}
+
+/// On a network that swallows everything each of many names was tried twice more, a minute each time, after the patience of the run was
+/// gone: hours, where nobody would get an answer.
+#[test]
+fn many_names_share_the_patience_of_one() {
+    let server = S3Server::start();
+    server.inject(Rule::new(Fault::refuse(500, "InternalError")).for_ever());
+    let pace = Pace { budget: Duration::from_millis(200), wait_max: Duration::from_secs(3600), ..quick().pace };
+    let away = with(&server, S3Options { pace, connections: Some(2), ..quick() });
+    let names: Vec<_> = (0..500).map(|n| name(&format!("index/{n:04}"))).collect();
+    let error = there(&away, names).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unreachable, "{error}");
+    assert!(error.to_string().contains("InternalError") || error.to_string().contains("500"), "{error}");
+    assert!(server.log().len() < 500, "nobody is asked for most of them: {}", server.log().len());
 }
 
 /// A page of a listing that took longer than the watchdog's time was cut, and cut again, though it came steadily: only bytes of objects

@@ -122,6 +122,10 @@ impl Inner {
     {
         let mut tries = Tries::new(self.budget.pace());
         let mut odd = 0;
+        if let Some(what) = self.budget.given_up() {
+            let verdict = if self.is_stopped() { Verdict::Interrupted } else { Verdict::Passing };
+            return Err(Refusal::new(verdict, what));
+        }
         loop {
             if self.is_stopped() {
                 return Err(Refusal::new(Verdict::Interrupted, "interrupted"));
@@ -167,7 +171,7 @@ impl Inner {
                     return Err(refusal);
                 }
             }
-            let Some(wait) = self.budget.grant(&mut tries, moved.stalled(), asked) else { return Err(refusal) };
+            let Some(wait) = self.budget.grant(&mut tries, moved.stalled(), asked, &refusal.text) else { return Err(refusal) };
             if (tries.count > QUIET_TRIES || tries.spent > QUIET_TIME) && !self.said.swap(true, Relaxed) {
                 let minutes = self.budget.pace().budget.as_secs().div_ceil(60);
                 self.say(&format!("{}: {}; trying again for up to {minutes} minutes", self.place.text(), refusal.text));
