@@ -84,16 +84,16 @@ fn no_answer_is_longer_than_any_has_reason_to_be() {
     let server = S3Server::start();
     server.put_object("x/index/00", vec![1]);
     let store = store(&server, "x");
-    server.inject(Rule::new(Fault::Padded(20 << 20)).on(ListObjectsV2).for_ever());
+    server.inject(Rule::new(Fault::Padded(5 << 20)).on(ListObjectsV2).for_ever());
     let error = store.list("index").unwrap_err();
     assert!(matches!(&error, Error::Store { source, .. } if source.kind() == ErrorKind::InvalidData), "{error}");
     assert!(server.log_of(ListObjectsV2).len() < 5, "it is not asked for again and again");
-    server.inject(Rule::new(Fault::Padded(20 << 20)).on(GetObject).key("index/01").for_ever());
+    server.inject(Rule::new(Fault::Padded(5 << 20)).on(GetObject).key("index/01").for_ever());
     let error = store.get(&name("index/01"), 1).unwrap_err();
     assert!(matches!(&error, Error::Store { source, .. } if source.kind() == ErrorKind::InvalidData), "{error}");
     // As long as the longest that is honest.
     server.clear_faults();
-    server.inject(Rule::new(Fault::Padded(8 << 20)).on(ListObjectsV2).for_ever());
+    server.inject(Rule::new(Fault::Padded(3 << 20)).on(ListObjectsV2).for_ever());
     assert_eq!(store.list("index").unwrap().len(), 1);
 }
 

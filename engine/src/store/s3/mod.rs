@@ -120,6 +120,7 @@ struct Inner {
     down: Limit,
     said: AtomicBool,
     skew_said: AtomicBool,
+    clock_said: AtomicBool,
     /// What the store was found not to understand, and that it was seen to honour conditional puts.
     lacks: AtomicU8,
     unconfirmed: Mutex<put::Unconfirmed>,
@@ -156,6 +157,7 @@ impl S3Store {
             lacks: AtomicU8::new(0),
             unconfirmed: Mutex::default(),
             missing: Mutex::default(),
+            clock_said: AtomicBool::new(false),
             insisting: AtomicBool::new(false),
             asked_to_stop: OnceLock::new(),
             listed: Mutex::default(),
@@ -194,8 +196,13 @@ impl Inner {
             Verdict::Untrusted => {
                 return Error::Option { what: format!("{}: {UNTRUSTED} ({})", self.place.text(), refusal.text) };
             }
+            Verdict::Class => {
+                let class = self.options.storage_class.as_deref().unwrap_or("STANDARD");
+                return Error::Option { what: format!("{} does not know the storage class {class}: {}", self.place.text(), refusal.text) };
+            }
             Verdict::Passing | Verdict::Throttled(_) | Verdict::Skewed | Verdict::Region => {
-                return Error::Unreachable { place: self.place.text(), what: refusal.text };
+                let about = if object.is_empty() || op == StoreOp::Open { String::new() } else { format!(" (asked to {op} {object})") };
+                return Error::Unreachable { place: self.place.text(), what: refusal.text + &about };
             }
             Verdict::Final(ErrorKind::NotFound) => {
                 return Error::NoBucket { place: self.place.text() };
@@ -292,8 +299,12 @@ impl Store for S3Store {
             // Any answer tells the time.
             self.size(&ObjectName::descriptor())?;
         }
+        let ahead = self.inner.meter.ahead();
+        if ahead.is_none() && !self.inner.clock_said.swap(true, Relaxed) {
+            self.inner.say("the store does not tell the time: this machine's clock decides how old something is");
+        }
         let now = clock::now().as_nanos().unwrap_or(0);
-        Ok(now.saturating_add(self.inner.meter.ahead().unwrap_or(0)))
+        Ok(now.saturating_add(ahead.unwrap_or(0)))
     }
 
     fn insist(&self) {

@@ -2,7 +2,7 @@
 
 use crate::error::{Result, StoreOp};
 use crate::id::ObjectName;
-use crate::store::s3::answer::{NONE, Refusal, Verdict, judge};
+use crate::store::s3::answer::{NONE, Refusal, Verdict, judge, judge_silent};
 use crate::store::s3::meter::MOTION;
 use crate::store::s3::patience::{Motion, Tries, Watch};
 use crate::store::s3::{Inner, client};
@@ -188,7 +188,7 @@ impl Inner {
         }
     }
 
-    fn say(&self, text: &str) {
+    pub(super) fn say(&self, text: &str) {
         if let Some(say) = &self.options.say {
             say(text);
         }
@@ -199,7 +199,7 @@ impl Inner {
         let deleted = self
             .request(|Try { client, .. }| {
                 let key = &key;
-                async move { client.delete_object().bucket(&self.place.bucket).key(key).send().await.map(|_| ()).map_err(judge) }
+                async move { client.delete_object().bucket(&self.place.bucket).key(key).send().await.map(|_| ()).map_err(judge_silent) }
             })
             .await;
         match deleted {
