@@ -40,6 +40,8 @@ pub enum Verdict {
     Archived,
     /// The store does not know the storage class that was asked for.
     Class,
+    /// The store serves others, and not this object.
+    Unreadable,
     /// Trying again is of no use.
     Final(ErrorKind),
     /// Whoever runs this asked to stop.

@@ -126,6 +126,10 @@ struct Inner {
     unconfirmed: Mutex<put::Unconfirmed>,
     /// Objects that stayed missing for as long as anybody waits.
     missing: Mutex<HashSet<ObjectName>>,
+    /// Objects that the store was found not to serve.
+    unreadable: Mutex<HashSet<ObjectName>>,
+    /// There was one, whatever came of it since.
+    left_out: AtomicBool,
     /// A commit has begun; and when it was asked to stop.
     insisting: AtomicBool,
     asked_to_stop: OnceLock<Instant>,
@@ -157,6 +161,8 @@ impl S3Store {
             lacks: AtomicU8::new(0),
             unconfirmed: Mutex::default(),
             missing: Mutex::default(),
+            unreadable: Mutex::default(),
+            left_out: AtomicBool::new(false),
             clock_said: AtomicBool::new(false),
             insisting: AtomicBool::new(false),
             asked_to_stop: OnceLock::new(),
@@ -183,6 +189,10 @@ impl Inner {
         self.missing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn unreadable(&self) -> MutexGuard<'_, HashSet<ObjectName>> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What a failed request means to whoever asked for `object`.
     fn error(&self, op: StoreOp, object: &str, refusal: Refusal) -> Error {
         let kind = match refusal.verdict {
@@ -200,7 +210,7 @@ impl Inner {
                 let class = self.options.storage_class.as_deref().unwrap_or("STANDARD");
                 return Error::Option { what: format!("{} does not know the storage class {class}: {}", self.place.text(), refusal.text) };
             }
-            Verdict::Passing | Verdict::Throttled(_) | Verdict::Skewed | Verdict::Region => {
+            Verdict::Passing | Verdict::Throttled(_) | Verdict::Skewed | Verdict::Region | Verdict::Unreadable => {
                 let about = if object.is_empty() || op == StoreOp::Open { String::new() } else { format!(" (asked to {op} {object})") };
                 return Error::Unreachable { place: self.place.text(), what: refusal.text + &about };
             }
@@ -221,6 +231,7 @@ impl Inner {
     fn object_error(&self, op: StoreOp, name: &ObjectName, refusal: Refusal) -> Error {
         match refusal.verdict {
             Verdict::Missing => Error::damaged(name, Damage::Missing),
+            Verdict::Unreadable => Error::damaged(name, Damage::Unreadable(refusal.text)),
             _ => self.error(op, name.as_str(), refusal),
         }
     }

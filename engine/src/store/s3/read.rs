@@ -6,13 +6,14 @@ use crate::id::ObjectName;
 use crate::store::s3::Inner;
 use crate::store::s3::answer::{Refusal, Verdict, judge, judge_silent};
 use crate::store::s3::patience::Motion;
-use crate::store::s3::request::Try;
+use crate::store::s3::request::{Reading, Try};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::DateTime;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 impl Inner {
@@ -23,9 +24,10 @@ impl Inner {
         // What one try got, the next one need not fetch again.
         let got = tokio::sync::Mutex::new((std::mem::take(into), None));
         let asked = &range;
+        let reading = Reading { name, at: AtomicU64::new(0) };
         let fetched = self
-            .request(|Try { client, moved }| {
-                let (key, got, expect) = (&key, &got, &expect);
+            .request_for(Some(&reading), |Try { client, moved }| {
+                let (key, got, expect, at) = (&key, &got, &expect, &reading.at);
                 async move {
                     let mut got = got.lock().await;
                     let (bytes, whole) = &mut *got;
@@ -60,21 +62,28 @@ impl Inner {
                     if place.whole > expect.bytes_max() {
                         return Ok(place.whole);
                     }
-                    self.take_in(answer, place.bytes, &moved, bytes).await?;
+                    self.take_in(answer, place.bytes, (&moved, at), bytes).await?;
                     Ok(place.whole)
                 }
             })
             .await;
         let fetched = self.denied_or_missing(&key, fetched).await;
         *into = got.into_inner().0;
-        if fetched.is_err() {
-            into.truncate(start);
+        match fetched {
+            Ok(_) => drop(self.unreadable().remove(name)),
+            Err(_) => into.truncate(start),
         }
         fetched
     }
 
-    /// Reads a body of which `bytes` are announced.
-    async fn take_in(&self, answer: GetObjectOutput, bytes: u64, moved: &Motion, into: &mut Vec<u8>) -> Result<(), Refusal> {
+    /// Reads a body of which `bytes` are announced, and says how far it came.
+    async fn take_in(
+        &self,
+        answer: GetObjectOutput,
+        bytes: u64,
+        (moved, at): (&Motion, &AtomicU64),
+        into: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
         let mut body = answer.body;
         let end = into.len() as u64 + bytes;
         into.reserve(bytes as usize);
@@ -92,6 +101,7 @@ impl Inner {
                 return Err(Refusal::new(Verdict::Passing, "more arrived than was announced"));
             }
             into.extend_from_slice(&slice);
+            at.store(into.len() as u64, Relaxed);
             if let Some(until) = self.down.take(slice.len() as u64) {
                 moved.hold(until.into_std());
                 tokio::time::sleep_until(until).await;
