@@ -40,6 +40,8 @@ impl std::fmt::Display for StoreOp {
 pub enum Damage {
     #[error("it is missing")]
     Missing,
+    #[error("the store serves other objects and not this one: {0}")]
+    Unreadable(String),
     #[error("it is cut short: {have} bytes where {want} are needed")]
     Short { have: u64, want: u64 },
     #[error("it is too large: {have} bytes, limit {max}")]

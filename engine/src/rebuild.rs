@@ -95,6 +95,8 @@ pub fn rebuild(repository: &Repository, observer: &dyn Observer) -> Result<Rebui
                 }
                 Err(error) if error.is_missing() => missing.push(name.clone()),
                 Err(Error::Archived { .. }) => drop(archived.insert(name.clone())),
+                // What a store cannot read today it may read tomorrow, and then nothing but the old index says what is in it.
+                Err(error @ Error::Damaged { damage: Damage::Unreadable(_), .. }) => return Err(error),
                 Err(error) if error.kind() == Kind::Damage => report.damaged.push(error),
                 // A store that fails for a moment, a pack of a newer program: nothing was removed yet, and nothing is.
                 Err(error) => return Err(error),

@@ -21,6 +21,8 @@ const ROWS: [Row; 33] = [
     Row {
         fault: "Rules for all: idempotent writes, nothing acknowledged before it is read back, one budget, jitter, exit codes",
         tests: &[
+            "store/s3/patience.rs::where_nothing_moves_after_the_budget_went_nobody_tries_again",
+            "s3_client::many_names_share_the_patience_of_one",
             "s3_network::faults_that_pass_cost_time_and_nothing_else",
             "s3_network::faults_that_last_cost_no_more_than_the_run",
             "s3_faults::waiting_ends_when_it_is_asked_to",
@@ -49,6 +51,7 @@ const ROWS: [Row; 33] = [
     Row {
         fault: "500/502/504, connect refused, DNS, TLS handshake",
         tests: &[
+            "s3_faults::one_object_that_is_not_served_ends_no_check",
             "s3_faults::errors_that_pass_are_waited_out",
             "s3_faults::a_store_that_stays_away_is_unreachable",
             "s3_network::what_was_stored_before_the_store_went_away_is_used",
@@ -66,12 +69,17 @@ const ROWS: [Row; 33] = [
     },
     Row {
         fault: "Reset or timeout before PUT response (ambiguous)",
-        tests: &["s3_faults::ambiguous_puts_are_put_again", "s3_network::runs_survive_connections_that_are_cut_stalled_and_slow"],
+        tests: &[
+            "s3_archive::a_pack_that_reached_the_archive_is_not_read_back",
+            "s3_faults::ambiguous_puts_are_put_again",
+            "s3_network::runs_survive_connections_that_are_cut_stalled_and_slow",
+        ],
         open: "",
     },
     Row {
         fault: "Stall mid-body (either way), 1 B/s drip",
         tests: &[
+            "s3_network::a_connection_that_fell_silent_is_not_asked_again",
             "s3_faults::stalls_and_drips_are_cut",
             "s3_network::runs_survive_connections_that_are_cut_stalled_and_slow",
             "s3_network::an_upload_that_nobody_reads_is_cut",
@@ -85,6 +93,7 @@ const ROWS: [Row; 33] = [
     Row {
         fault: "GET truncated, with or without Content-Length",
         tests: &[
+            "s3_faults::one_object_that_is_not_served_ends_no_check",
             "s3_faults::cut_answers_are_resumed",
             "s3_network::a_beginning_is_not_handed_out",
             "s3_network::runs_survive_connections_that_are_cut_stalled_and_slow",
@@ -95,6 +104,9 @@ const ROWS: [Row; 33] = [
     Row {
         fault: "GET ignores Range, wrong Content-Range, other object's bytes, stale version",
         tests: &[
+            "s3_second_looks::a_check_reads_twice_before_it_calls_anything_damaged",
+            "s3_second_looks::slots_and_keyrings_that_do_not_open_are_fetched_once_more",
+            "s3_second_looks::a_rebuild_drops_no_pack_for_one_bad_answer",
             "s3_faults::answers_to_other_questions_are_asked_again",
             "s3_faults::bytes_that_do_not_authenticate_are_fetched_once_more",
             "s3_answers::a_stale_answer_is_asked_again",
@@ -105,6 +117,9 @@ const ROWS: [Row; 33] = [
     Row {
         fault: "Bit flips",
         tests: &[
+            "s3_second_looks::a_check_reads_twice_before_it_calls_anything_damaged",
+            "s3_second_looks::slots_and_keyrings_that_do_not_open_are_fetched_once_more",
+            "s3_second_looks::a_rebuild_drops_no_pack_for_one_bad_answer",
             "s3_faults::bytes_that_do_not_authenticate_are_fetched_once_more",
             "s3_faults::lasting_damage_is_named",
             "damage::every_flipped_byte_is_seen_or_harmless",
@@ -118,6 +133,7 @@ const ROWS: [Row; 33] = [
     Row {
         fault: "400 BadDigest / checksum mismatch",
         tests: &[
+            "s3_second_looks::a_pack_that_no_run_vouches_for_is_read_before_it_is_built_upon",
             "s3_faults::a_refused_digest_is_tried_again_and_then_said",
             "s3_answers::a_refused_digest_leaves_nothing_that_is_believed",
             "s3_answers::what_was_stored_damaged_and_refused_is_not_built_upon",
@@ -151,6 +167,7 @@ const ROWS: [Row; 33] = [
     Row {
         fault: "403 RequestTimeTooSkewed",
         tests: &[
+            "s3_answers::a_store_without_a_clock_is_said_to_have_none",
             "s3_faults::the_store_s_clock_counts",
             "s3_answers::clocks_that_differ_by_minutes_are_said",
             "s3_answers::an_answer_without_a_body_is_asked_what_it_means",
@@ -160,6 +177,8 @@ const ROWS: [Row; 33] = [
     Row {
         fault: "403 AccessDenied at start / midway / on DELETE",
         tests: &[
+            "s3_second_looks::what_may_not_be_read_is_not_taken_for_damaged",
+            "s3_doctor::wrong_and_missing_keys_have_a_next_step",
             "s3_faults::what_is_denied_ends_the_run_and_a_backup_needs_no_delete",
             "s3_cli::each_fault_has_its_exit_code",
             "s3_client::wrong_keys_are_called_wrong",
@@ -180,6 +199,7 @@ const ROWS: [Row; 33] = [
     Row {
         fault: "404 on referenced pack in read",
         tests: &[
+            "s3_answers::a_proxy_that_finds_nobody_behind_it_says_nothing_of_objects",
             "s3_faults::a_pack_that_is_missing_is_asked_for_several_times_and_then_stored_again",
             "damage::the_next_backup_heals_lost_and_cut_packs",
         ],
@@ -188,6 +208,8 @@ const ROWS: [Row; 33] = [
     Row {
         fault: "LIST: truncated without token; repeated token; keys not increasing; KeyCount mismatch; unknown keys; bad url-encoding",
         tests: &[
+            "s3_doctor::init_refuses_a_store_that_lists_badly",
+            "s3::a_probe_tells_how_a_store_lists",
             "s3_faults::a_listing_is_complete_or_an_error",
             "s3_faults::strangers_and_empty_pages_in_a_listing_are_passed_over",
             "s3_faults::a_backup_goes_on_without_a_listing_of_packs",
@@ -200,6 +222,9 @@ const ROWS: [Row; 33] = [
     Row {
         fault: "LIST short with IsTruncated=false",
         tests: &[
+            "s3_second_looks::a_listing_is_not_short_because_it_is_older_than_the_catalog",
+            "s3_doctor::init_refuses_a_store_that_lists_badly",
+            "s3::a_probe_tells_how_a_store_lists",
             "s3_faults::a_silently_short_listing_makes_nothing_disappear",
             "s3_listings::what_a_short_listing_leaves_out_is_there_again",
             "s3_listings::check_misses_what_a_listing_leaves_out",
@@ -213,6 +238,7 @@ const ROWS: [Row; 33] = [
     Row {
         fault: "Delete while listing",
         tests: &[
+            "s3_second_looks::a_keyring_or_slot_that_is_listed_and_gone_stops_nobody",
             "s3_listings::an_object_deleted_while_it_marks_the_page_costs_a_new_listing",
             "damage::rebuild_leaves_alone_what_a_running_backup_puts_meanwhile",
             "s3_lies::a_manifest_that_is_listed_and_not_there_is_said",
@@ -244,6 +270,11 @@ const ROWS: [Row; 33] = [
     Row {
         fault: "InvalidObjectState (Glacier, Deep Archive)",
         tests: &[
+            "s3_doctor::a_restore_from_an_archive_waits_and_restores",
+            "s3_archive::a_rebuild_takes_over_what_is_known_of_archived_packs",
+            "s3_archive::of_two_copies_the_one_that_is_there_is_ordered",
+            "s3_archive::a_pack_that_reached_the_archive_is_not_read_back",
+            "s3_answers::a_storage_class_that_is_not_known_is_said_at_once",
             "s3_faults::an_archived_object_is_said_to_be_archived",
             "s3_answers::archived_data_hinders_no_backup",
             "s3::only_data_packs_get_a_storage_class",
@@ -269,6 +300,7 @@ const ROWS: [Row; 33] = [
     Row {
         fault: "301/307 wrong region, cross-host redirect, captive-portal HTML 200",
         tests: &[
+            "s3_answers::a_proxy_that_finds_nobody_behind_it_says_nothing_of_objects",
             "s3_faults::the_right_region_is_found_and_no_redirect_followed",
             "s3_answers::no_redirect_of_any_kind_is_followed",
             "s3_answers::a_page_of_something_else_is_no_answer",
@@ -371,13 +403,22 @@ const MODULE: &str = "disk_faults";
 const OF_THE_SERVER: [&str; 2] = ["s3_server", "s3_server_faults"];
 
 /// Tests of those modules that are about none of the faults, and why.
-const NO_FAULT: [(&str, &str); 7] = [
+const NO_FAULT: [(&str, &str); 16] = [
     ("s3_client::no_answer_is_longer_than_any_has_reason_to_be", "a malicious network (`reliability.md` section 4)"),
     ("s3_client::an_endpoint_of_a_profile_is_held_to_what_holds_for_all", "configuration"),
     ("s3_client::a_configured_endpoint_is_an_endpoint", "configuration"),
     ("s3_client::a_profile_that_is_not_there_is_named", "configuration"),
     ("s3_client::the_certificates_of_aws_tools_are_taken", "configuration"),
     ("s3_lies::a_restore_reads_each_pack_once", "what a restore fetches when nothing goes wrong"),
+    ("s3_client::a_store_on_this_machine_is_asked_by_no_proxy", "configuration"),
+    ("s3_doctor::a_place_with_an_odd_scheme_is_refused_without_being_repeated", "configuration"),
+    ("s3_doctor::a_secret_that_cannot_be_had_has_a_next_step", "configuration"),
+    ("s3_doctor::a_storage_class_is_tried_before_it_is_relied_on", "configuration"),
+    ("s3_doctor::options_reach_the_store", "configuration"),
+    ("s3_doctor::init_makes_the_bucket_where_it_may", "configuration"),
+    ("s3_doctor::doctor_finds_what_a_bucket_would_do_to_a_repository", "what a bucket is configured to do"),
+    ("s3_doctor::doctor_says_whether_a_repository_is_there", "what `doctor` says"),
+    ("s3_doctor::every_command_says_what_went_over_the_wire", "what commands say"),
     ("s3_gate::no_more_connections_are_used_than_the_user_allows", "a limit of the user's, not of the store's"),
 ];
 

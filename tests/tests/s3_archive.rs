@@ -3,7 +3,7 @@
 use crate::s3::quick;
 use seabed_engine::check::{CheckOptions, ReadData, check};
 use seabed_engine::error::Error;
-use seabed_engine::id::SnapshotId;
+use seabed_engine::id::{Class, ObjectName, PackId, SnapshotId};
 use seabed_engine::observe::Silent;
 use seabed_engine::rebuild::rebuild;
 use seabed_engine::restore::needs::{Looks, Needs, await_thawed, needs, thaw};
@@ -12,7 +12,7 @@ use seabed_engine::restore::{Pattern, RestoreOptions, restore};
 use seabed_engine::store::s3::{S3Options, S3Place, S3Store};
 use seabed_engine::store::{Readiness, Store, ThawOrder, ThawTier};
 use seabed_tests::repo::{backup_paths, init, open, options, restored, select};
-use seabed_tests::s3_server::{Operation, S3Server};
+use seabed_tests::s3_server::{Fault, Operation, Rule, S3Server};
 use seabed_tests::trees::noise;
 use std::cell::Cell;
 use std::fs;
@@ -219,4 +219,26 @@ fn a_rebuild_takes_over_what_is_known_of_archived_packs() {
     thawed(&world);
     rebuild(&open(store(&world.server), None).unwrap(), &Silent).unwrap();
     restored(&open(store(&world.server), None).unwrap(), &world.snapshot, world.source.path()).unwrap();
+}
+
+/// The answer to a PUT into an archive was lost: the next try was told that the object is there, which could not be read to see whether
+/// it is ours, and the backup ended.
+// Row: reset or timeout before the PUT's response (ambiguous), InvalidObjectState.
+#[test]
+fn a_pack_that_reached_the_archive_is_not_read_back() {
+    let server = S3Server::start();
+    server.behave(|b| b.classes_cold = vec!["DEEP_ARCHIVE".into()]);
+    for (n, fault) in [Fault::ResetAfter, Fault::refuse_applied(500, "InternalError")].into_iter().enumerate() {
+        let pack = ObjectName::pack(Class::Data, &PackId::new([n as u8; 32]));
+        server.inject(Rule::new(fault).on(Operation::PutObject).times(1));
+        store(&server).put(&pack, b"of some length").unwrap();
+        assert_eq!(server.object(&format!("x/{pack}")).unwrap(), b"of some length"[..]);
+    }
+    assert_eq!(server.log_of(Operation::PutObject).len(), 4);
+    // What is shorter is a beginning.
+    let pack = ObjectName::pack(Class::Data, &PackId::new([9; 32]));
+    server.put_object(&format!("x/{pack}"), b"of some".to_vec());
+    server.set_storage_class(&format!("x/{pack}"), "DEEP_ARCHIVE");
+    store(&server).put(&pack, b"of some length").unwrap();
+    assert_eq!(server.object(&format!("x/{pack}")).unwrap(), b"of some length"[..]);
 }

@@ -6,7 +6,7 @@ use crate::cli::{Home, ended};
 use crate::s3::{quick, store};
 use seabed_engine::error::{Damage, Error, Kind};
 use seabed_engine::store::s3::{Pace, S3Credentials, S3Options, S3Place, S3Store};
-use seabed_engine::store::{Store, ThawOrder, ThawTier};
+use seabed_engine::store::{Store, ThawOrder, ThawTier, there};
 use seabed_tests::s3_server::{ACCESS_KEY, BUCKET, Fault, Operation, Rule, S3Server, SECRET_KEY};
 use seabed_tests::store_contract::{bytes, name};
 use std::fs;
@@ -49,6 +49,21 @@ fn one_more_try_is_always_left() {
     assert_eq!(server.log_of(GetObject).len(), 4);
 }
 
+/// On a network that swallows everything each of many names was tried twice more, a minute each time, after the patience of the run was
+/// gone: hours, where nobody would get an answer.
+#[test]
+fn many_names_share_the_patience_of_one() {
+    let server = S3Server::start();
+    server.inject(Rule::new(Fault::refuse(500, "InternalError")).for_ever());
+    let pace = Pace { budget: Duration::from_millis(200), wait_max: Duration::from_secs(3600), ..quick().pace };
+    let away = with(&server, S3Options { pace, connections: Some(2), ..quick() });
+    let names: Vec<_> = (0..500).map(|n| name(&format!("index/{n:04}"))).collect();
+    let error = there(&away, names).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unreachable, "{error}");
+    assert!(error.to_string().contains("InternalError") || error.to_string().contains("500"), "{error}");
+    assert!(server.log().len() < 500, "nobody is asked for most of them: {}", server.log().len());
+}
+
 /// A page of a listing that took longer than the watchdog's time was cut, and cut again, though it came steadily: only bytes of objects
 /// counted as movement.
 #[test]
@@ -69,16 +84,16 @@ fn no_answer_is_longer_than_any_has_reason_to_be() {
     let server = S3Server::start();
     server.put_object("x/index/00", vec![1]);
     let store = store(&server, "x");
-    server.inject(Rule::new(Fault::Padded(20 << 20)).on(ListObjectsV2).for_ever());
+    server.inject(Rule::new(Fault::Padded(5 << 20)).on(ListObjectsV2).for_ever());
     let error = store.list("index").unwrap_err();
     assert!(matches!(&error, Error::Store { source, .. } if source.kind() == ErrorKind::InvalidData), "{error}");
     assert!(server.log_of(ListObjectsV2).len() < 5, "it is not asked for again and again");
-    server.inject(Rule::new(Fault::Padded(20 << 20)).on(GetObject).key("index/01").for_ever());
+    server.inject(Rule::new(Fault::Padded(5 << 20)).on(GetObject).key("index/01").for_ever());
     let error = store.get(&name("index/01"), 1).unwrap_err();
     assert!(matches!(&error, Error::Store { source, .. } if source.kind() == ErrorKind::InvalidData), "{error}");
     // As long as the longest that is honest.
     server.clear_faults();
-    server.inject(Rule::new(Fault::Padded(8 << 20)).on(ListObjectsV2).for_ever());
+    server.inject(Rule::new(Fault::Padded(3 << 20)).on(ListObjectsV2).for_ever());
     assert_eq!(store.list("index").unwrap().len(), 1);
 }
 
@@ -302,4 +317,15 @@ fn aws_is_asked_without_a_region() {
         ended(22, &seabed(&home, &env, &args), &args);
         assert!(!server.log().is_empty(), "it was asked for");
     }
+}
+
+/// A store on this machine was asked by the proxy of the environment, in the clear, key id and signature with it.
+#[test]
+fn a_store_on_this_machine_is_asked_by_no_proxy() {
+    let (home, server, proxy) = (Home::new(), S3Server::start(), S3Server::start());
+    let by = proxy.endpoint();
+    let env = [&KEYS[..], &[("HTTP_PROXY", &by), ("http_proxy", &by), ("ALL_PROXY", &by)]].concat();
+    let args = ["--repo", &server.url("x"), "--no-cache", "--retry-minutes", "0", "init"];
+    ended(0, &seabed(&home, &env, &args), &args);
+    assert!(server.object("x/seabed").is_some() && proxy.log().is_empty());
 }

@@ -147,6 +147,35 @@ fn what_was_stored_before_the_store_went_away_is_used() {
     same(&world, &id, &capture(world.source.path(), false), "the next run");
 }
 
+/// A proxy before a store spoke HTTP/2, by which all requests shared one connection: when a router forgot that, every further try waited
+/// on it, for longer than all patience; and whatever was allowed at a time went over one line.
+// Row: stall mid-body: behind what speaks HTTP/2.
+#[test]
+fn a_connection_that_fell_silent_is_not_asked_again() {
+    let server = S3Server::start();
+    server.put_object("x/data/aa/aa", bytes(1, LONG));
+    let front = TlsFront::start_http2(server.address());
+    let proxy = Proxy::start(front.address());
+    let place = url(proxy.address(), "x").replace("http://", "https://");
+    let store = at(&place, S3Options { ca_file: Some(authority()), ..hurried() });
+    proxy.cut(Cut::new(Direction::Down, 100_000, How::Stall));
+    let object = name("data/aa/aa");
+    assert!(store.get(&object, LONG as u64).unwrap() == bytes(1, LONG));
+    assert_eq!(proxy.counts().connections, 2, "the first one is not used again");
+    // And what is well is used again, by one request at a time.
+    for _ in 0..3 {
+        assert_eq!(store.size(&object).unwrap(), Some(LONG as u64));
+    }
+    assert_eq!(proxy.counts().connections, 2);
+    server.inject(Rule::new(Fault::StallBefore).on(GetObject).times(4));
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..4).map(|_| scope.spawn(|| store.get(&object, LONG as u64).unwrap().len())).collect();
+        proxy.wait_until(|counts| counts.connections >= 5);
+        server.release_stalls();
+        asking.into_iter().for_each(|asked| assert_eq!(asked.join().unwrap(), LONG));
+    });
+}
+
 // Row: GET truncated: a prefix is never handed out, not even when what is missing never comes.
 #[test]
 fn a_beginning_is_not_handed_out() {

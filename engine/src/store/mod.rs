@@ -194,7 +194,7 @@ pub trait Store: Send + Sync {
 /// Reads something of an object, and once more where it turns out to be damaged and the damage may be on the way or in a copy.
 pub fn reread<T>(store: &dyn Store, name: &ObjectName, mut read: impl FnMut() -> Result<T>) -> Result<T> {
     match read() {
-        Err(error @ Error::Damaged { damage: Damage::Missing, .. }) => Err(error),
+        Err(error @ Error::Damaged { damage: Damage::Missing | Damage::Unreadable(_), .. }) => Err(error),
         // A version or a feature that nobody knows may be a byte that turned over, as much as any other damage.
         Err(Error::Damaged { .. } | Error::NewerFormat { .. } | Error::UnknownFeature { .. }) if store.distrust(name) => read(),
         other => other,

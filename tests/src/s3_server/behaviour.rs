@@ -113,6 +113,8 @@ pub struct Behaviour {
     /// GET and HEAD of what is not there are answered with 403 `AccessDenied`: who may list only below a prefix learns no more, from
     /// AWS and from Ceph.
     pub missing_is_denied: bool,
+    /// No answer has a `Date`.
+    pub dateless: bool,
     /// A listing whose continuation token names a key that is gone begins from the top again: rclone's pager.
     pub restart_when_marker_gone: bool,
 }
@@ -138,6 +140,7 @@ impl Default for Behaviour {
             thaw_requests: 3,
             locked: Vec::new(),
             missing_is_denied: false,
+            dateless: false,
             restart_when_marker_gone: false,
         }
     }

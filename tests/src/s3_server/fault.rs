@@ -51,6 +51,9 @@ pub enum Fault {
     /// 200 with a page of HTML: the login of a hotel's network. Nothing is done.
     Portal,
 
+    /// This status with a line of text: a proxy that finds nobody behind it. Nothing is done.
+    Page(u16),
+
     /// The connection is reset once the request was read; nothing is done.
     ResetBefore,
     /// The operation is carried out, and the connection is reset instead of an answer.
@@ -213,6 +216,7 @@ impl Fault {
             Fault::EmptyOk => Reply::empty(200),
             Fault::ErrorInOk(code) => Reply { status: 200, ..Reply::error(500, code, "It went wrong after the headers were sent.") },
             Fault::Portal => Reply::body(200, "text/html", "<!DOCTYPE html><html><title>Welcome</title><form>Room</form></html>"),
+            Fault::Page(status) => Reply::body(*status, "text/plain", &format!("{status} page not found\n")),
             _ => return None,
         })
     }

@@ -44,7 +44,8 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream) {
         // An end that was ordered goes before requests that came after the order.
         biased;
         () = line.ended.notified() => {}
-        _ = http1::Builder::new().serve_connection(io, service) => {}
+        // It would add one where there is none.
+        _ = http1::Builder::new().auto_date_header(false).serve_connection(io, service) => {}
     }
 }
 
@@ -142,10 +143,12 @@ impl Ticket {
         for (name, value) in &reply.headers {
             response = response.header(name, value);
         }
-        let date = clock::http(clock::now(&self.shared.state().behaviour));
-        response = response.header("date", date);
+        let behaviour = self.shared.state().behaviour.clone();
+        if !behaviour.dateless {
+            response = response.header("date", clock::http(clock::now(&behaviour)));
+        }
         // What is not S3 does not say that it is.
-        if !matches!(self.fault, Some(Fault::EmptyOk | Fault::Portal)) {
+        if !matches!(self.fault, Some(Fault::EmptyOk | Fault::Portal | Fault::Page(_))) {
             response = response.header("x-amz-request-id", format!("{:016X}", self.number));
         }
         // The answer to HEAD has the length of what GET sends, and an error there has no document.

@@ -38,6 +38,10 @@ pub enum Verdict {
     Unsupported,
     /// The object is archived.
     Archived,
+    /// The store does not know the storage class that was asked for.
+    Class,
+    /// The store serves others, and not this object.
+    Unreadable,
     /// Trying again is of no use.
     Final(ErrorKind),
     /// Whoever runs this asked to stop.
@@ -67,6 +71,21 @@ pub const NONE: &str = "there are none, or they cannot be loaded";
 /// What the error of a certificate that is not trusted says.
 pub const UNTRUSTED: &str = "its certificate is not trusted";
 
+/// As [`judge`], for a question whose answer has no body, or need not have one: a 404 is believed as far as it goes.
+pub fn judge_silent<E>(error: SdkError<E, HttpResponse>) -> Refusal
+where
+    E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+{
+    let nothing =
+        matches!(&error, SdkError::ServiceError(service) if service.raw().status().as_u16() == 404 && says_nothing(service.raw()));
+    let refusal = judge(error);
+    if nothing { Refusal { verdict: Verdict::Missing, ..refusal } } else { refusal }
+}
+
+fn says_nothing(answer: &HttpResponse) -> bool {
+    answer.body().bytes().is_none_or(<[u8]>::is_empty)
+}
+
 /// Judges what the SDK gave for an answer.
 pub fn judge<E>(error: SdkError<E, HttpResponse>) -> Refusal
 where
@@ -86,10 +105,12 @@ where
                 (code, "") => format!("the store answers {status} {code}"),
                 (code, message) => format!("the store answers {status} {code}: {message}"),
             };
-            let silent = service.raw().body().bytes().is_none_or(|body| body.is_empty());
+            let silent = says_nothing(service.raw());
             let verdict = match (status, code) {
                 // A HEAD has no body that could say it: what AWS answers to a token that has expired, or to another region's signature.
                 (400, "") if silent => Verdict::Credentials,
+                // The SDK makes up a code where nothing was said.
+                (404, _) if silent => Verdict::Passing,
                 _ => by_code(status, code, message, after, region.is_some()),
             };
             Refusal { verdict, text, region }
@@ -165,15 +186,21 @@ fn by_code(status: u16, code: &str, message: &str, after: Option<Duration>, name
         (_, "QuotaExceeded" | "XMinioStorageFull" | "InsufficientStorage" | "StorageFull" | "InsufficientCapacity") | (507, _) => {
             Verdict::Final(ErrorKind::StorageFull)
         }
-        (_, "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "ContentSHA256Mismatch") => Verdict::Garbled,
-        (404, _) => Verdict::Missing,
+        (_, "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "ContentSHA256Mismatch" | "XAmzContentChecksumMismatch") => {
+            Verdict::Garbled
+        }
+        (_, "InvalidStorageClass") => Verdict::Class,
+        (404, "NoSuchKey" | "NoSuchVersion" | "NotFound") => Verdict::Missing,
+        // No store says it without a code: a proxy does while what is behind it starts.
+        (404, "") => Verdict::Passing,
         // 304: what a MinIO of 2024 said to a conditional PUT (minio#19442).
         (412 | 304, _) => Verdict::Exists,
         (416, _) => Verdict::Range,
-        (501, _) | (400, "NotImplemented" | "UnsupportedHeader" | "InvalidStorageClass") => Verdict::Unsupported,
+        (501, _) | (400, "NotImplemented" | "UnsupportedHeader") => Verdict::Unsupported,
         (400, _) if NOT_KNOWN.iter().any(|words| message.to_ascii_lowercase().contains(words)) => Verdict::Unsupported,
         (409, "ConditionalRequestConflict" | "OperationAborted") => Verdict::Passing,
-        (408 | 425 | 500 | 502 | 504, _) | (400, "RequestTimeout" | "IncompleteBody") => Verdict::Passing,
+        // All others above 500 too: 520 to 530 are Cloudflare's, 509, 529 and 598 of proxies.
+        (408 | 425 | 500..=599, _) | (400, "RequestTimeout" | "IncompleteBody") => Verdict::Passing,
         // A page of something that says yes to everything, or an error behind a head that said yes: it may go away, and it is no
         // answer of a store to anything.
         (200..=299, _) => Verdict::Passing,

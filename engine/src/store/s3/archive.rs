@@ -30,25 +30,18 @@ fn readiness(answer: &HeadObjectOutput) -> Readiness {
 }
 
 impl Inner {
-    async fn look(&self, name: &ObjectName) -> Result<HeadObjectOutput> {
-        let key = self.place.key(name.as_str());
-        let asked = self
-            .request(|Try { client, .. }| {
-                let key = &key;
-                async move { client.head_object().bucket(&self.place.bucket).key(key).send().await.map_err(judge) }
-            })
-            .await;
-        self.denied_or_missing(&key, asked).await.map_err(|refusal| self.object_error(StoreOp::Get, name, refusal))
+    async fn stored(&self, name: &ObjectName) -> Result<HeadObjectOutput> {
+        self.look(name).await?.ok_or_else(|| Error::damaged(name, Damage::Missing))
     }
 
     pub(super) async fn readiness(&self, name: &ObjectName) -> Result<Readiness> {
-        self.look(name).await.map(|answer| readiness(&answer))
+        self.stored(name).await.map(|answer| readiness(&answer))
     }
 
     pub(super) async fn thaw(&self, name: &ObjectName, order: ThawOrder) -> Result<()> {
         let key = self.place.key(name.as_str());
         // A copy for some days is made of what lies in an archive class; in Intelligent-Tiering the object itself comes back, to stay.
-        let copied = ARCHIVES.contains(&self.look(name).await?.storage_class().map_or("", |class| class.as_str()));
+        let copied = ARCHIVES.contains(&self.stored(name).await?.storage_class().map_or("", |class| class.as_str()));
         let tier = match order.tier {
             ThawTier::Expedited => Tier::Expedited,
             ThawTier::Standard => Tier::Standard,

@@ -6,6 +6,8 @@ use crate::store::s3::answer::{Refusal, Verdict, judge};
 use crate::store::s3::archive::ARCHIVES;
 use crate::store::s3::request::Try;
 use crate::store::s3::{Inner, S3Store};
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::{BucketVersioningStatus, ExpirationStatus, LifecycleRule};
 use std::io::ErrorKind;
 
@@ -49,6 +51,20 @@ impl S3Store {
     }
 }
 
+/// Judges an answer about the bucket. Some stores (rclone's) do not know such questions and answer them with a listing: it is a store, as has
+/// been seen, and asking again would change nothing.
+fn about_bucket<E>(error: SdkError<E, HttpResponse>) -> Refusal
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let something_else = matches!(&error, SdkError::ServiceError(service) if service.raw().status().is_success());
+    let refusal = judge(error);
+    match something_else {
+        true if refusal.verdict == Verdict::Passing => Refusal::new(Verdict::Unsupported, "the store answers something else"),
+        _ => refusal,
+    }
+}
+
 /// Takes an answer that may be refused for what it is; `none` is the code for "nobody configured that".
 fn fact<T>(asked: Result<T, Refusal>, none: &str, nothing: T) -> Result<Fact<T>, Refusal> {
     match asked {
@@ -69,20 +85,20 @@ impl Inner {
         let bucket = &self.place.bucket;
         let rules = self
             .request(|Try { client, .. }| async move {
-                let answer = client.get_bucket_lifecycle_configuration().bucket(bucket).send().await.map_err(judge)?;
+                let answer = client.get_bucket_lifecycle_configuration().bucket(bucket).send().await.map_err(about_bucket)?;
                 Ok(answer.rules().to_vec())
             })
             .await;
         let rules = fact(rules, "NoSuchLifecycleConfiguration", Vec::new()).map_err(failed)?;
         let versioning = self
             .request(|Try { client, .. }| async move {
-                let answer = client.get_bucket_versioning().bucket(bucket).send().await.map_err(judge)?;
+                let answer = client.get_bucket_versioning().bucket(bucket).send().await.map_err(about_bucket)?;
                 Ok(answer.status() == Some(&BucketVersioningStatus::Enabled))
             })
             .await;
         let object_lock = self
             .request(|Try { client, .. }| async move {
-                let answer = client.get_object_lock_configuration().bucket(bucket).send().await.map_err(judge)?;
+                let answer = client.get_object_lock_configuration().bucket(bucket).send().await.map_err(about_bucket)?;
                 Ok(answer.object_lock_configuration().is_some())
             })
             .await;

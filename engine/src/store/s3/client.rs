@@ -2,9 +2,9 @@
 //! It must never send a credential anywhere but to the endpoint, and never follow a redirect there.
 
 use crate::error::{Error, Result};
-use crate::store::s3::S3Options;
 use crate::store::s3::meter::{Meter, Tally};
 use crate::store::s3::place::S3Place;
+use crate::store::s3::{S3Options, lines};
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::{self, ProfileFileLoadError, ProfileFileRegionProvider, ProfileSet};
 use aws_config::retry::RetryConfig;
@@ -14,9 +14,9 @@ use aws_config::{BehaviorVersion, Region};
 use aws_runtime::env_config::EnvConfigValue;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Credentials, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient};
+use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
-use aws_smithy_http_client::{Builder, Connector};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -86,7 +86,7 @@ fn certificates(path: &Path) -> Result<Vec<u8>> {
     if roots.is_empty() { Err(wrong("there is none".to_owned())) } else { Ok(pem) }
 }
 
-/// Makes what is beneath all clients: connections, TLS, proxies from the environment.
+/// Makes what is beneath all clients: connections, TLS, and proxies from the environment for what is not near.
 pub fn connector(ca_file: Option<&Path>) -> Result<SharedHttpClient> {
     let mut trust = TrustStore::default();
     if let Some(path) = ca_file {
@@ -94,12 +94,10 @@ pub fn connector(ca_file: Option<&Path>) -> Result<SharedHttpClient> {
     }
     let context = TlsContext::builder().with_trust_store(trust).build();
     let context = context.map_err(|error| Error::Option { what: format!("TLS cannot be set up: {error}") })?;
-    Ok(Builder::new().build_with_connector_fn(move |settings, components| {
-        let mut builder = Connector::builder().proxy_config(ProxyConfig::from_env());
-        builder.set_connector_settings(settings.cloned());
-        if let Some(components) = components {
-            builder.set_sleep_impl(components.sleep_impl());
-        }
+    Ok(lines::client(move |settings, components, direct| {
+        let proxy = if direct { ProxyConfig::disabled() } else { ProxyConfig::from_env() };
+        let mut builder = Connector::builder().proxy_config(proxy).connector_settings(settings.clone());
+        builder.set_sleep_impl(components.sleep_impl());
         // Small requests wait for nobody.
         builder.tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(context.clone()).enable_tcp_nodelay(true).build()
     }))

@@ -34,8 +34,8 @@ const SLICE_BYTES: usize = 64 << 10;
 const SLICE_BYTES_MIN: usize = 512;
 /// Slices in a second, at least, where there is a limit: stores cut connections on which nothing comes for some seconds.
 const SLICES_PER_SECOND: u64 = 64;
-/// The longest answer that is no object: a page of a thousand keys of the longest kind is a fifth of it.
-const ANSWER_BYTES_MAX: u64 = 16 << 20;
+/// The longest answer that is no object: a page of a thousand keys of the longest kind, each of its bytes encoded as three, is 3.3 MB.
+const ANSWER_BYTES_MAX: u64 = 4 << 20;
 /// Of so many answers the clock is taken.
 const DATES: usize = 9;
 /// Dates that differ by less mean the same time: answers may be late.

@@ -6,6 +6,7 @@ mod answer;
 mod archive;
 mod bucket;
 mod client;
+mod lines;
 mod list;
 mod meter;
 mod patience;
@@ -119,11 +120,14 @@ struct Inner {
     down: Limit,
     said: AtomicBool,
     skew_said: AtomicBool,
+    clock_said: AtomicBool,
     /// What the store was found not to understand, and that it was seen to honour conditional puts.
     lacks: AtomicU8,
     unconfirmed: Mutex<put::Unconfirmed>,
     /// Objects that stayed missing for as long as anybody waits.
     missing: Mutex<HashSet<ObjectName>>,
+    /// Objects that the store was found not to serve.
+    unreadable: Mutex<HashSet<ObjectName>>,
     /// A commit has begun; and when it was asked to stop.
     insisting: AtomicBool,
     asked_to_stop: OnceLock<Instant>,
@@ -155,6 +159,8 @@ impl S3Store {
             lacks: AtomicU8::new(0),
             unconfirmed: Mutex::default(),
             missing: Mutex::default(),
+            unreadable: Mutex::default(),
+            clock_said: AtomicBool::new(false),
             insisting: AtomicBool::new(false),
             asked_to_stop: OnceLock::new(),
             listed: Mutex::default(),
@@ -180,6 +186,10 @@ impl Inner {
         self.missing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn unreadable(&self) -> MutexGuard<'_, HashSet<ObjectName>> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What a failed request means to whoever asked for `object`.
     fn error(&self, op: StoreOp, object: &str, refusal: Refusal) -> Error {
         let kind = match refusal.verdict {
@@ -193,8 +203,13 @@ impl Inner {
             Verdict::Untrusted => {
                 return Error::Option { what: format!("{}: {UNTRUSTED} ({})", self.place.text(), refusal.text) };
             }
-            Verdict::Passing | Verdict::Throttled(_) | Verdict::Skewed | Verdict::Region => {
-                return Error::Unreachable { place: self.place.text(), what: refusal.text };
+            Verdict::Class => {
+                let class = self.options.storage_class.as_deref().unwrap_or("STANDARD");
+                return Error::Option { what: format!("{} does not know the storage class {class}: {}", self.place.text(), refusal.text) };
+            }
+            Verdict::Passing | Verdict::Throttled(_) | Verdict::Skewed | Verdict::Region | Verdict::Unreadable => {
+                let about = if object.is_empty() || op == StoreOp::Open { String::new() } else { format!(" (asked to {op} {object})") };
+                return Error::Unreachable { place: self.place.text(), what: refusal.text + &about };
             }
             Verdict::Final(ErrorKind::NotFound) => {
                 return Error::NoBucket { place: self.place.text() };
@@ -213,6 +228,7 @@ impl Inner {
     fn object_error(&self, op: StoreOp, name: &ObjectName, refusal: Refusal) -> Error {
         match refusal.verdict {
             Verdict::Missing => Error::damaged(name, Damage::Missing),
+            Verdict::Unreadable => Error::damaged(name, Damage::Unreadable(refusal.text)),
             _ => self.error(op, name.as_str(), refusal),
         }
     }
@@ -291,8 +307,12 @@ impl Store for S3Store {
             // Any answer tells the time.
             self.size(&ObjectName::descriptor())?;
         }
+        let ahead = self.inner.meter.ahead();
+        if ahead.is_none() && !self.inner.clock_said.swap(true, Relaxed) {
+            self.inner.say("the store does not tell the time: this machine's clock decides how old something is");
+        }
         let now = clock::now().as_nanos().unwrap_or(0);
-        Ok(now.saturating_add(self.inner.meter.ahead().unwrap_or(0)))
+        Ok(now.saturating_add(ahead.unwrap_or(0)))
     }
 
     fn insist(&self) {

@@ -71,6 +71,17 @@ struct Trouble {
     /// Since when nothing moves anywhere, if somebody has noticed.
     since: Option<Instant>,
     spent: Duration,
+    exhausted: Option<Exhausted>,
+}
+
+/// All of the budget went, and nothing has moved since.
+struct Exhausted {
+    /// When a request was given up last, or let through.
+    at: Instant,
+    /// What it met.
+    what: String,
+    /// One was let through since.
+    scouted: bool,
 }
 
 /// The budget that all requests of a run share. It pays for time in which nothing happens, never for bytes that move slowly.
@@ -106,6 +117,7 @@ impl Budget {
         if self.troubled.load(Relaxed) {
             let mut trouble = lock(&self.trouble);
             self.troubled.store(false, Relaxed);
+            trouble.exhausted = None;
             if let Some(since) = trouble.since.take() {
                 trouble.spent += now.saturating_duration_since(since);
             }
@@ -114,12 +126,32 @@ impl Budget {
 
     /// A request failed, and nothing of it had moved for `stalled`. How long it is to wait before its next try; `None` when there is
     /// none. The time in which nothing moved anywhere counts once, however many requests wait in it; beside others that get on, a
-    /// request has only its own time. Whatever others spent, each may try once more.
-    pub fn grant(&self, tries: &mut Tries, stalled: Duration, asked: Option<Duration>) -> Option<Duration> {
-        self.grant_at(Instant::now(), tries, stalled, asked)
+    /// request has only its own time. Whatever others spent, each may try once more, unless nothing has moved since one of them was
+    /// given up: where many names are asked for, one try more of each, a minute long, is hours.
+    pub fn grant(&self, tries: &mut Tries, stalled: Duration, asked: Option<Duration>, what: &str) -> Option<Duration> {
+        self.grant_at(Instant::now(), tries, stalled, asked, what)
     }
 
-    fn grant_at(&self, now: Instant, tries: &mut Tries, stalled: Duration, asked: Option<Duration>) -> Option<Duration> {
+    /// What the last request met that was given up, where another one need not even try. One may: what was given up may have been about
+    /// one thing that its caller does without. If that meets the same, nobody tries for a while.
+    pub fn given_up(&self) -> Option<String> {
+        self.given_up_at(Instant::now())
+    }
+
+    fn given_up_at(&self, now: Instant) -> Option<String> {
+        if !self.troubled.load(Relaxed) {
+            return None;
+        }
+        let mut trouble = lock(&self.trouble);
+        let exhausted = trouble.exhausted.as_mut()?;
+        if exhausted.scouted && now.saturating_duration_since(exhausted.at) < self.pace.wait_max {
+            return Some(exhausted.what.clone());
+        }
+        (exhausted.scouted, exhausted.at) = (true, now);
+        None
+    }
+
+    fn grant_at(&self, now: Instant, tries: &mut Tries, stalled: Duration, asked: Option<Duration>, what: &str) -> Option<Duration> {
         let mut wait = tries.next_wait(&self.pace, asked);
         tries.spent += stalled;
         let mut trouble = lock(&self.trouble);
@@ -128,7 +160,12 @@ impl Budget {
         self.troubled.store(true, Relaxed);
         let spent = trouble.spent + now.saturating_duration_since(since);
         if (spent + wait).max(tries.spent + wait) > self.pace.budget {
-            if tries.count > 1 {
+            if tries.count > 1 || trouble.exhausted.is_some() {
+                // Beside others that get on it is this one's time alone that is over.
+                if spent + wait > self.pace.budget {
+                    let scouted = trouble.exhausted.as_ref().is_some_and(|exhausted| exhausted.scouted);
+                    trouble.exhausted = Some(Exhausted { at: now, what: what.to_owned(), scouted });
+                }
                 return None;
             }
             // Not as long as the store asks for, though: that would be more than all of it.
@@ -358,7 +395,7 @@ mod tests {
     fn a_budget_ends() {
         let budget = budget();
         let (mut tries, mut now, mut waits) = (Tries::new(budget.pace()), budget.began, 0);
-        while budget.grant_at(now, &mut tries, secs(9), None).is_some() {
+        while budget.grant_at(now, &mut tries, secs(9), None, "away").is_some() {
             now += secs(10);
             waits += 1;
         }
@@ -376,7 +413,7 @@ mod tests {
             budget.alive_at(now);
             now += secs(1200);
             budget.alive_at(now);
-            assert_eq!(budget.grant_at(now, &mut tries, Duration::ZERO, None), Some(secs(1)));
+            assert_eq!(budget.grant_at(now, &mut tries, Duration::ZERO, None, "away"), Some(secs(1)));
             now += secs(1);
         }
         budget.alive_at(now);
@@ -388,12 +425,12 @@ mod tests {
     fn trouble_ends_with_the_first_byte() {
         let (budget, mut tries) = (budget(), Tries::new(&Pace::default()));
         let began = budget.began;
-        budget.grant_at(began + secs(100), &mut tries, secs(60), None);
+        budget.grant_at(began + secs(100), &mut tries, secs(60), None, "away");
         budget.alive_at(began + secs(102));
         budget.alive_at(began + secs(400));
         assert_eq!(lock(&budget.trouble).spent, secs(62), "the minute in which it stalled, and what it waited");
         // Another one, who stalled while the first got on.
-        budget.grant_at(began + secs(401), &mut tries, secs(60), None);
+        budget.grant_at(began + secs(401), &mut tries, secs(60), None, "away");
         budget.alive_at(began + secs(402));
         assert_eq!(lock(&budget.trouble).spent, secs(64));
     }
@@ -403,8 +440,28 @@ mod tests {
         let budget = budget();
         lock(&budget.trouble).spent = secs(600);
         let mut tries = Tries::new(budget.pace());
-        assert_eq!(budget.grant_at(budget.began, &mut tries, secs(60), Some(secs(300))), Some(secs(1)));
-        assert_eq!(budget.grant_at(budget.began, &mut tries, Duration::ZERO, None), None);
+        assert_eq!(budget.grant_at(budget.began, &mut tries, secs(60), Some(secs(300)), "away"), Some(secs(1)));
+        assert_eq!(budget.grant_at(budget.began, &mut tries, Duration::ZERO, None, "away"), None);
+    }
+
+    /// On a network that swallows everything each of ten thousand names had two tries of a minute, after all patience was gone.
+    #[test]
+    fn where_nothing_moves_after_the_budget_went_nobody_tries_again() {
+        let budget = budget();
+        lock(&budget.trouble).spent = secs(600);
+        let now = Instant::now();
+        let grant = |tries: &mut Tries| budget.grant_at(now, tries, secs(60), None, "away");
+        let (mut one, mut other) = (Tries::new(budget.pace()), Tries::new(budget.pace()));
+        assert!(grant(&mut one).is_some());
+        assert_eq!(budget.given_up_at(now), None);
+        assert_eq!(grant(&mut one), None);
+        assert_eq!(budget.given_up_at(now), None, "one may see whether it is everything");
+        assert_eq!(budget.given_up_at(now).as_deref(), Some("away"));
+        assert_eq!(budget.given_up_at(now + secs(1)), None, "another one after a while");
+        assert_eq!(grant(&mut other), None, "its first failure");
+        budget.alive();
+        assert_eq!(budget.given_up_at(now), None);
+        assert!(grant(&mut Tries::new(budget.pace())).is_some(), "something moved");
     }
 
     /// With `--limit-upload` below a kilobyte a second the watchdog cut connections that only waited for that limit.

@@ -93,10 +93,7 @@ impl S3Place {
 
     /// Whether requests would cross a network in the clear: with them whoever listens learns sizes, times and key ids.
     pub fn is_in_the_clear(&self) -> bool {
-        let loopback = self
-            .host()
-            .is_some_and(|host| host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback()));
-        self.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://")) && !loopback
+        self.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://")) && !self.host().is_some_and(is_loopback)
     }
 
     /// Whether it is AWS, where a bucket is part of the host's name; elsewhere such names seldom resolve.
@@ -137,6 +134,11 @@ impl S3Place {
 fn without_scheme(text: &str) -> Option<&str> {
     let (scheme, rest) = text.split_at_checked(SCHEME.len())?;
     scheme.eq_ignore_ascii_case(SCHEME).then_some(rest)
+}
+
+/// Whether a host, without its port, is this machine.
+pub fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 /// Reads `host[:port]` with or without a scheme, and what is behind it.

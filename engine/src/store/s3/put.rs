@@ -96,14 +96,23 @@ impl Inner {
                 }
                 // There already: by an earlier try whose answer was lost, or by somebody else.
                 Err(refusal) if refusal.verdict == Verdict::Exists && extras.conditional => {
-                    let there = self.get(name, bytes.len() as u64).await;
+                    // A store that shows a new object late may refuse a second one at once.
+                    let there = self.patient(name, || self.get(name, bytes.len() as u64)).await;
                     match there {
                         Ok(there) if there == bytes => false,
                         // As in a directory: a beginning of an object is debris.
                         Ok(there) if bytes.starts_with(&there) => true,
                         // And so is what the store took, held against its digest and refused: some keep it all the same.
                         Ok(_) if damaged.load(Relaxed) && name.as_pack().is_some() => true,
-                        Ok(_) | Err(Error::Damaged { .. }) => {
+                        // Some refuse because of what nobody can read: an upload that broke off, an entry without an object. The same
+                        // bytes under their name do no harm.
+                        Err(error) if error.is_missing() => true,
+                        // In an archive it cannot be read, and need not be: a pack's name is the hash of its bytes.
+                        Err(Error::Archived { .. }) if name.as_pack().is_some() => {
+                            let whole = self.size(name).await? == Some(bytes.len() as u64);
+                            !whole || damaged.load(Relaxed)
+                        }
+                        Ok(_) | Err(Error::Damaged { damage: Damage::TooLarge { .. }, .. }) => {
                             let source = io::Error::new(io::ErrorKind::AlreadyExists, "an object of other bytes has this name");
                             return Err(Error::Store { op: StoreOp::Put, object: name.to_string(), source });
                         }
@@ -119,6 +128,7 @@ impl Inner {
             if debris && let Err(refusal) = self.put_once(name, &bytes, Extras { conditional: false, ..extras }, &damaged).await {
                 return Err(self.given_up(name, &bytes, refusal).await);
             }
+            self.missing().remove(name);
             match name.folder() {
                 // What two runs may make at once under one name, and without which nobody opens the repository, is seen in the store first.
                 "" | "slots" | "keyring" => self.read_back(name, &bytes).await?,

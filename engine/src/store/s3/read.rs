@@ -4,14 +4,16 @@
 use crate::error::{Damage, Error, Result, StoreOp};
 use crate::id::ObjectName;
 use crate::store::s3::Inner;
-use crate::store::s3::answer::{Refusal, Verdict, judge};
+use crate::store::s3::answer::{Refusal, Verdict, judge, judge_silent};
 use crate::store::s3::patience::Motion;
-use crate::store::s3::request::Try;
+use crate::store::s3::request::{Reading, Try};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::DateTime;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 impl Inner {
@@ -22,9 +24,10 @@ impl Inner {
         // What one try got, the next one need not fetch again.
         let got = tokio::sync::Mutex::new((std::mem::take(into), None));
         let asked = &range;
+        let reading = Reading { name, at: AtomicU64::new(0) };
         let fetched = self
-            .request(|Try { client, moved }| {
-                let (key, got, expect) = (&key, &got, &expect);
+            .request_for(Some(&reading), |Try { client, moved }| {
+                let (key, got, expect, at) = (&key, &got, &expect, &reading.at);
                 async move {
                     let mut got = got.lock().await;
                     let (bytes, whole) = &mut *got;
@@ -59,21 +62,28 @@ impl Inner {
                     if place.whole > expect.bytes_max() {
                         return Ok(place.whole);
                     }
-                    self.take_in(answer, place.bytes, &moved, bytes).await?;
+                    self.take_in(answer, place.bytes, (&moved, at), bytes).await?;
                     Ok(place.whole)
                 }
             })
             .await;
         let fetched = self.denied_or_missing(&key, fetched).await;
         *into = got.into_inner().0;
-        if fetched.is_err() {
-            into.truncate(start);
+        match fetched {
+            Ok(_) => drop(self.unreadable().remove(name)),
+            Err(_) => into.truncate(start),
         }
         fetched
     }
 
-    /// Reads a body of which `bytes` are announced.
-    async fn take_in(&self, answer: GetObjectOutput, bytes: u64, moved: &Motion, into: &mut Vec<u8>) -> Result<(), Refusal> {
+    /// Reads a body of which `bytes` are announced, and says how far it came.
+    async fn take_in(
+        &self,
+        answer: GetObjectOutput,
+        bytes: u64,
+        (moved, at): (&Motion, &AtomicU64),
+        into: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
         let mut body = answer.body;
         let end = into.len() as u64 + bytes;
         into.reserve(bytes as usize);
@@ -91,6 +101,7 @@ impl Inner {
                 return Err(Refusal::new(Verdict::Passing, "more arrived than was announced"));
             }
             into.extend_from_slice(&slice);
+            at.store(into.len() as u64, Relaxed);
             if let Some(until) = self.down.take(slice.len() as u64) {
                 moved.hold(until.into_std());
                 tokio::time::sleep_until(until).await;
@@ -204,17 +215,54 @@ impl Inner {
     }
 
     pub(super) async fn size(&self, name: &ObjectName) -> Result<Option<u64>> {
-        let mut asked = self.head(name).await;
-        if matches!(&asked, Err(refusal) if matches!(refusal.verdict, Verdict::Final(ErrorKind::PermissionDenied | ErrorKind::Other))) {
-            // The answer to a HEAD has no body, so that it cannot say whether it is about the clock, a token that has expired or the
-            // region. One that has a body says it, or sets it right.
-            self.holds_any("notes").await?;
-            asked = self.head(name).await;
+        // Without a length it would not have been taken for an answer.
+        Ok(self.look(name).await?.and_then(|answer| u64::try_from(answer.content_length()?).ok()))
+    }
+
+    /// Asks for an object's head; `None` where there is no such object.
+    pub(super) async fn look(&self, name: &ObjectName) -> Result<Option<HeadObjectOutput>> {
+        let failed = |refusal| self.object_error(StoreOp::Get, name, refusal);
+        let key = self.place.key(name.as_str());
+        let mut asked = self.head(&key).await;
+        // The answer to a HEAD has no body that could say more.
+        match asked.as_ref().err().map(|refusal| refusal.verdict) {
+            // It may be about the clock, a token that has expired or the region. An answer that has a body says it, or sets it right.
+            Some(Verdict::Final(ErrorKind::PermissionDenied | ErrorKind::Other)) => {
+                self.holds_any("notes").await?;
+                asked = self.head(&key).await;
+            }
+            // It may be a proxy's, while the store behind it starts.
+            Some(Verdict::Missing) if self.is_there(&key).await.map_err(failed)? => {
+                asked = self.head(&key).await.map_err(|refusal| match refusal.verdict {
+                    Verdict::Missing => Refusal::new(Verdict::Passing, "the store says of an object that it is there, and that it is not"),
+                    _ => refusal,
+                });
+            }
+            _ => {}
         }
-        match self.denied_or_missing(&self.place.key(name.as_str()), asked).await {
-            Ok(bytes) => Ok(Some(bytes)),
+        match self.denied_or_missing(&key, asked).await {
+            Ok(answer) => Ok(Some(answer)),
             Err(refusal) if refusal.verdict == Verdict::Missing => Ok(None),
-            Err(refusal) => Err(self.object_error(StoreOp::Get, name, refusal)),
+            Err(refusal) => Err(failed(refusal)),
+        }
+    }
+
+    /// Whether an object is there, by an answer that says in words that it is not.
+    async fn is_there(&self, key: &str) -> Result<bool, Refusal> {
+        let asked = self
+            .request(|Try { client, .. }| async move {
+                let answer = client.get_object().bucket(&self.place.bucket).key(key).range("bytes=0-0").send().await.map_err(judge)?;
+                is_a_store_s(answer.e_tag(), answer.last_modified())
+            })
+            .await;
+        match self.denied_or_missing(key, asked).await {
+            Ok(()) => Ok(true),
+            Err(refusal) => match refusal.verdict {
+                Verdict::Missing => Ok(false),
+                // It has no first byte, or not now.
+                Verdict::Range | Verdict::Archived => Ok(true),
+                _ => Err(refusal),
+            },
         }
     }
 
@@ -231,15 +279,13 @@ impl Inner {
         }
     }
 
-    async fn head(&self, name: &ObjectName) -> Result<u64, Refusal> {
-        let key = self.place.key(name.as_str());
-        self.request(|Try { client, .. }| {
-            let key = &key;
-            async move {
-                let answer = client.head_object().bucket(&self.place.bucket).key(key).send().await.map_err(judge)?;
-                is_a_store_s(answer.e_tag(), answer.last_modified())?;
-                let length = answer.content_length().and_then(|n| u64::try_from(n).ok());
-                length.ok_or_else(|| Refusal::new(Verdict::Passing, "the answer says no length"))
+    async fn head(&self, key: &str) -> Result<HeadObjectOutput, Refusal> {
+        self.request(|Try { client, .. }| async move {
+            let answer = client.head_object().bucket(&self.place.bucket).key(key).send().await.map_err(judge_silent)?;
+            is_a_store_s(answer.e_tag(), answer.last_modified())?;
+            match answer.content_length().is_some_and(|n| n >= 0) {
+                true => Ok(answer),
+                false => Err(Refusal::new(Verdict::Passing, "the answer says no length")),
             }
         })
         .await

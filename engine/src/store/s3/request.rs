@@ -2,7 +2,7 @@
 
 use crate::error::{Result, StoreOp};
 use crate::id::ObjectName;
-use crate::store::s3::answer::{NONE, Refusal, Verdict, judge};
+use crate::store::s3::answer::{NONE, Refusal, Verdict, judge, judge_silent};
 use crate::store::s3::meter::MOTION;
 use crate::store::s3::patience::{Motion, Tries, Watch};
 use crate::store::s3::{Inner, client};
@@ -10,7 +10,7 @@ use aws_sdk_s3::Client;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// What a store may lack, as bits.
@@ -28,6 +28,29 @@ const INSISTING_MAX: Duration = Duration::from_secs(20);
 /// Failures before the user hears of them, and the time lost after which the first is one too many: a stall takes a minute to be noticed.
 const QUIET_TRIES: u32 = 2;
 const QUIET_TIME: Duration = Duration::from_secs(10);
+
+/// Failures of one object at one place of it, before it is asked whether the store serves others; fewer for one that was found out before.
+const ALONE_TRIES: u32 = 5;
+const ALONE_TRIES_KNOWN: u32 = 2;
+/// The time that they take at least, as a part of the budget: a minute of a quarter of an hour.
+const ALONE_TIME: u32 = 15;
+/// So often the store has to serve another between two failures: once may be the moment in which it came back.
+const ALONE_SEEN: u32 = 2;
+
+/// The reading of an object, beside which others go on.
+pub(super) struct Reading<'a> {
+    pub name: &'a ObjectName,
+    /// How far its bytes came.
+    pub at: AtomicU64,
+}
+
+/// How an object fails, and no other.
+struct Alone {
+    at: u64,
+    since: Instant,
+    tries: u32,
+    seen: u32,
+}
 
 /// A client, and which one it is.
 #[derive(Clone)]
@@ -115,13 +138,71 @@ impl Inner {
         }
     }
 
+    /// Whether the store serves another object: the smallest one that every repository has.
+    async fn serves_others(&self, client: &Client) -> bool {
+        let moved = Arc::new(Motion::new(self.budget.clone()));
+        let key = self.place.key(ObjectName::descriptor().as_str());
+        let asked = async {
+            let answer = client.get_object().bucket(&self.place.bucket).key(key).range("bytes=0-0").send().await.map_err(judge)?;
+            let is_a_store_s = answer.e_tag().is_some() || answer.last_modified().is_some();
+            let came = answer.body.collect().await.is_ok();
+            if came && is_a_store_s { Ok(()) } else { Err(Refusal::new(Verdict::Passing, "")) }
+        };
+        match self.watched(MOTION.scope(moved.clone(), asked), &moved).await {
+            Ok(()) => true,
+            Err(refusal) => refusal.verdict == Verdict::Missing,
+        }
+    }
+
+    /// Takes note of a failure. Whether it is the object by now: a quarter of an hour of patience with each one that a store cannot read
+    /// ends nothing but the run, which has others to read.
+    async fn fails_alone(&self, reading: &Reading<'_>, client: &Client, alone: &mut Option<Alone>) -> bool {
+        let at = reading.at.load(Relaxed);
+        // Elsewhere in it than the last time: that is a line that breaks.
+        let same = alone.take().filter(|alone| alone.at == at);
+        let alone = alone.insert(same.unwrap_or_else(|| Alone { at, since: Instant::now(), tries: 0, seen: 0 }));
+        alone.tries += 1;
+        let known = self.unreadable().contains(reading.name);
+        let (tries, time, seen) = match known {
+            true => (ALONE_TRIES_KNOWN, Duration::ZERO, 1),
+            false => (ALONE_TRIES, self.budget.pace().budget / ALONE_TIME, ALONE_SEEN),
+        };
+        if alone.tries < tries || alone.since.elapsed() < time || *reading.name == ObjectName::descriptor() {
+            return false;
+        }
+        if !self.serves_others(client).await {
+            alone.seen = 0;
+            return false;
+        }
+        self.budget.alive();
+        alone.seen += 1;
+        if alone.seen < seen {
+            return false;
+        }
+        self.unreadable().insert(reading.name.clone());
+        true
+    }
+
     /// Makes a request until it succeeds, fails for good, or the budget is spent.
-    pub(super) async fn request<T, F>(&self, mut once: impl FnMut(Try) -> F) -> Result<T, Refusal>
+    pub(super) async fn request<T, F>(&self, once: impl FnMut(Try) -> F) -> Result<T, Refusal>
+    where
+        F: Future<Output = Result<T, Refusal>>,
+    {
+        self.request_for(None, once).await
+    }
+
+    /// As [`Inner::request`]; where an object is read, its failures may be its own.
+    pub(super) async fn request_for<T, F>(&self, reading: Option<&Reading<'_>>, mut once: impl FnMut(Try) -> F) -> Result<T, Refusal>
     where
         F: Future<Output = Result<T, Refusal>>,
     {
         let mut tries = Tries::new(self.budget.pace());
         let mut odd = 0;
+        let mut alone = None;
+        if let Some(what) = self.budget.given_up() {
+            let verdict = if self.is_stopped() { Verdict::Interrupted } else { Verdict::Passing };
+            return Err(Refusal::new(verdict, what));
+        }
         loop {
             if self.is_stopped() {
                 return Err(Refusal::new(Verdict::Interrupted, "interrupted"));
@@ -129,9 +210,10 @@ impl Inner {
             let current = self.current().await;
             let permit = self.gate.enter().await;
             let moved = Arc::new(Motion::new(self.budget.clone()));
-            let once = once(Try { client: current.client, moved: moved.clone() });
+            let once = once(Try { client: current.client.clone(), moved: moved.clone() });
             let tried = self.watched(MOTION.scope(moved.clone(), once), &moved).await;
             drop(permit);
+            let stalled = moved.stalled();
             let refusal = match tried {
                 Ok(done) => {
                     self.gate.succeeded();
@@ -143,7 +225,13 @@ impl Inner {
             };
             let mut asked = None;
             match refusal.verdict {
-                Verdict::Passing => {}
+                Verdict::Passing => {
+                    if let Some(reading) = reading
+                        && self.fails_alone(reading, &current.client, &mut alone).await
+                    {
+                        return Err(Refusal { verdict: Verdict::Unreadable, ..refusal });
+                    }
+                }
                 Verdict::Throttled(after) => {
                     self.gate.throttled();
                     asked = after;
@@ -167,7 +255,7 @@ impl Inner {
                     return Err(refusal);
                 }
             }
-            let Some(wait) = self.budget.grant(&mut tries, moved.stalled(), asked) else { return Err(refusal) };
+            let Some(wait) = self.budget.grant(&mut tries, stalled, asked, &refusal.text) else { return Err(refusal) };
             if (tries.count > QUIET_TRIES || tries.spent > QUIET_TIME) && !self.said.swap(true, Relaxed) {
                 let minutes = self.budget.pace().budget.as_secs().div_ceil(60);
                 self.say(&format!("{}: {}; trying again for up to {minutes} minutes", self.place.text(), refusal.text));
@@ -184,7 +272,7 @@ impl Inner {
         }
     }
 
-    fn say(&self, text: &str) {
+    pub(super) fn say(&self, text: &str) {
         if let Some(say) = &self.options.say {
             say(text);
         }
@@ -195,7 +283,7 @@ impl Inner {
         let deleted = self
             .request(|Try { client, .. }| {
                 let key = &key;
-                async move { client.delete_object().bucket(&self.place.bucket).key(key).send().await.map(|_| ()).map_err(judge) }
+                async move { client.delete_object().bucket(&self.place.bucket).key(key).send().await.map(|_| ()).map_err(judge_silent) }
             })
             .await;
         match deleted {
