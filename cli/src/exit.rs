@@ -127,7 +127,11 @@ const NO_KEYS: &str = "there are none, or they cannot be loaded";
 fn without_ways(text: &str) -> String {
     match text.split_once(NO_KEYS) {
         Some((before, ways)) if ways.contains("no credentials found in chain") => {
-            format!("{before}there are none in the environment, in a profile or on this machine")
+            // Only of the profile it may name a mistake: another profile that is not there.
+            let profile =
+                ways.lines().find_map(|line| line.trim_start().strip_prefix("Profile: the credential provider was not enabled: "));
+            let profile = profile.map(|why| format!(" ({})", why.trim_end_matches(')'))).unwrap_or_default();
+            format!("{before}there are none in the environment, in a profile or on this machine{profile}")
         }
         _ => text.to_owned(),
     }
