@@ -20,6 +20,8 @@ pub struct MemoryStore {
 struct Content {
     /// Each object is shared, so that a copy of it is made without holding the lock.
     objects: BTreeMap<ObjectName, Arc<Vec<u8>>>,
+    /// When each was put.
+    times: BTreeMap<ObjectName, i64>,
     now: i64,
 }
 
@@ -112,7 +114,8 @@ impl Store for MemoryStore {
         let below = |name: &str| folder.is_empty() || name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
         let content = self.lock();
         let listed = content.objects.iter().filter(|(name, _)| below(name.as_str()));
-        Ok(listed.map(|(name, object)| Listed { name: name.clone(), bytes: object.len() as u64 }).collect())
+        let modified = |name: &ObjectName| content.times.get(name).copied().unwrap_or(0);
+        Ok(listed.map(|(name, object)| Listed { modified: modified(name), ..Listed::new(name.clone(), object.len() as u64) }).collect())
     }
 
     fn delete(&self, name: &ObjectName) -> Result<()> {
@@ -143,6 +146,8 @@ impl Upload for MemoryUpload {
         if content.objects.get(name).is_some_and(|there| !self.bytes.starts_with(there)) {
             return Err(refused(StoreOp::Put, name, io::ErrorKind::AlreadyExists, "an object of other bytes has this name"));
         }
+        let now = content.now;
+        content.times.insert(name.clone(), now);
         content.objects.insert(name.clone(), Arc::new(self.bytes));
         Ok(())
     }

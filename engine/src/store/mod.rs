@@ -24,7 +24,7 @@ use crate::id::ObjectName;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// One object of a listing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +33,17 @@ pub struct Listed {
     pub name: ObjectName,
     /// Its length in bytes.
     pub bytes: u64,
+    /// When it was put, by the store's clock in nanoseconds since 1970; 0 where the store does not say. Good for guesses, never for safety.
+    pub modified: i64,
+    /// Where it lies, in the store's word (`GLACIER`); `None` for what the store has by default.
+    pub class: Option<Arc<str>>,
+}
+
+impl Listed {
+    /// An object of which only name and length are known.
+    pub fn new(name: ObjectName, bytes: u64) -> Self {
+        Listed { name, bytes, modified: 0, class: None }
+    }
 }
 
 /// What went over the wire: requests sent, and bytes of bodies, without headers.
@@ -248,6 +259,6 @@ pub fn each_busy<T: Sync, R: Send>(store: &dyn Store, items: &[T], work: impl Fn
 /// Those of `names` that the store has, whatever its listings say: only an answer about the object itself makes it lost.
 pub fn there(store: &dyn Store, names: Vec<ObjectName>) -> Result<Vec<Listed>> {
     let sizes = each(store, &names, |name| store.size(name));
-    let listed = names.into_iter().zip(sizes).map(|(name, size)| Ok(size?.map(|bytes| Listed { name, bytes })));
+    let listed = names.into_iter().zip(sizes).map(|(name, size)| Ok(size?.map(|bytes| Listed::new(name, bytes))));
     listed.filter_map(Result::transpose).collect()
 }

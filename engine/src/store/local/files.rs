@@ -114,7 +114,10 @@ pub(super) fn walk(dir: &File, folder: &str, found: &mut Vec<Listed>) -> io::Res
             Err(e) => return Err(e.into()),
         };
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => found.push(Listed { name, bytes: stat.st_size as u64 }),
+            FileType::RegularFile => {
+                let modified = stat.st_mtime.saturating_mul(1_000_000_000).saturating_add(stat.st_mtime_nsec as i64);
+                found.push(Listed { modified, ..Listed::new(name, stat.st_size as u64) });
+            }
             FileType::Directory => match open_folder(dir, part) {
                 Ok(below) => walk(&below, &path, found)?,
                 Err(e) if e.kind() == ErrorKind::NotFound => {}

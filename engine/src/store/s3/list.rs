@@ -10,7 +10,7 @@ use crate::store::s3::{Inner, S3Place};
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use std::collections::HashSet;
 use std::io::{self, ErrorKind};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 /// How often a listing is begun anew before it is called incomplete.
 const LISTINGS: u32 = 5;
@@ -146,7 +146,9 @@ impl Listing {
             self.last = key;
             // What is not ours is nobody's business.
             let Some(name) = place.name_in(&self.last).and_then(ObjectName::parse) else { continue };
-            self.listed.push(Listed { name, bytes });
+            let modified = object.last_modified().and_then(|at| at.as_nanos().try_into().ok()).unwrap_or(0);
+            let class = object.storage_class().map(|class| class.as_str()).filter(|class| *class != "STANDARD").map(Arc::from);
+            self.listed.push(Listed { name, bytes, modified, class });
         }
         let next = page.next_continuation_token().filter(|token| !token.is_empty());
         match (page.is_truncated().unwrap_or(false), next) {

@@ -135,7 +135,7 @@ impl Inner {
                 // What a run is acknowledged by is read again before that.
                 "snapshots" => self.unconfirmed().roots.push((name.clone(), bytes)),
                 folder if folder == "index" || name.as_pack().is_some() => {
-                    self.unconfirmed().objects.push(Listed { name: name.clone(), bytes: bytes.len() as u64 });
+                    self.unconfirmed().objects.push(Listed::new(name.clone(), bytes.len() as u64));
                 }
                 _ => {}
             }
