@@ -11,7 +11,7 @@ use seabed_engine::format::wire::{Bytes, Time, to_bytes};
 use seabed_engine::id::{ChunkId, Class, ObjectName, SnapshotId};
 use seabed_engine::index::build_segment;
 use seabed_engine::observe::Silent;
-use seabed_engine::pack::writer::{EncodedFrame, PackWriter};
+use seabed_engine::pack::writer::{EncodedFrame, NewFrame, PackWriter};
 use seabed_engine::repository::Repository;
 use seabed_engine::restore::target::TargetOptions;
 use seabed_engine::restore::{RestoreOptions, RestoreReport, restore};
@@ -47,7 +47,7 @@ impl Attacker {
     pub fn frame(&self, class: Class, codec: u8, bytes: Vec<u8>, plain: u32, chunks: Vec<(ChunkId, u32)>) {
         let (keys, session) = (self.repository.keys(), SnapshotId::new([9; 32]));
         let (mut pack, mut object) = PackWriter::begin(keys, class, self.repository.writer(), session).unwrap();
-        object.extend(pack.add(EncodedFrame { codec, bytes, plain, chunks }).unwrap());
+        object.extend(pack.add(NewFrame::Fresh(EncodedFrame { codec, bytes, plain, chunks })).unwrap());
         let (pack, last) = pack.finish(keys).unwrap();
         object.extend(last);
         self.store.put(&ObjectName::pack(class, &pack.id), &object).unwrap();

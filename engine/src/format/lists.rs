@@ -258,7 +258,7 @@ pub fn cuts_after(item: &Item, level: u8) -> bool {
 pub type StoreChunk<'a, E> = dyn FnMut(Class, &[u8]) -> Result<ChunkId, E> + 'a;
 
 /// Collects the items of one file and cuts them into nodes when they outgrow the leaf.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct ListWriter {
     items: Vec<Item>,
     bytes: u64,

@@ -81,6 +81,23 @@ impl Segment {
         (!packs.is_empty()).then(|| Segment { packs, entries: Bytes(entries.concat()), extra: Vec::new() })
     }
 
+    /// One segment that says what all of these say; no pack is in two of them. `None` where there is nothing to say.
+    pub fn joined(parts: Vec<Segment>) -> Option<Segment> {
+        let mut packs = Vec::new();
+        let mut entries: Vec<[u8; ENTRY_BYTES]> = Vec::with_capacity(parts.iter().map(|part| part.entries.0.len() / ENTRY_BYTES).sum());
+        for part in parts {
+            let first = packs.len() as u32;
+            packs.extend(part.packs);
+            for old in part.entries.0.as_chunks::<ENTRY_BYTES>().0 {
+                let ((pack, chunk), mut prefix) = (position(old), [0; PREFIX_BYTES]);
+                prefix.copy_from_slice(&old[..PREFIX_BYTES]);
+                entries.push(entry(&prefix, first + pack, chunk));
+            }
+        }
+        entries.sort_unstable();
+        (!packs.is_empty()).then(|| Segment { packs, entries: Bytes(entries.concat()), extra: Vec::new() })
+    }
+
     /// The entries, or `None` where their bytes do not divide, are out of order, or name a pack that is not there.
     pub fn checked(&self) -> Option<&[[u8; ENTRY_BYTES]]> {
         let (entries, []) = self.entries.0.as_chunks::<ENTRY_BYTES>() else { return None };
@@ -107,6 +124,17 @@ mod tests {
         entries.sort_unstable();
         assert_eq!(entries, [(2, (1, 0)), (3, (0, 9)), (3, (1, 8))]);
         assert!(whole.only(|_| false).is_none());
+        let rest = whole.only(|pack| pack.id.as_bytes()[0] == 1).unwrap();
+        let joined = Segment::joined(vec![part, rest]).unwrap();
+        assert_eq!(joined.checked().map(<[_]>::len), Some(4));
+        let at = |segment: &Segment| -> Vec<(u8, PackId, u32)> {
+            let row = |e: &[u8; ENTRY_BYTES]| (e[0], segment.packs[position(e).0 as usize].id, position(e).1);
+            let mut rows: Vec<_> = segment.checked().unwrap().iter().map(row).collect();
+            rows.sort_unstable();
+            rows
+        };
+        assert_eq!(at(&joined), at(&whole));
+        assert!(Segment::joined(vec![]).is_none());
     }
 
     #[test]

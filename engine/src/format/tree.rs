@@ -158,7 +158,7 @@ pub fn get_names_leaf(bytes: &[u8]) -> Decoded<Vec<Group>> {
 }
 
 /// A leaf under construction.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct LeafBuilder {
     groups: Vec<(Vec<u8>, u64, Vec<u8>)>,
     first_name: Vec<u8>,
@@ -210,6 +210,7 @@ impl LeafBuilder {
 }
 
 /// Takes entries in order and writes leaves and nodes.
+#[derive(Clone)]
 pub struct TreeWriter {
     cutter: TreeCutter,
     leaf: LeafBuilder,

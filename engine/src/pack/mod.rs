@@ -1,13 +1,17 @@
 //! Frames and packs, read side and codec (spec chapter 4): compressing, verifying, opening, decoding.
 //! Every compressed frame is decoded and compared before it leaves memory, every frame read is authenticated before it is decoded.
 
+pub mod bits;
+pub mod frames;
+mod naming;
 pub mod reader;
+pub mod repack;
 pub mod sink;
 pub mod writer;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::object::{ObjectType, PART_HEAD_BYTES, PartHead, Purpose, SUITE_SYMMETRIC, open_body};
-use crate::format::pack::{CODEC_RAW, CODEC_ZSTD, Footer, PackTable, TRAILER_BYTES, open_trailer};
+use crate::format::pack::{CODEC_RAW, CODEC_ZSTD, Footer, FrameInfo, PackTable, TRAILER_BYTES, open_trailer};
 use crate::id::{ChunkId, Class, ObjectName, PackId};
 use crate::limits::{FRAME_BYTES_MAX, FRAME_BYTES_TARGET, PACK_BYTES_MAX};
 use crate::seal::key::Keys;
@@ -277,6 +281,22 @@ impl OpenPack {
             ciphers.push(cipher);
         }
         Ok(OpenPack { name, class, bytes, table, ciphers })
+    }
+
+    fn cipher(&self, number: u32) -> Option<(&FrameCipher, &FrameInfo)> {
+        let info = &self.table.frames.get(number as usize)?.info;
+        Some((self.ciphers.get(info.key as usize)?.as_ref()?, info))
+    }
+
+    /// Whether the keyring can open frame `number`.
+    pub fn holds_key(&self, number: u32) -> bool {
+        self.cipher(number).is_some()
+    }
+
+    /// Whether `stored` is frame `number` as it was sealed. `false` too where the keyring cannot tell.
+    pub fn authenticates(&self, number: u32, stored: &[u8]) -> bool {
+        let Some((cipher, info)) = self.cipher(number) else { return false };
+        stored.len() == info.stored as usize && cipher.open(info.ordinal, info.codec, &mut stored.to_vec())
     }
 
     /// Opens and decodes frame `number`, whose stored bytes are in `stored`, into `plain`.

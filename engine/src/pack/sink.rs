@@ -7,19 +7,18 @@ use crate::format::pack::CODEC_RAW;
 use crate::format::segment::Segment;
 use crate::id::{ChunkId, Class, SnapshotId, WriterId};
 use crate::index::build_segment;
-use crate::limits::{FRAME_BYTES_TARGET, SEGMENT_CHUNKS_TARGET, TAG_BYTES};
-use crate::pack::writer::{EncodedFrame, NewPack, PackUpload, PackWriter};
+use crate::pack::naming::Naming;
+use crate::pack::writer::{EncodedFrame, NewFrame, NewPack, PackUpload, PackWriter};
 use crate::pack::{Compression, FrameEncoder, Origin};
 use crate::seal::key::Keys;
 use crate::store::{Store, Upload};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Frames that wait for an encoder, and encoded ones that wait for the packer: enough that nobody idles, 8 MiB at most.
 const FRAMES_QUEUED: usize = 4;
-/// A segment is written at the latest after packs of this size, so that a killed run loses little of what it stored.
-const SEGMENT_PACK_BYTES: u64 = 1 << 30;
 
 /// Packs that are made durable at a time, where the store has as many connections. Each is in memory.
 const FINISHERS_MAX: usize = 4;
@@ -68,22 +67,45 @@ impl Drop for PanicGuard<'_> {
 
 /// A frame's plaintext on its way to an encoder.
 pub struct FrameJob {
-    class: Class,
-    origin: Origin,
-    plain: Vec<u8>,
-    chunks: Vec<(ChunkId, u32)>,
+    pub(super) class: Class,
+    pub(super) origin: Origin,
+    pub(super) plain: Vec<u8>,
+    pub(super) chunks: Vec<(ChunkId, u32)>,
+}
+
+/// What goes to the encoders.
+pub enum Job {
+    /// A frame.
+    Frame(FrameJob),
+    /// A point of the run, behind so many frames.
+    Mark {
+        /// Its number.
+        number: u64,
+        /// Frames before it.
+        frames: u64,
+    },
 }
 
 /// The channel from the builder to the encoders; it ends when the builder is gone.
-pub fn job_channel() -> (Sender<FrameJob>, Receiver<FrameJob>) {
+pub fn job_channel() -> (Sender<Job>, Receiver<Job>) {
     bounded(FRAMES_QUEUED)
 }
 
-/// A frame and the class of pack that it goes into.
-pub type ClassFrame = (Class, EncodedFrame);
+/// What goes to the packer.
+pub enum ToPack {
+    /// A frame, and the class of pack that it goes into.
+    Frame(Class, NewFrame),
+    /// As [`Job::Mark`]. It may come before some of its frames: encoders are many.
+    Mark {
+        /// Its number.
+        number: u64,
+        /// Frames before it.
+        frames: u64,
+    },
+}
 
 /// The channel from the encoders to the packer.
-pub fn frame_channel() -> (Sender<ClassFrame>, Receiver<ClassFrame>) {
+pub fn frame_channel() -> (Sender<ToPack>, Receiver<ToPack>) {
     bounded(FRAMES_QUEUED)
 }
 
@@ -91,13 +113,23 @@ pub fn frame_channel() -> (Sender<ClassFrame>, Receiver<ClassFrame>) {
 pub enum ToWrite {
     /// The next bytes of the open pack of this class; they begin one where none is open.
     Bytes(Class, Vec<u8>),
-    /// That was all of it.
-    End(NewPack),
+    /// That was all of it; its number.
+    End(NewPack, u64),
+    /// A mark stands: whether it is reached may be known already.
+    Marked,
 }
 
 /// The channel from the packer to the writer.
 pub fn write_channel() -> (Sender<ToWrite>, Receiver<ToWrite>) {
     bounded(FRAMES_QUEUED)
+}
+
+/// What goes to the finishers.
+pub enum ToFinish {
+    /// A pack to be made durable.
+    Pack(PackUpload),
+    /// As [`ToWrite::Marked`].
+    Marked,
 }
 
 /// What a run wrote.
@@ -120,6 +152,11 @@ pub struct SinkOptions {
     pub meta_pack_bytes: u64,
 }
 
+/// Puts a segment and returns its length; the caller knows how it is sealed.
+pub type PutSegment<'a> = &'a (dyn Fn(&Segment) -> Result<u64> + Sync);
+/// Called when all that came before a mark is durable and named.
+pub type Reached<'a> = &'a (dyn Fn(u64) -> Result<()> + Sync);
+
 /// What the threads of a sink share.
 pub struct Sink<'a> {
     store: &'a dyn Store,
@@ -127,14 +164,13 @@ pub struct Sink<'a> {
     options: SinkOptions,
     writer: WriterId,
     session: SnapshotId,
-    /// Puts a segment and returns its length; the caller knows how it is sealed.
-    put_segment: &'a (dyn Fn(&Segment) -> Result<u64> + Sync),
+    put_segment: PutSegment<'a>,
+    reached: Reached<'a>,
     /// First failure of any thread.
     pub trouble: &'a Trouble,
     /// Buffers in circulation.
     pub buffers: Buffers,
-    /// Packs that are durable and that no segment names yet.
-    unnamed: Mutex<Vec<NewPack>>,
+    naming: Mutex<Naming>,
     packs_written: AtomicU64,
     bytes_written: AtomicU64,
 }
@@ -146,12 +182,16 @@ impl<'a> Sink<'a> {
         keys: &'a Keys,
         options: SinkOptions,
         (writer, session): (WriterId, SnapshotId),
-        put_segment: &'a (dyn Fn(&Segment) -> Result<u64> + Sync),
+        (put_segment, reached): (PutSegment<'a>, Reached<'a>),
         trouble: &'a Trouble,
     ) -> Self {
-        let zero = AtomicU64::default;
-        let (buffers, unnamed) = Default::default();
-        Sink { store, keys, options, writer, session, put_segment, trouble, buffers, unnamed, packs_written: zero(), bytes_written: zero() }
+        let (packs_written, bytes_written) = Default::default();
+        let (buffers, naming) = Default::default();
+        Sink { store, keys, options, writer, session, put_segment, reached, trouble, buffers, naming, packs_written, bytes_written }
+    }
+
+    fn naming(&self) -> MutexGuard<'_, Naming> {
+        self.naming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An encoder for one thread.
@@ -160,7 +200,12 @@ impl<'a> Sink<'a> {
     }
 
     /// Encodes one frame and hands it to the packer.
-    pub fn encode(&self, encoder: &mut FrameEncoder, job: FrameJob, out: &Sender<(Class, EncodedFrame)>) -> Result<()> {
+    pub fn encode(&self, encoder: &mut FrameEncoder, job: Job, out: &Sender<ToPack>) -> Result<()> {
+        let job = match job {
+            Job::Frame(job) => job,
+            // A closed channel means that the packer failed and has said why.
+            Job::Mark { number, frames } => return out.send(ToPack::Mark { number, frames }).or(Ok(())),
+        };
         let mut bytes = self.buffers.take();
         let codec = encoder.encode(job.origin, &job.plain, &mut bytes)?;
         let plain = job.plain.len() as u32;
@@ -169,49 +214,68 @@ impl<'a> Sink<'a> {
             std::mem::swap(&mut bytes, &mut spare);
         }
         self.buffers.give(spare);
-        // A closed channel means that the packer failed and has said why.
-        out.send((job.class, EncodedFrame { codec, bytes, plain, chunks: job.chunks })).or(Ok(()))
+        out.send(ToPack::Frame(job.class, NewFrame::Fresh(EncodedFrame { codec, bytes, plain, chunks: job.chunks }))).or(Ok(()))
     }
 
     /// The packer thread: until the encoders are gone. Returns with every pack handed to the writer behind `out`.
-    pub fn pack(&self, frames: &Receiver<(Class, EncodedFrame)>, out: Sender<ToWrite>) {
+    pub fn pack(&self, frames: &Receiver<ToPack>, out: Sender<ToWrite>) {
         let _guard = PanicGuard(self.trouble);
-        let mut open: [Option<PackWriter>; 3] = [None, None, None];
-        let result = (|| {
-            for (class, frame) in frames {
-                if self.trouble.is_set() {
-                    return Ok(());
-                }
-                let slot = &mut open[usize::from(class.code())];
-                let target = if class == Class::Data { self.options.data_pack_bytes } else { self.options.meta_pack_bytes };
-                if let Some(full) = slot.take_if(|pack| pack.is_full_for(&frame, target)) {
-                    self.end(full, &out)?;
-                }
-                let pack = match slot {
-                    Some(pack) => pack,
-                    None => {
-                        let (pack, first) = PackWriter::begin(self.keys, class, self.writer, self.session)?;
-                        out.send(ToWrite::Bytes(class, first)).or(Ok::<_, Error>(()))?;
-                        slot.insert(pack)
-                    }
-                };
-                out.send(ToWrite::Bytes(class, pack.add(frame)?)).or(Ok::<_, Error>(()))?;
-            }
-            open.iter_mut().filter_map(Option::take).try_for_each(|pack| self.end(pack, &out))
-        })();
+        let result = self.pack_all(frames, &out);
         if let Err(error) = result {
             self.trouble.set(error);
         }
     }
 
+    fn pack_all(&self, frames: &Receiver<ToPack>, out: &Sender<ToWrite>) -> Result<()> {
+        let mut open: [Option<PackWriter>; 3] = [None, None, None];
+        let mut taken = 0;
+        let mut marks: VecDeque<(u64, u64)> = VecDeque::new();
+        for next in frames {
+            if self.trouble.is_set() {
+                return Ok(());
+            }
+            match next {
+                ToPack::Mark { number, frames } => marks.push_back((number, frames)),
+                ToPack::Frame(class, frame) => {
+                    taken += 1;
+                    self.pack_one(&mut open[usize::from(class.code())], class, frame, out)?;
+                }
+            }
+            while let Some((number, _)) = marks.front().copied().filter(|(_, frames)| *frames <= taken) {
+                marks.pop_front();
+                open.iter_mut().filter_map(Option::take).try_for_each(|pack| self.end(pack, out))?;
+                self.naming().mark(number);
+                out.send(ToWrite::Marked).or(Ok::<_, Error>(()))?;
+            }
+        }
+        open.iter_mut().filter_map(Option::take).try_for_each(|pack| self.end(pack, out))
+    }
+
+    fn pack_one(&self, slot: &mut Option<PackWriter>, class: Class, frame: NewFrame, out: &Sender<ToWrite>) -> Result<()> {
+        let target = if class == Class::Data { self.options.data_pack_bytes } else { self.options.meta_pack_bytes };
+        if let Some(full) = slot.take_if(|pack| pack.is_full_for(&frame, target)) {
+            self.end(full, out)?;
+        }
+        let pack = match slot {
+            Some(pack) => pack,
+            None => {
+                let (pack, first) = PackWriter::begin(self.keys, class, self.writer, self.session)?;
+                out.send(ToWrite::Bytes(class, first)).or(Ok::<_, Error>(()))?;
+                slot.insert(pack)
+            }
+        };
+        out.send(ToWrite::Bytes(class, pack.add(frame)?)).or(Ok(()))
+    }
+
     /// A closed channel means that the writer failed and has said why.
     fn end(&self, pack: PackWriter, out: &Sender<ToWrite>) -> Result<()> {
         let (pack, last) = pack.finish(self.keys)?;
-        out.send(ToWrite::Bytes(pack.class, last)).and_then(|()| out.send(ToWrite::End(pack))).or(Ok(()))
+        let number = self.naming().end();
+        out.send(ToWrite::Bytes(pack.class, last)).and_then(|()| out.send(ToWrite::End(pack, number))).or(Ok(()))
     }
 
     /// The writing thread: gives bytes to the store, beside the one that seals. A disk that is slow to take them is all that it waits for.
-    pub fn write_packs(&self, pieces: &Receiver<ToWrite>, finisher: Sender<PackUpload>) {
+    pub fn write_packs(&self, pieces: &Receiver<ToWrite>, finisher: Sender<ToFinish>) {
         let _guard = PanicGuard(self.trouble);
         let mut open: [Option<Box<dyn Upload>>; 3] = [None, None, None];
         let result = (|| {
@@ -229,11 +293,12 @@ impl<'a> Sink<'a> {
                         upload.write(&bytes)?;
                         self.buffers.give(bytes);
                     }
-                    ToWrite::End(pack) => {
+                    ToWrite::End(pack, number) => {
                         if let Some(upload) = open[usize::from(pack.class.code())].take() {
-                            finisher.send(PackUpload { upload, pack }).or(Ok::<_, Error>(()))?;
+                            finisher.send(ToFinish::Pack(PackUpload { number, upload, pack })).or(Ok::<_, Error>(()))?;
                         }
                     }
+                    ToWrite::Marked => finisher.send(ToFinish::Marked).or(Ok::<_, Error>(()))?,
                 }
             }
             Ok(())
@@ -249,17 +314,21 @@ impl<'a> Sink<'a> {
     }
 
     /// A finisher thread: makes packs durable, and names them in segments. Waiting for a disk or a network here stalls nobody else.
-    pub fn finish_packs(&self, uploads: &Receiver<PackUpload>) {
+    pub fn finish_packs(&self, uploads: &Receiver<ToFinish>) {
         let _guard = PanicGuard(self.trouble);
         let result = (|| {
             for upload in uploads {
                 if self.trouble.is_set() {
                     return Ok(());
                 }
-                let pack = upload.finish()?;
-                self.packs_written.fetch_add(1, Ordering::Relaxed);
-                self.bytes_written.fetch_add(pack.bytes, Ordering::Relaxed);
-                self.name(Some(pack))?;
+                if let ToFinish::Pack(upload) = upload {
+                    let number = upload.number;
+                    let pack = upload.finish()?;
+                    self.packs_written.fetch_add(1, Ordering::Relaxed);
+                    self.bytes_written.fetch_add(pack.bytes, Ordering::Relaxed);
+                    self.naming().durable(number, pack);
+                }
+                self.name(false)?;
             }
             Ok(())
         })();
@@ -270,87 +339,28 @@ impl<'a> Sink<'a> {
 
     /// Names in a segment what none names yet. Called when the finishers are done and nothing failed.
     pub fn finish(&self) -> Result<()> {
-        self.name(None)
+        self.name(true)
     }
 
-    /// Takes in a pack that is durable; writes a segment when there is enough for one, or nothing more to come.
-    fn name(&self, pack: Option<NewPack>) -> Result<()> {
-        let packs = {
-            let mut unnamed = self.unnamed.lock().unwrap_or_else(PoisonError::into_inner);
-            let last = pack.is_none();
-            unnamed.extend(pack);
-            let chunks: usize = unnamed.iter().map(|p| p.ids.len() / ChunkId::BYTES).sum();
-            let bytes: u64 = unnamed.iter().map(|p| p.bytes).sum();
-            if unnamed.is_empty() || !last && chunks < SEGMENT_CHUNKS_TARGET && bytes < SEGMENT_PACK_BYTES {
-                return Ok(());
+    /// Writes a segment when there is enough for one, a mark waits for it, or nothing more is to come.
+    fn name(&self, last: bool) -> Result<()> {
+        let due = self.naming().due(last);
+        if let Some(batch) = due {
+            let bytes = (self.put_segment)(&build_segment(&batch.packs))?;
+            self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
+            self.naming().named(&batch);
+        }
+        loop {
+            let reached = self.naming().reached();
+            match reached {
+                Some(number) => (self.reached)(number)?,
+                None => return Ok(()),
             }
-            std::mem::take(&mut *unnamed)
-        };
-        let bytes = (self.put_segment)(&build_segment(&packs))?;
-        self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
-        Ok(())
+        }
     }
 
     /// What was made durable so far.
     pub fn written(&self) -> Written {
         Written { packs: self.packs_written.load(Ordering::Relaxed), bytes: self.bytes_written.load(Ordering::Relaxed) }
-    }
-}
-
-/// Collects new chunks into frames, one open frame per class.
-pub struct FrameBuilder<'s, 'a> {
-    sink: &'s Sink<'a>,
-    open: [FrameJob; 3],
-    jobs: Sender<FrameJob>,
-}
-
-impl<'s, 'a> FrameBuilder<'s, 'a> {
-    /// A builder that feeds the encoders behind `jobs`.
-    pub fn new(sink: &'s Sink<'a>, jobs: Sender<FrameJob>) -> Self {
-        let empty = |class| FrameJob { class, origin: Origin::Files, plain: Vec::new(), chunks: Vec::new() };
-        FrameBuilder { sink, open: Class::ALL.map(empty), jobs }
-    }
-
-    /// Says where data chunks come from by now. A frame has one origin.
-    pub fn set_origin(&mut self, origin: Origin) -> Result<()> {
-        let at = usize::from(Class::Data.code());
-        if self.open[at].origin != origin {
-            self.flush_class(at)?;
-            self.open[at].origin = origin;
-        }
-        Ok(())
-    }
-
-    /// Appends a new chunk.
-    pub fn push(&mut self, class: Class, id: ChunkId, bytes: &[u8]) -> Result<()> {
-        let at = usize::from(class.code());
-        if !self.open[at].plain.is_empty() && self.open[at].plain.len() + bytes.len() > FRAME_BYTES_TARGET {
-            self.flush_class(at)?;
-        }
-        let frame = &mut self.open[at];
-        if frame.plain.capacity() == 0 {
-            frame.plain = self.sink.buffers.take();
-            // Room for the tag too: a raw frame is sealed in this very buffer.
-            frame.plain.reserve(FRAME_BYTES_TARGET + TAG_BYTES);
-        }
-        frame.plain.extend_from_slice(bytes);
-        frame.chunks.push((id, bytes.len() as u32));
-        Ok(())
-    }
-
-    fn flush_class(&mut self, at: usize) -> Result<()> {
-        let frame = &mut self.open[at];
-        let (plain, chunks) = (std::mem::take(&mut frame.plain), std::mem::take(&mut frame.chunks));
-        let job = FrameJob { class: frame.class, origin: frame.origin, plain, chunks };
-        if job.chunks.is_empty() {
-            return Ok(());
-        }
-        // Nobody takes jobs any more only when a thread failed; that failure is the one to report.
-        self.jobs.send(job).map_err(|_| Error::Interrupted)
-    }
-
-    /// Sends what is left.
-    pub fn flush(&mut self) -> Result<()> {
-        (0..3).try_for_each(|at| self.flush_class(at))
     }
 }
