@@ -49,6 +49,8 @@ pub trait Observer: Sync {
     fn source_error(&self, _error: &SourceError) {}
     /// An entry could not be restored; the operation goes on. `path` is as in [`Observer::item`], empty where no entry is known.
     fn item_error(&self, _path: &[u8], _error: &Error) {}
+    /// Something the user may like to know while it runs, and that needs no attention.
+    fn remark(&self, _text: &str) {}
     /// Something the user should know that is no failure; said once per operation.
     fn warning(&self, _text: &str) {}
     /// Whether the user asked to stop. Polled several times a second.

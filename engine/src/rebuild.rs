@@ -112,7 +112,7 @@ pub fn rebuild(repository: &Repository, observer: &dyn Observer) -> Result<Rebui
         publish(repository, &mut batch, &mut report)?;
     }
     // Collected, since the listing or long ago, or lost.
-    let condemned = if missing.is_empty() { HashSet::new() } else { repository.condemned()? };
+    let condemned = if missing.is_empty() { HashSet::new() } else { repository.records(&Default::default())?.packs().clone() };
     missing.retain(|name| name.as_pack().is_some_and(|(_, id)| !condemned.contains(&id)));
     report.damaged.extend(missing.iter().map(|name| Error::damaged(name, Damage::Missing)));
     report.archived = archived.len() as u64;

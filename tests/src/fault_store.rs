@@ -36,8 +36,16 @@ pub struct Schedule {
     pub for_ever: bool,
 }
 
+/// Something that somebody else does at a point of a run.
+struct Meanwhile {
+    op: StoreOp,
+    below: &'static str,
+    act: Box<dyn FnOnce() + Send>,
+}
+
 #[derive(Default)]
 struct State {
+    meanwhile: Mutex<Vec<Meanwhile>>,
     schedule: Mutex<Option<Schedule>>,
     count: AtomicU64,
     fired: AtomicU64,
@@ -72,6 +80,21 @@ impl FaultStore {
         self.state.stalls.store(true, SeqCst);
     }
 
+    /// Calls `act` just before the next operation of this kind on an object below a folder; several one after the other.
+    pub fn before(&self, op: StoreOp, below: &'static str, act: impl FnOnce() + Send + 'static) {
+        self.state.meanwhile.lock().unwrap().push(Meanwhile { op, below, act: Box::new(act) });
+    }
+
+    fn meanwhile(&self, op: StoreOp, object: &str) {
+        let mut waiting = self.state.meanwhile.lock().unwrap();
+        // In their order: the first one that waits says whether it is its turn.
+        if waiting.first().is_some_and(|next| next.op == op && object.starts_with(next.below)) {
+            let next = waiting.remove(0);
+            drop(waiting);
+            (next.act)();
+        }
+    }
+
     /// Operations since the schedule was set.
     pub fn operations(&self) -> u64 {
         self.state.count.load(SeqCst)
@@ -88,6 +111,7 @@ impl FaultStore {
     }
 
     fn fault(&self, op: StoreOp, object: &str) -> Option<Fault> {
+        self.meanwhile(op, object);
         let n = self.state.count.fetch_add(1, SeqCst);
         let schedule = (*self.state.schedule.lock().unwrap())?;
         let fault = match n.cmp(&schedule.at) {

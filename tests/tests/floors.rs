@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module of the engine and its floor. `clock` answers in times of the format, so it stands above F1.
-const FLOORS: [(&str, u8); 27] = [
+const FLOORS: [(&str, u8); 31] = [
     ("buffers", 0),
     ("error", 0),
+    ("faults", 0),
     ("id", 0),
     ("limits", 0),
     ("observe", 0),
@@ -22,6 +23,7 @@ const FLOORS: [(&str, u8); 27] = [
     ("catalog", 3),
     ("index", 3),
     ("pack", 3),
+    ("commit", 4),
     ("repository", 4),
     ("backup", VERBS),
     ("cat", VERBS),
@@ -34,6 +36,8 @@ const FLOORS: [(&str, u8); 27] = [
     ("rebuild", VERBS),
     ("restore", VERBS),
     ("snapshots", VERBS),
+    ("undelete", VERBS),
+    ("usage", VERBS),
 ];
 /// Where free functions over a repository are: none knows another.
 const VERBS: u8 = 5;

@@ -1,14 +1,15 @@
 //! The one thread that decides: it takes everything in order, stores each chunk that is new and builds the trees.
 //! Its order makes a backup of the same source the same tree, whatever the threads before it did.
 
-use crate::backup::flow::{Credits, Done, DoneContent, DoneItem, Numbered};
+use crate::backup::flow::{self, Credits, DoneContent, DoneItem, Numbered};
+use crate::backup::marks::{Done, Marks};
 use crate::backup::options::BackupOptions;
 use crate::backup::reads::ERRORS_KEPT;
 use crate::buffers::Buffers;
 use crate::error::{Error, Result, SourceError};
 use crate::format::entry::{EntryKind, STATUS_UNREADABLE};
 use crate::format::lists::{Content, Item, ListWriter};
-use crate::format::manifest::Summary;
+use crate::format::manifest::{Stream, Summary};
 use crate::format::tree::{TreeRoot, TreeWriter};
 use crate::id::{ChunkId, Class};
 use crate::index::Index;
@@ -16,7 +17,8 @@ use crate::index::session::SessionIndex;
 use crate::limits::SEGMENT_CHUNKS_TARGET;
 use crate::observe::{Action, Observer, Progress};
 use crate::pack::Origin;
-use crate::pack::sink::{FrameBuilder, FrameJob, Sink, Trouble};
+use crate::pack::frames::FrameBuilder;
+use crate::pack::sink::{Job, Sink, Trouble};
 use crate::repository::Repository;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::BTreeMap;
@@ -79,14 +81,17 @@ pub struct Assembler<'s, 'a> {
     progress: Progress,
     /// How many streams come before the files.
     streams: usize,
+    /// What is known of the streams that ended.
+    ended: Vec<Stream>,
+    marks: &'s Marks<'s>,
 }
 
 impl<'s, 'a> Assembler<'s, 'a> {
     /// Takes the way to the encoders; they end when this is finished.
     pub fn new(
         repository: &'a Repository,
-        (sink, segments): (&'s Sink<'a>, &'s Buffers),
-        jobs: Sender<FrameJob>,
+        (sink, segments, marks): (&'s Sink<'a>, &'s Buffers, &'s Marks<'s>),
+        jobs: Sender<Job>,
         index: Arc<Index>,
         options: &BackupOptions,
         observer: &'s dyn Observer,
@@ -104,6 +109,8 @@ impl<'s, 'a> Assembler<'s, 'a> {
             root: None,
             progress: Progress::default(),
             streams: options.streams.len(),
+            ended: Vec::new(),
+            marks,
         }
     }
 
@@ -113,8 +120,13 @@ impl<'s, 'a> Assembler<'s, 'a> {
     }
 
     /// Takes everything in order until the reading thread and the workers are done.
-    pub fn run(&mut self, done: &Receiver<(Numbered<Done>, Vec<SourceError>)>, credits: &Credits<'_>, trouble: &Trouble) -> Result<()> {
-        let mut waiting: BTreeMap<u64, (Numbered<Done>, Vec<SourceError>)> = BTreeMap::new();
+    pub fn run(
+        &mut self,
+        done: &Receiver<(Numbered<flow::Done>, Vec<SourceError>)>,
+        credits: &Credits<'_>,
+        trouble: &Trouble,
+    ) -> Result<()> {
+        let mut waiting: BTreeMap<u64, (Numbered<flow::Done>, Vec<SourceError>)> = BTreeMap::new();
         let mut next = 0;
         loop {
             match done.recv_timeout(Duration::from_millis(100)) {
@@ -134,6 +146,9 @@ impl<'s, 'a> Assembler<'s, 'a> {
                 credits.give(cost);
                 self.observer.progress(&self.progress);
             }
+            if self.marks.is_due(self.store.bytes_added) {
+                self.mark()?;
+            }
         }
         // A number that never came means that a thread died: what is here is not all.
         if !waiting.is_empty() || trouble.is_set() {
@@ -145,6 +160,24 @@ impl<'s, 'a> Assembler<'s, 'a> {
         self.store.frames.flush()
     }
 
+    /// Sets a mark, with what is done so far: once all of it is durable and named, a pending manifest says so (B3).
+    fn mark(&mut self) -> Result<()> {
+        let (tree, list) = (self.tree.clone(), self.list.clone());
+        let store = &mut self.store;
+        let tree = tree.finish(&mut |class, plain: &[u8]| store.add_tree(class, plain))?;
+        let part = list.finish(&mut |class, plain: &[u8]| store.add_tree(class, plain))?;
+        let mut summary = self.made.summary.clone();
+        summary.data_chunks = self.store.data_chunks;
+        summary.tree_chunks = self.store.tree_chunks;
+        summary.bytes_added = self.store.bytes_added;
+        let mut streams: Vec<_> = self.made.streams.iter().cloned().zip(self.ended.iter().cloned().map(Some)).collect();
+        if part.1 > 0 {
+            streams.push((part, None));
+        }
+        let number = self.marks.set(Done { tree, streams, summary }, self.store.bytes_added);
+        self.store.frames.mark(number)
+    }
+
     fn error(&mut self, error: SourceError) {
         self.observer.source_error(&error);
         self.made.error_count += 1;
@@ -154,17 +187,17 @@ impl<'s, 'a> Assembler<'s, 'a> {
         }
     }
 
-    fn take(&mut self, done: Done) -> Result<()> {
+    fn take(&mut self, done: flow::Done) -> Result<()> {
         self.store.frames.set_origin(self.origin())?;
         match done {
-            Done::Items { items, data } => {
+            flow::Done::Items { items, data } => {
                 let mut rest = &data[..];
                 for item in items {
                     self.item(item, &mut rest)?;
                 }
                 self.sink.buffers.give(data);
             }
-            Done::Segment { data, chunks } => {
+            flow::Done::Segment { data, chunks } => {
                 let mut rest = &data[..];
                 for (id, bytes) in chunks {
                     let (chunk, after) = rest.split_at(bytes as usize);
@@ -176,12 +209,13 @@ impl<'s, 'a> Assembler<'s, 'a> {
                 self.progress.bytes_done += data.len() as u64;
                 self.segments.give(data);
             }
-            Done::Hole(bytes) => {
+            flow::Done::Hole(bytes) => {
                 let store = &mut self.store;
                 self.list.push(Item::Hole(bytes), bytes, &mut |class, plain: &[u8]| store.add_tree(class, plain))?;
             }
-            Done::EndStream => {
+            flow::Done::EndStream(stream) => {
                 let end = self.end_list()?;
+                self.ended.push(*stream);
                 self.made.summary.files_new += 1;
                 self.made.summary.files_total += 1;
                 self.made.summary.bytes_total += end.1;

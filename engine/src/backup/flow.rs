@@ -5,6 +5,7 @@ use crate::buffers::Buffers;
 use crate::error::{Error, SourceError};
 use crate::format::entry::Entry;
 use crate::format::lists::Content;
+use crate::format::manifest::Stream;
 use crate::id::ChunkId;
 use crate::observe::Action;
 use crate::pack::sink::Trouble;
@@ -89,8 +90,8 @@ pub enum Done {
     },
     /// A hole in a long file.
     Hole(u64),
-    /// The end of a stream: its content is complete.
-    EndStream,
+    /// The end of a stream: its content is complete, and this is what the manifest says of it.
+    EndStream(Box<Stream>),
 }
 
 /// Something numbered, with the credit it took.

@@ -6,6 +6,7 @@ mod as_path;
 mod assemble;
 mod commit;
 mod flow;
+mod marks;
 mod options;
 mod parent;
 mod reads;
@@ -15,23 +16,25 @@ pub use options::{BackupOptions, BackupReport, Failure, ParentChoice, StreamSour
 
 use crate::backup::assemble::Assembler;
 use crate::backup::flow::{Credits, Flow};
-use crate::backup::parent::ParentJoin;
+use crate::backup::marks::Marks;
+use crate::backup::parent::{ParentJoin, Parents};
 use crate::buffers::Buffers;
-use crate::catalog::Snapshot;
 use crate::clock;
+use crate::commit::{Commit, Known};
 use crate::error::Error;
+use crate::faults;
 use crate::format::entry::split;
 use crate::format::manifest::stream_name_is_valid;
 use crate::id::{Class, ObjectName, PackId, SnapshotId};
-use crate::index::{Index, build_segment};
+use crate::index::{Index, IndexPack, build_segment};
 use crate::observe::Observer;
 use crate::pack::sink::{PanicGuard, Sink, SinkOptions, Trouble, frame_channel, job_channel, write_channel};
-use crate::repository::{Access, Repository, Segments, Trust};
+use crate::repository::{Access, Records, Repository, Segments, Trust};
 use crate::seal::random;
 use crate::store::{beside, each, there};
 use crossbeam_channel::{bounded, unbounded};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Packs that are complete and wait for the finisher.
 const UPLOADS_QUEUED: usize = 2;
@@ -49,7 +52,8 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     if !options.dry_run {
         repository.store().sweep().map(|_| ()).unwrap_or(());
     }
-    let (base, condemned) = usable_index(repository, options.dry_run, observer)?;
+    let usable = usable_index(repository, options.dry_run, observer)?;
+    let (base, records) = (usable.index, usable.records);
     let refresh = repository.refresh()?;
     for bad in &refresh.unreadable {
         observer.warning(&format!("snapshot {} cannot be read: {}", bad.id.short(), bad.error));
@@ -61,18 +65,33 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
         observer.warning(&format!("the store's listing leaves out {} snapshots that are there", refresh.unlisted));
     }
     let series = options.series_name();
-    let parent = choose_parent(repository, &options, &series)?;
+    let committed = repository.catalog().ids()?;
+    let parents = Parents::choose(repository, &options, &series, &committed)?;
+    if let Some(pending) = &parents.pending {
+        observer.remark(&format!("going on where run {} stopped, which did not end", pending.id.short()));
+    }
     let reader = repository.reader_over(base.clone());
-    let session = SnapshotId::new(random()?);
+    let session = match &parents.pending {
+        Some(pending) if faults::seeded("same-id") => pending.id,
+        _ => SnapshotId::new(random()?),
+    };
 
     let trouble = Trouble::default();
+    let commit = Mutex::new(Commit::new(repository, session, Known { records: Some(records), lost: usable.lost }, observer));
+    let times = commit::Times { started, finished: started };
+    let marks = Marks::new(&options, commit::parts(repository, &options, (session, &series), &parents, &times)?);
     let put_segment = |segment: &_| repository.put_segment(segment);
+    let reached = |number| match marks.take(number) {
+        Some((index, names)) => commit.lock().unwrap_or_else(PoisonError::into_inner).pending(&index, &names),
+        None => Ok(()),
+    };
     let targets = SinkOptions {
         compression: options.compression,
         data_pack_bytes: options.data_pack_bytes,
         meta_pack_bytes: options.meta_pack_bytes(),
     };
-    let sink = Sink::new(repository.store(), repository.keys(), targets, (repository.writer(), session), &put_segment, &trouble);
+    let sink =
+        Sink::new(repository.store(), repository.keys(), targets, (repository.writer(), session), (&put_segment, &reached), &trouble);
     let threads = options.threads();
     let (jobs_in, jobs_out) = job_channel();
     let (frames_in, frames_out) = frame_channel();
@@ -101,9 +120,9 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
             scope.spawn(move || work::run(repository, sink, &jobs, todo, &frames, done));
         }
         drop((jobs_out, todo_out, frames_in));
-        let mut assembler = Assembler::new(repository, (&sink, &segments), jobs_in, base.clone(), &options, observer);
+        let mut assembler = Assembler::new(repository, (&sink, &segments, &marks), jobs_in, base.clone(), &options, observer);
         let flow = Flow { todo: todo_in, done: done_in, credits: &credits, trouble: &trouble, segments: &segments };
-        let join = ParentJoin::new(&reader, parent.as_ref(), &options);
+        let join = ParentJoin::new(&reader, parents.pending.iter().chain(&parents.snapshot), &options);
         let options = &options;
         let source = scope.spawn(move || reads::run(repository, options, join, flow, observer));
         let _guard = PanicGuard(&trouble);
@@ -131,13 +150,10 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let (ends, assembled) = run?;
     // Every pack is durable now; the last segment names those that none names yet.
     sink.finish()?;
+    let written = sink.written();
     let times = commit::Times { started, finished: clock::now() };
-    commit::commit(
-        repository,
-        &options,
-        commit::Made { session, condemned, series, parent, times, ends, assembled, written: sink.written() },
-        observer,
-    )
+    let commit = commit.into_inner().unwrap_or_else(PoisonError::into_inner);
+    commit::commit(repository, &options, commit::Made { session, commit, series, parents, times, ends, assembled, written })
 }
 
 /// A thread that panics (an observer's bug is enough) gives no credit back: the reading thread would wait for it for ever.
@@ -178,18 +194,28 @@ fn check_streams(options: &BackupOptions) -> Result<(), Error> {
     Ok(())
 }
 
+/// What a run may rely on (B1).
+struct Usable {
+    /// The index, with the packs marked in which chunks count as stored.
+    index: Arc<Index>,
+    /// The records that were looked at.
+    records: Records,
+    /// Packs that the index names, no record names, and that are not there or damaged all the same.
+    lost: HashSet<PackId>,
+}
+
 /// The index, with the packs marked that a new snapshot may rely on: those that the store lists at their full length and
 /// that no record names (B1). Packs that no segment names yet (a killed run's) get one now, so that nothing is stored twice.
-fn usable_index(repository: &Repository, dry_run: bool, observer: &dyn Observer) -> Result<(Arc<Index>, HashSet<PackId>), Error> {
+fn usable_index(repository: &Repository, dry_run: bool, observer: &dyn Observer) -> Result<Usable, Error> {
     // In any order, so at once where that saves time: named is for ever, and a pack that a record names later than this is found by the
     // CHECK before the commit.
     let store = repository.store();
-    let (condemned, (segments, listings)) = beside(
+    let (records, (segments, listings)) = beside(
         store,
-        || repository.condemned(),
+        || repository.records(&Records::default()),
         || beside(store, || repository.read_segments(), || each(store, &Class::ALL, |class| store.list(class.folder()))),
     );
-    let (condemned, Segments { good, damaged }) = (condemned?, segments?);
+    let (records, Segments { good, damaged }) = (records?, segments?);
     for error in &damaged {
         // Its packs are taken for orphans below, so that the index heals by itself.
         observer.warning(&format!("{error}; its packs are indexed anew"));
@@ -209,7 +235,7 @@ fn usable_index(repository: &Repository, dry_run: bool, observer: &dyn Observer)
         };
         for object in objects {
             let Some((class, id)) = object.name.as_pack() else { continue };
-            if !index.knows_pack(&id) && !condemned.contains(&id) {
+            if !index.knows_pack(&id) && !records.name(&id) {
                 unknown.push((class, id, object.bytes));
             }
             listed.insert(id, object.bytes);
@@ -218,7 +244,7 @@ fn usable_index(repository: &Repository, dry_run: bool, observer: &dyn Observer)
     // With a damaged segment nobody can tell which packs it named: to read all of them could mean to read all of the repository.
     let trust = if damaged.is_empty() { Trust::Bytes } else { Trust::Footer };
     let orphans = repository.orphan_packs(&unknown, trust)?;
-    look_again(repository, &index, &condemned, &mut listed)?;
+    look_again(repository, &index, &records, &mut listed)?;
     for batch in orphans.chunks(ORPHANS_PER_SEGMENT) {
         let segment = build_segment(batch);
         // Published before anything relies on it: deduplication is only ever against indexed packs.
@@ -229,29 +255,23 @@ fn usable_index(repository: &Repository, dry_run: bool, observer: &dyn Observer)
     }
     // Bit-rot keeps a pack's length. What a check found is stored anew, from the source, by whoever still has it.
     let suspects = repository.catalog().suspects()?;
-    index.set_usable(|pack| listed.get(&pack.id) == Some(&pack.bytes) && !condemned.contains(&pack.id) && !suspects.contains(&pack.id));
-    Ok((Arc::new(index), condemned))
+    let sound = |pack: &IndexPack| listed.get(&pack.id) == Some(&pack.bytes) && !suspects.contains(&pack.id);
+    let lost = index.packs().iter().filter(|pack| !sound(pack) && !records.name(&pack.id)).map(|pack| pack.id).collect();
+    index.set_usable(|pack| sound(pack) && !records.name(&pack.id));
+    Ok(Usable { index: Arc::new(index), records, lost })
 }
 
 /// Asks for the packs that segments name and a listing of a remote store did not show: listings have been short and said that they were
 /// whole, and only an answer about the pack itself makes it lost. Where too many are missing they are stored again instead.
-fn look_again(repository: &Repository, index: &Index, condemned: &HashSet<PackId>, listed: &mut HashMap<PackId, u64>) -> Result<(), Error> {
+fn look_again(repository: &Repository, index: &Index, records: &Records, listed: &mut HashMap<PackId, u64>) -> Result<(), Error> {
     if repository.store().traffic().is_none() {
         return Ok(());
     }
-    let unseen: Vec<_> = index.packs().iter().filter(|pack| !listed.contains_key(&pack.id) && !condemned.contains(&pack.id)).collect();
+    let unseen: Vec<_> = index.packs().iter().filter(|pack| !listed.contains_key(&pack.id) && !records.name(&pack.id)).collect();
     if unseen.len() > LOOKED_AT_MAX {
         return Ok(());
     }
     let names = unseen.iter().map(|pack| ObjectName::pack(pack.class, &pack.id)).collect();
     listed.extend(there(repository.store(), names)?.into_iter().filter_map(|object| Some((object.name.as_pack()?.1, object.bytes))));
     Ok(())
-}
-
-fn choose_parent(repository: &Repository, options: &BackupOptions, series: &str) -> Result<Option<Snapshot>, Error> {
-    match &options.parent {
-        ParentChoice::None => Ok(None),
-        ParentChoice::Newest => repository.catalog().newest(series, &options.host),
-        ParentChoice::Snapshot(selector) => Ok(Some(repository.select(selector, &Default::default())?.snapshot)),
-    }
 }

@@ -10,6 +10,7 @@ use crate::source::WalkOptions;
 use crate::source::stream::{Stream, StreamFailure};
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::time::Duration;
 
 /// Which snapshot the sources are compared with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,7 +81,15 @@ pub struct BackupOptions {
     pub data_pack_bytes: u64,
     /// Worker threads; 0 for one per core.
     pub threads: usize,
+    /// What was done so far is put down as a pending manifest after so long,
+    pub pending_after: Duration,
+    /// or after so many bytes of new content.
+    pub pending_bytes: u64,
 }
+
+/// What a run that dies may have to do once more. Each pending ends the open packs, and stays until the run ends.
+const PENDING_AFTER: Duration = Duration::from_secs(5 * 60);
+const PENDING_BYTES: u64 = 8 << 30;
 
 impl Default for BackupOptions {
     fn default() -> Self {
@@ -106,6 +115,8 @@ impl Default for BackupOptions {
             compression: Compression::default(),
             data_pack_bytes: PACK_BYTES_DATA,
             threads: 0,
+            pending_after: PENDING_AFTER,
+            pending_bytes: PENDING_BYTES,
         }
     }
 }
@@ -156,6 +167,8 @@ pub struct BackupReport {
     pub snapshot: Option<SnapshotId>,
     /// The snapshot it was compared with.
     pub parent: Option<SnapshotId>,
+    /// The run that had not ended, and from whose pending manifest this one went on.
+    pub resumed: Option<SnapshotId>,
     /// The series.
     pub series: String,
     /// What it counted.

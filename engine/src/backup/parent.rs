@@ -1,17 +1,20 @@
 //! The parent snapshot, merge-joined with the walk: both are sorted the same way, so one leaf at a time is enough.
 //! A parent that cannot be read costs re-reading the source, never the run.
 
-use crate::backup::options::BackupOptions;
+use crate::backup::options::{BackupOptions, ParentChoice};
 use crate::catalog::Snapshot;
+use crate::error::{Error, Result};
 use crate::format::entry::{Entry, EntryKind, STATUS_OK, compare};
 use crate::format::lists::{Content, Item};
 use crate::format::manifest::ROOT_PATHS;
 use crate::format::wire::Time;
-use crate::id::Class;
+use crate::id::{Class, SnapshotId};
 use crate::observe::Action;
 use crate::pack::reader::{ChunkReader, ReadBuffers};
+use crate::repository::Repository;
 use crate::repository::tree::{ContentCursor, TreeCursor};
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
@@ -23,19 +26,51 @@ const COARSE_TICK_NANOS: u64 = 2_000_000_000;
 /// Entries of one directory that are not yet passed.
 type Rest = IntoIter<(Entry, Option<Content>)>;
 
-/// Walks the parent beside the source.
-pub struct ParentJoin<'r> {
-    reader: &'r ChunkReader,
+/// What a run is compared with.
+pub struct Parents {
+    /// The snapshot.
+    pub snapshot: Option<Snapshot>,
+    /// What a run of the same series had done that did not end, where that is newer.
+    pub pending: Option<Snapshot>,
+}
+
+impl Parents {
+    /// As `options` say. A dead run's pending is only a parent: nothing of it is deleted, for it may not be dead.
+    pub fn choose(repository: &Repository, options: &BackupOptions, series: &str, committed: &HashSet<SnapshotId>) -> Result<Self> {
+        let snapshot = match &options.parent {
+            ParentChoice::None => return Ok(Parents { snapshot: None, pending: None }),
+            ParentChoice::Snapshot(selector) => {
+                let selected = repository.select(selector, &Default::default())?;
+                return Ok(Parents { snapshot: Some(selected.snapshot), pending: None });
+            }
+            ParentChoice::Newest => repository.catalog().newest(series, &options.host)?,
+        };
+        let since = snapshot.as_ref().map(|s| s.index.started);
+        let ours = |p: &Snapshot| p.names.series == series && p.names.host == options.host && since.is_none_or(|at| p.index.finished > at);
+        let pending = repository.pendings(committed)?.into_iter().rev().find(ours);
+        Ok(Parents { snapshot, pending })
+    }
+}
+
+/// A tree that is walked beside the source.
+struct Side<'r> {
     cursor: Option<TreeCursor<'r>>,
     groups: IntoIter<crate::format::tree::Group>,
     group: Option<(Arc<[u8]>, Rest)>,
     ahead: Option<(Arc<[u8]>, Entry, Option<Content>)>,
+    /// When the run that made it began.
+    scanned: Time,
+}
+
+/// Walks the parent beside the source; what a run had done that did not end comes first, for it is newer.
+pub struct ParentJoin<'r> {
+    reader: &'r ChunkReader,
+    sides: Vec<Side<'r>>,
     buffers: ReadBuffers,
-    scanned: Option<Time>,
     ignore_inode: bool,
     ignore_ctime: bool,
-    /// Why the parent was given up.
-    pub failure: Option<crate::error::Error>,
+    /// Why a parent was given up.
+    pub failure: Option<Error>,
 }
 
 /// What the parent says about an entry.
@@ -44,31 +79,22 @@ pub struct Prior {
     pub entry: Entry,
     /// Its content there.
     pub content: Option<Content>,
+    /// When the run that saw it so began.
+    scanned: Time,
 }
 
-impl<'r> ParentJoin<'r> {
-    /// At the start of the parent's tree.
-    pub fn new(reader: &'r ChunkReader, parent: Option<&Snapshot>, options: &BackupOptions) -> Self {
-        let root = parent.and_then(|p| p.index.roots.iter().find(|r| r.kind == ROOT_PATHS)).and_then(|r| r.as_tree());
-        ParentJoin {
-            reader,
-            cursor: root.map(|root| TreeCursor::new(reader, &root)),
-            groups: Vec::new().into_iter(),
-            group: None,
-            ahead: None,
-            buffers: ReadBuffers::default(),
-            scanned: parent.map(|p| p.index.started),
-            ignore_inode: options.ignore_inode,
-            ignore_ctime: options.ignore_ctime,
-            failure: None,
-        }
+impl<'r> Side<'r> {
+    fn new(reader: &'r ChunkReader, parent: &Snapshot) -> Option<Self> {
+        let root = parent.index.roots.iter().find(|r| r.kind == ROOT_PATHS).and_then(|r| r.as_tree())?;
+        let cursor = Some(TreeCursor::new(reader, &root));
+        Some(Side { cursor, groups: Vec::new().into_iter(), group: None, ahead: None, scanned: parent.index.started })
     }
 
-    fn advance(&mut self) -> Option<(Arc<[u8]>, Entry, Option<Content>)> {
+    fn advance(&mut self) -> Result<Option<(Arc<[u8]>, Entry, Option<Content>)>> {
         loop {
             if let Some((dir, entries)) = &mut self.group {
                 if let Some((entry, content)) = entries.next() {
-                    return Some((dir.clone(), entry, content));
+                    return Ok(Some((dir.clone(), entry, content)));
                 }
                 self.group = None;
             }
@@ -76,38 +102,68 @@ impl<'r> ParentJoin<'r> {
                 self.group = Some((group.dir.into(), group.entries.into_iter()));
                 continue;
             }
-            match self.cursor.as_mut()?.next_leaf() {
+            let Some(cursor) = &mut self.cursor else { return Ok(None) };
+            match cursor.next_leaf() {
                 Ok(Some(groups)) => self.groups = groups.into_iter(),
                 Ok(None) => self.cursor = None,
                 Err(error) => {
-                    self.failure = Some(error);
                     self.cursor = None;
+                    return Err(error);
                 }
             }
         }
     }
 
-    /// What the parent holds under (dir, name). Questions come in order.
-    pub fn find(&mut self, dir: &[u8], name: &[u8]) -> Option<Prior> {
+    fn find(&mut self, dir: &[u8], name: &[u8]) -> Result<Option<Prior>> {
         loop {
-            let (at, entry, content) = match self.ahead.take() {
-                Some(ahead) => ahead,
+            let next = match self.ahead.take() {
+                Some(ahead) => Some(ahead),
                 None => self.advance()?,
             };
+            let Some((at, entry, content)) = next else { return Ok(None) };
             match compare((&at, &entry.name.0), (dir, name)) {
                 Ordering::Less => {}
-                Ordering::Equal => return Some(Prior { entry, content }),
+                Ordering::Equal => return Ok(Some(Prior { entry, content, scanned: self.scanned })),
                 Ordering::Greater => {
                     self.ahead = Some((at, entry, content));
-                    return None;
+                    return Ok(None);
                 }
             }
         }
+    }
+}
+
+impl<'r> ParentJoin<'r> {
+    /// At the start of the trees of `parents`, the one that is asked first first.
+    pub fn new<'s>(reader: &'r ChunkReader, parents: impl IntoIterator<Item = &'s Snapshot>, options: &BackupOptions) -> Self {
+        ParentJoin {
+            reader,
+            sides: parents.into_iter().filter_map(|parent| Side::new(reader, parent)).collect(),
+            buffers: ReadBuffers::default(),
+            ignore_inode: options.ignore_inode,
+            ignore_ctime: options.ignore_ctime,
+            failure: None,
+        }
+    }
+
+    /// What the parents hold under (dir, name). Questions come in order.
+    pub fn find(&mut self, dir: &[u8], name: &[u8]) -> Option<Prior> {
+        for side in &mut self.sides {
+            match side.find(dir, name) {
+                Ok(Some(prior)) => return Some(prior),
+                Ok(None) => {}
+                Err(error) => self.failure = Some(error),
+            }
+        }
+        None
     }
 
     /// Whether `now` is what `prior` was: as far as attributes can tell, and they can tell once the clock has ticked on.
-    pub fn unchanged(&self, now: &Entry, prior: &Entry) -> bool {
-        let (Some(scanned), true) = (self.scanned, now.kind == prior.kind && prior.status == STATUS_OK) else { return false };
+    pub fn unchanged(&self, now: &Entry, prior: &Prior) -> bool {
+        let Prior { entry: prior, scanned, .. } = prior;
+        if now.kind != prior.kind || prior.status != STATUS_OK {
+            return false;
+        }
         let same_ctime = self.ignore_ctime || now.ctime == prior.ctime;
         let same_inode = self.ignore_inode || now.inode == prior.inode;
         let same_size = now.kind != EntryKind::File || now.size == prior.size;

@@ -250,7 +250,7 @@ impl Reads<'_> {
             self.beside_streams(&walk)?;
         }
         let prior = self.join.find(&walk.dir, &walk.entry.name.0);
-        let unchanged = prior.as_ref().is_some_and(|prior| self.join.unchanged(&walk.entry, &prior.entry));
+        let unchanged = prior.as_ref().is_some_and(|prior| self.join.unchanged(&walk.entry, prior));
         let act = action(prior.as_ref().map(|p| &p.entry), unchanged);
         if walk.entry.kind != EntryKind::File {
             return match prior {
@@ -264,7 +264,7 @@ impl Reads<'_> {
         }
         let profile = prior.as_ref().map(|p| p.entry.profile);
         // Its chunks may be gone: lost, or condemned by a collection. Then it is read again, which heals.
-        if let Some(Prior { entry, content: Some(content) }) = prior
+        if let Some(Prior { entry, content: Some(content), .. }) = prior
             && unchanged
             && self.join.is_stored(&content)
         {
@@ -480,7 +480,6 @@ impl Reads<'_> {
         if total == 0 && !source.allow_empty {
             return Err(StreamFailure::Empty { name: name() }.into());
         }
-        self.send_done(64, Done::EndStream)?;
         let stream = Stream {
             argv: source.argv.iter().map(|a| Bytes(a.clone())).collect(),
             exit: end.exit,
@@ -493,6 +492,7 @@ impl Reads<'_> {
             mtime: crate::clock::now(),
             extra: Vec::new(),
         };
+        self.send_done(64, Done::EndStream(Box::new(stream.clone())))?;
         Ok(StreamEnd { name: source.name.clone(), stream })
     }
 }

@@ -10,8 +10,7 @@ use crate::error::SourceError;
 use crate::format::entry::{Entry, EntryKind, STATUS_CHANGED, STATUS_UNREADABLE, join};
 use crate::format::wire::Time;
 use crate::id::{ChunkId, Class};
-use crate::pack::sink::{FrameJob, PanicGuard, Sink};
-use crate::pack::writer::EncodedFrame;
+use crate::pack::sink::{Job, PanicGuard, Sink, ToPack};
 use crate::repository::Repository;
 use crate::source::roots::display;
 use crate::source::{Completer, WalkEntry};
@@ -99,9 +98,9 @@ struct Worker<'a> {
 pub fn run(
     repository: &Repository,
     sink: &Sink<'_>,
-    jobs: &Receiver<FrameJob>,
+    jobs: &Receiver<Job>,
     mut todo: Receiver<Numbered<Todo>>,
-    frames: &Sender<(Class, EncodedFrame)>,
+    frames: &Sender<ToPack>,
     done: Sender<(Numbered<Done>, Vec<SourceError>)>,
 ) {
     let _guard = PanicGuard(sink.trouble);

@@ -15,6 +15,7 @@ use crate::check::findings::Findings;
 use crate::error::{Error, Kind, Result};
 use crate::observe::Observer;
 use crate::repository::Repository;
+use crate::repository::ledger::Watermark;
 
 /// How much of the packs is read besides their footers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -93,7 +94,7 @@ pub fn check(repository: &Repository, options: &CheckOptions, observer: &dyn Obs
     let findings = Findings::default();
     let mut report = CheckReport::default();
     // Before any listing: a snapshot that is committed meanwhile must not look like one that was lost.
-    let watermark = ledger::Watermark::read(repository)?;
+    let watermark = Watermark::read(repository)?;
     let mut structure = structure::read(repository, &watermark, &findings)?;
     let packs = packs::read(repository, &mut structure, options.read_data, &findings, observer, &mut report)?;
     trees::walk(repository, &structure, &packs, &findings, observer)?;

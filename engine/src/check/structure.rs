@@ -3,17 +3,17 @@
 
 use crate::check::findings::{FindingId, Findings, Warning};
 use crate::check::is_about_an_object;
-use crate::check::ledger::Watermark;
 use crate::error::{Damage, Error, Result};
-use crate::format::manifest::{Head, IndexPart, IndexRoot, NamesPart, ROOT_PATHS, ROOT_STREAM, ROOT_TAR};
+use crate::format::manifest::{IndexPart, IndexRoot, NamesPart, ROOT_PATHS, ROOT_STREAM, ROOT_TAR};
 use crate::format::object::{ObjectType, Purpose};
 use crate::format::protocol::{Hold, Note, Record, Release, Tombstone};
 use crate::format::repo::Feature;
 use crate::format::segment::SegmentPack;
 use crate::format::wire::{Time, Wire};
-use crate::id::{Class, ObjectId, ObjectName, PackId, SnapshotId, WriterId, hex};
+use crate::id::{Class, ObjectId, ObjectName, PackId, SnapshotId, hex};
 use crate::index::Index;
 use crate::limits::{RECORD_BYTES_MAX, SMALL_OBJECT_BYTES_MAX};
+use crate::repository::ledger::{LedgerRow, Watermark};
 use crate::repository::{Repository, SEGMENT_LISTINGS};
 use crate::seal::key::{decode_keyring, decode_slot};
 use crate::seal::object::{decode_descriptor, open_object};
@@ -30,14 +30,6 @@ pub struct Manifest {
     pub id: SnapshotId,
     /// The roots, streams with their path.
     pub roots: Vec<(IndexRoot, Vec<u8>)>,
-}
-
-/// What a manifest or tombstone says of the ledger.
-pub struct LedgerRow {
-    pub writer: WriterId,
-    pub sequence: u64,
-    pub previous: Option<SnapshotId>,
-    pub heads: Vec<Head>,
 }
 
 /// What the objects besides the packs say.
@@ -274,9 +266,9 @@ pub fn read(repository: &Repository, watermark: &Watermark, findings: &Findings)
         }
         reader.manifests(&std::mem::take(&mut todo), ObjectName::as_snapshot, |reader, name, id, read| match read {
             Some((index, parts)) => {
-                let IndexPart { writer, sequence, previous, .. } = index;
-                vouched.extend(previous.into_iter().chain(index.heads.iter().map(|head| head.snapshot)));
-                ledger.push(LedgerRow { writer, sequence, previous, heads: index.heads.clone() });
+                let row = LedgerRow::from(&index);
+                vouched.extend(row.vouches());
+                ledger.push(row);
                 // What hangs below a forgotten snapshot may be collected already.
                 if !forgotten.contains(&id) {
                     snapshots.push(manifest(name, id, index, parts));
@@ -316,12 +308,7 @@ pub fn read(repository: &Repository, watermark: &Watermark, findings: &Findings)
     let about = |name: &str, id: &[u8]| name.starts_with(&format!("{}-", hex(id)));
     let read = reader.all(ObjectType::Tombstone, "forgotten", |name, t: &Tombstone| about(name, t.snapshot.as_bytes()))?;
     ledger_is_torn |= read.len() < tombstones.len();
-    ledger.extend(read.into_iter().map(|(_, t)| LedgerRow {
-        writer: t.writer,
-        sequence: t.sequence,
-        previous: t.previous,
-        heads: t.heads,
-    }));
+    ledger.extend(read.into_iter().map(|(_, tombstone)| LedgerRow::from(tombstone)));
     reader.all(ObjectType::Hold, "holds", |name, hold: &Hold| about(name, hold.snapshot.as_bytes()))?;
     reader.all(ObjectType::Release, "releases", |name, release: &Release| about(name, release.snapshot.as_bytes()))?;
     reader

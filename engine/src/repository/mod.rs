@@ -3,28 +3,34 @@
 
 mod cache;
 pub mod entries;
+mod holds;
+pub mod ledger;
 mod manifests;
 mod open;
 mod orphans;
+mod pendings;
+pub mod reach;
+mod records;
 pub mod selector;
 pub mod tree;
 
 pub use cache::Cache;
+pub use holds::Holds;
 pub use manifests::{Refresh, Unreadable};
 pub use open::{Access, COPIES, Found, InitOptions, OpenOptions};
 pub use orphans::Trust;
+pub use records::Records;
 
 use crate::catalog::Catalog;
 use crate::chunk::{ChunkIds, Chunker};
 use crate::error::{Damage, Error, Result};
 use crate::format::object::ObjectType;
-use crate::format::protocol::Record;
 use crate::format::repo::Descriptor;
 use crate::format::segment::Segment;
 use crate::format::tree::TreeCutter;
-use crate::id::{ObjectId, ObjectName, PackId, RepositoryId, WriterId};
+use crate::id::{ObjectId, ObjectName, RepositoryId, WriterId};
 use crate::index::{Index, build_segment};
-use crate::limits::{RECORD_BYTES_MAX, SEGMENT_BYTES_MAX, SMALL_OBJECT_BYTES_MAX};
+use crate::limits::{SEGMENT_BYTES_MAX, SMALL_OBJECT_BYTES_MAX};
 use crate::pack::reader::ChunkReader;
 use crate::repository::manifests::Listings;
 use crate::seal::key::Keys;
@@ -32,7 +38,6 @@ use crate::seal::object::{decode_descriptor, open_object, seal_object};
 use crate::seal::random;
 use crate::store::near::NearStore;
 use crate::store::{Listed, Store, each, reread};
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Threads that read from a remote store.
@@ -186,22 +191,6 @@ impl Repository {
         Err(Error::Refused {
             what: format!("another repository was made at {} meanwhile: this one cannot be opened any more", self.origin.place()),
         })
-    }
-
-    /// The packs that records name: nobody uses them from then on, for ever.
-    pub fn condemned(&self) -> Result<HashSet<PackId>> {
-        let mut packs = HashSet::new();
-        let listed = self.listed(ObjectType::Record, "records")?;
-        let read = |listed: &Listed| {
-            reread(self.store(), &listed.name, || {
-                let bytes = self.store.get(&listed.name, RECORD_BYTES_MAX)?;
-                open_object::<Record>(&self.keys, &self.id(), &listed.name, ObjectType::Record, &bytes)
-            })
-        };
-        for record in each(self.store(), &listed, read) {
-            packs.extend(record?.packs.iter().map(|p| p.id));
-        }
-        Ok(packs)
     }
 
     /// Reads one index segment.

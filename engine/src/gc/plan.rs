@@ -1,0 +1,408 @@
+//! The plan of a collection (spec chapter 7, G1): which packs hold nothing that is needed, and out of which the rest is to be taken.
+//! It changes nothing. Nothing is deleted by its word either: what it condemns is judged anew before it goes.
+
+use crate::error::{Error, Result};
+use crate::faults;
+use crate::format::pack::FrameSpan;
+use crate::gc::figures::{Charge, Figures, is_cold, least_days};
+use crate::gc::grounds::{Grounds, State};
+use crate::gc::roots::{DAY_NANOS, Roots};
+use crate::gc::rows::{Copy, PackRow};
+use crate::gc::{GcOptions, MaxUnused};
+use crate::id::{Class, ObjectName, PackId};
+use crate::observe::Observer;
+use crate::pack::OpenPack;
+use crate::pack::bits::Bits;
+use crate::repository::ledger::Watermark;
+use crate::repository::{Access, Repository};
+use crate::store::{Listed, each};
+use std::collections::{BTreeMap, HashSet};
+
+/// A pack smaller than its target by this factor is gathered with others like it.
+const SMALL_PART: u64 = 4;
+/// Small packs of a class that are worth gathering though all together would not make a pack of a quarter of the target.
+const SMALL_COUNT: usize = 8;
+/// Footers that are read at a time.
+const FOOTERS_BATCH: usize = 64;
+
+/// What a collection is going to do.
+pub struct Plan {
+    /// The figures.
+    pub figures: Figures,
+    pub(super) options: GcOptions,
+    pub(super) watermark: Watermark,
+    pub(super) roots: Roots,
+    pub(super) grounds: Grounds,
+    /// Numbers of packs to be condemned.
+    pub(super) condemn: Vec<u32>,
+    /// Chunks to be taken out, by pack number, in the order in which packs are read.
+    pub(super) takes: Vec<(u32, Bits)>,
+    /// Packs that records name, that are there, and whose time has come.
+    pub(super) due: HashSet<PackId>,
+    pub(super) now: i64,
+}
+
+/// What would become of the needed part of a pack.
+#[derive(Clone, Copy, Default)]
+struct Share {
+    /// Stored bytes that are read.
+    read: u64,
+    /// Bytes of a new pack that they would take.
+    write: u64,
+    /// Unused bytes in frames that cannot be opened.
+    stuck: u64,
+}
+
+/// Makes a plan.
+pub fn plan(repository: &Repository, options: &GcOptions, observer: &dyn Observer) -> Result<Plan> {
+    repository.require_features(Access::Gc)?;
+    let now = repository.origin().now()?;
+    // Before any listing: a snapshot that is committed meanwhile must not look like one that was lost.
+    let watermark = Watermark::read(repository)?;
+    // Roots first: whatever one of them needs is in the index by the time that is read.
+    let roots = Roots::read(repository, &watermark, None)?;
+    let mut grounds = Grounds::read(repository, observer)?;
+    mark(repository, &mut grounds, &roots, None, observer)?;
+    let mut planner = Planner { repository, options, now, figures: Figures::default(), condemn: Vec::new(), takes: Vec::new() };
+    planner.figures.snapshots = roots.snapshots.len() as u64;
+    planner.figures.pendings = roots.pendings.len() as u64;
+    planner.choose(&mut grounds, observer)?;
+    let due = planner.earlier(&grounds);
+    planner.requests(&roots);
+    let Planner { mut figures, condemn, takes, .. } = planner;
+    figures.manifests = roots.forgotten.iter().filter(|(_, at)| is_over(now, *at, options)).count() as u64;
+    figures.pendings_spent = roots.spent.len() as u64;
+    figures.unreadable_packs = grounds.unreadable.len() as u64;
+    Ok(Plan { figures, options: options.clone(), watermark, roots, grounds, condemn, takes, due, now })
+}
+
+/// Whether the grace period of something that happened at `at` is over. Where nobody knows when that was, it is.
+pub(super) fn is_over(now: i64, at: i64, options: &GcOptions) -> bool {
+    at == 0 || now.saturating_sub(at) >= options.grace_nanos()
+}
+
+/// Marks what the roots need. With `before`, only what is new since then: what was marked stays marked, which is on the safe side.
+pub(super) fn mark(
+    repository: &Repository,
+    grounds: &mut Grounds,
+    roots: &Roots,
+    before: Option<&Roots>,
+    observer: &dyn Observer,
+) -> Result<()> {
+    for (id, roots) in &roots.snapshots {
+        if before.is_some_and(|before| before.snapshots.contains_key(id)) {
+            continue;
+        }
+        match grounds.mark(repository, roots, observer) {
+            Err(error) if error.is_damage() && faults::seeded("skip-unreadable") => {}
+            marked => marked?,
+        }
+    }
+    let known: HashSet<&ObjectName> = before.into_iter().flat_map(|before| &before.pendings).map(|pending| &pending.name).collect();
+    for pending in roots.pendings.iter().filter(|pending| !known.contains(&pending.name)) {
+        if faults::seeded("pending-aborts") {
+            grounds.mark(repository, &pending.roots, observer)?;
+        }
+        grounds.mark_what_is_there(repository, &pending.roots, observer)?;
+    }
+    Ok(())
+}
+
+struct Planner<'a> {
+    repository: &'a Repository,
+    options: &'a GcOptions,
+    now: i64,
+    figures: Figures,
+    condemn: Vec<u32>,
+    takes: Vec<(u32, Bits)>,
+}
+
+/// A pack from which something could be taken out.
+struct Candidate {
+    number: u32,
+    share: Share,
+    small: bool,
+}
+
+impl Planner<'_> {
+    fn choose(&mut self, grounds: &mut Grounds, observer: &dyn Observer) -> Result<()> {
+        let states = grounds.states();
+        let kept = keep(grounds, &states)?;
+        let packs: Vec<PackRow> = grounds.rows.packs().to_vec();
+        let listed = |number: usize| grounds.packs.get(&packs[number].id);
+        self.figures.packs = grounds.packs.len() as u64;
+        self.figures.pack_bytes = grounds.packs.values().map(|object| object.bytes).sum();
+        self.figures.chunks = grounds.rows.count();
+        self.figures.chunks_needed = kept.iter().map(|bits| bits.as_ref().map_or(0, Bits::count)).sum();
+        let mut candidates = Vec::new();
+        let mut used = 0;
+        for (number, pack) in packs.iter().enumerate() {
+            let Some(object) = listed(number) else { continue };
+            let count = kept[number].as_ref().map_or(0, Bits::count);
+            match states[number] {
+                State::Gone => continue,
+                // Nobody uses it any more; what only it holds has to come out.
+                State::Named if count == 0 || faults::seeded("kept-no-copy") => continue,
+                State::Named => {
+                    let share = self.share(number, &packs, &kept)?;
+                    self.take(number, &kept, share);
+                    continue;
+                }
+                State::Good | State::Orphan => {}
+            }
+            let unused = count < u64::from(pack.chunks) || states[number] == State::Orphan;
+            let young = self.is_young(object);
+            let small = object.bytes < self.target(pack.class) / SMALL_PART;
+            if count > 0 {
+                used += object.bytes;
+            }
+            if young && unused {
+                self.figures.young_packs += 1;
+                self.figures.young_bytes += object.bytes;
+            }
+            if young || !unused && !small {
+                continue;
+            }
+            if count == 0 {
+                self.figures.drop_packs += 1;
+                self.figures.drop_bytes += object.bytes;
+                self.condemn(number, object);
+                continue;
+            }
+            if states[number] == State::Orphan {
+                // No segment will ever name it: what is needed of it goes to a pack that one does.
+                let share = self.share(number, &packs, &kept)?;
+                self.repack(number, &kept, share, object);
+                continue;
+            }
+            if object.class.as_deref().is_some_and(is_cold) && !self.options.repack_cold {
+                if unused {
+                    self.figures.cold_packs += 1;
+                    self.figures.cold_bytes += object.bytes;
+                }
+                continue;
+            }
+            candidates.push(Candidate { number: number as u32, share: Share::default(), small });
+        }
+        self.weigh(&mut candidates, &packs, &kept, observer)?;
+        self.select(candidates, &packs, &kept, grounds, used);
+        // Old packs first: what was stored together comes to lie together.
+        let modified = |number: u32| listed(number as usize).map_or(0, |object| object.modified);
+        self.takes.sort_by_cached_key(|(number, _)| (packs[*number as usize].class, modified(*number), packs[*number as usize].id));
+        Ok(())
+    }
+
+    /// Reads the footers of the candidates.
+    fn weigh(&self, candidates: &mut [Candidate], packs: &[PackRow], kept: &[Option<Bits>], observer: &dyn Observer) -> Result<()> {
+        for batch in candidates.chunks_mut(FOOTERS_BATCH) {
+            if observer.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            let numbers: Vec<usize> = batch.iter().map(|candidate| candidate.number as usize).collect();
+            let shares = each(self.repository.store(), &numbers, |number| self.share(*number, packs, kept));
+            for (candidate, share) in batch.iter_mut().zip(shares) {
+                candidate.share = share?;
+            }
+        }
+        Ok(())
+    }
+
+    fn share(&self, number: usize, packs: &[PackRow], kept: &[Option<Bits>]) -> Result<Share> {
+        let row = &packs[number];
+        let pack = OpenPack::open(self.repository.store(), self.repository.keys(), row.class, &row.id)?;
+        let none = Bits::default();
+        let kept = kept[number].as_ref().unwrap_or(&none);
+        let mut share = Share::default();
+        for (frame, span) in pack.table.frames.iter().enumerate() {
+            let FrameSpan { first_chunk, info, .. } = span;
+            let chunks = *first_chunk as usize..(*first_chunk + info.chunks) as usize;
+            let plain = |numbers: &mut dyn Iterator<Item = usize>| -> u64 {
+                numbers.filter_map(|n| pack.table.chunks.get(n)).map(|chunk| u64::from(chunk.bytes)).sum()
+            };
+            let wanted = plain(&mut chunks.clone().filter(|n| kept.has(*n)));
+            if wanted == 0 {
+                continue;
+            }
+            let stored = u64::from(info.stored);
+            share.read += stored;
+            // Rows of the footer: a chunk takes 37 bytes, a frame 40.
+            let count = chunks.clone().filter(|n| kept.has(*n)).count() as u64;
+            let part = stored * wanted / u64::from(info.plain).max(1);
+            if pack.holds_key(frame as u32) {
+                share.write += part + 37 * count;
+            } else {
+                share.write += stored + 40 + 37 * chunks.len() as u64;
+                share.stuck += stored - part;
+            }
+        }
+        Ok(share)
+    }
+
+    /// Which of the candidates are worth it.
+    fn select(&mut self, candidates: Vec<Candidate>, packs: &[PackRow], kept: &[Option<Bits>], grounds: &Grounds, used: u64) {
+        let bytes = |candidate: &Candidate| grounds.packs.get(&packs[candidate.number as usize].id).map_or(0, |object| object.bytes);
+        let saves = |candidate: &Candidate| bytes(candidate).saturating_sub(candidate.share.write);
+        let (mut gather, mut rest): (Vec<Candidate>, Vec<Candidate>) = candidates.into_iter().partition(|candidate| candidate.small);
+        for class in Class::ALL {
+            let of = |candidate: &Candidate| packs[candidate.number as usize].class == class;
+            let (count, sum) = gather.iter().filter(|c| of(c)).fold((0, 0), |(n, sum), c| (n + 1, sum + c.share.write));
+            // Each gathering makes a pack that is no longer small, or out of many one: no byte is moved for ever.
+            if count < 2 || sum < self.target(class) / SMALL_PART && count < SMALL_COUNT {
+                let (back, stay) = gather.into_iter().partition(|candidate| of(candidate));
+                gather = stay;
+                let back: Vec<Candidate> = back;
+                rest.extend(
+                    back.into_iter()
+                        .filter(|c| kept[c.number as usize].as_ref().map_or(0, Bits::count) < u64::from(packs[c.number as usize].chunks)),
+                );
+            }
+        }
+        let mut left = self.options.max_repack.unwrap_or(u64::MAX);
+        for candidate in gather {
+            if candidate.share.read <= left {
+                left -= candidate.share.read;
+                self.figures.gather_packs += 1;
+                self.take_out(&candidate, packs, kept, grounds);
+            }
+        }
+        // The emptiest first: they give most for what has to be read.
+        rest.sort_by_key(|candidate| (candidate.share.write * 1000 / bytes(candidate).max(1), packs[candidate.number as usize].id));
+        let mut unused: u64 = rest.iter().map(saves).sum();
+        let allowed = match self.options.max_unused {
+            MaxUnused::Part(part) => (used as f64 * part.max(0.0)) as u64,
+            MaxUnused::Bytes(bytes) => bytes,
+            MaxUnused::Unlimited => u64::MAX,
+        };
+        for candidate in rest {
+            self.figures.stuck_bytes += candidate.share.stuck;
+            if unused <= allowed || candidate.share.read > left || saves(&candidate) == 0 {
+                self.figures.unused_bytes += saves(&candidate);
+                continue;
+            }
+            left -= candidate.share.read;
+            unused -= saves(&candidate);
+            self.take_out(&candidate, packs, kept, grounds);
+        }
+    }
+
+    fn take_out(&mut self, candidate: &Candidate, packs: &[PackRow], kept: &[Option<Bits>], grounds: &Grounds) {
+        if let Some(object) = grounds.packs.get(&packs[candidate.number as usize].id) {
+            self.repack(candidate.number as usize, kept, candidate.share, object);
+        }
+    }
+
+    fn repack(&mut self, number: usize, kept: &[Option<Bits>], share: Share, object: &Listed) {
+        self.figures.repack_packs += 1;
+        self.figures.repack_bytes += object.bytes;
+        self.take(number, kept, share);
+        self.condemn(number, object);
+    }
+
+    fn take(&mut self, number: usize, kept: &[Option<Bits>], share: Share) {
+        self.figures.read_bytes += share.read;
+        self.figures.write_bytes += share.write;
+        if let Some(bits) = &kept[number] {
+            self.takes.push((number as u32, bits.clone()));
+        }
+    }
+
+    fn condemn(&mut self, number: usize, object: &Listed) {
+        self.condemn.push(number as u32);
+        self.charge(object);
+    }
+
+    fn charge(&mut self, object: &Listed) {
+        let Some(class) = object.class.as_deref().filter(|class| is_cold(class)) else { return };
+        let days = least_days(class);
+        let age = self.now.saturating_sub(object.modified) / DAY_NANOS;
+        let early = i64::from(days).saturating_sub(age);
+        if early <= 0 || object.modified == 0 {
+            return;
+        }
+        let charges = &mut self.figures.charges;
+        let at = charges.iter().position(|charge| charge.class == class).unwrap_or_else(|| {
+            charges.push(Charge { class: class.to_owned(), days, packs: 0, bytes: 0, byte_days: 0 });
+            charges.len() - 1
+        });
+        charges[at].packs += 1;
+        charges[at].bytes += object.bytes;
+        charges[at].byte_days += u128::from(object.bytes) * u128::from(early.unsigned_abs());
+    }
+
+    fn is_young(&self, object: &Listed) -> bool {
+        self.options.grace_nanos() > 0 && object.modified > 0 && !is_over(self.now, object.modified, self.options)
+    }
+
+    fn target(&self, class: Class) -> u64 {
+        if class == Class::Data { self.options.data_pack_bytes } else { self.options.meta_pack_bytes() }
+    }
+
+    /// Packs that earlier records name and that are still there: those whose time has come.
+    fn earlier(&mut self, grounds: &Grounds) -> HashSet<PackId> {
+        let mut due = HashSet::new();
+        let mut waiting = HashSet::new();
+        for (_, record) in grounds.records.iter() {
+            let over = is_over(self.now, record.time.as_nanos().unwrap_or(0), self.options);
+            for pack in record.packs.iter().filter(|pack| grounds.packs.contains_key(&pack.id)) {
+                if over {
+                    due.insert(pack.id);
+                } else {
+                    waiting.insert(pack.id);
+                }
+            }
+        }
+        waiting.retain(|id| !due.contains(id));
+        let bytes = |ids: &HashSet<PackId>| ids.iter().filter_map(|id| grounds.packs.get(id)).map(|object| object.bytes).sum();
+        (self.figures.due_packs, self.figures.due_bytes) = (due.len() as u64, bytes(&due));
+        (self.figures.waiting_packs, self.figures.waiting_bytes) = (waiting.len() as u64, bytes(&waiting));
+        due
+    }
+
+    /// About how many requests the rest takes: reads of 8 MiB, a put and a look per pack, listings, deletions.
+    fn requests(&mut self, roots: &Roots) {
+        let figures = &self.figures;
+        let puts = figures.write_bytes.div_ceil(self.options.data_pack_bytes.max(1));
+        let nothing = self.condemn.is_empty() && figures.due_packs == 0;
+        let deletions = if self.options.grace.is_zero() { self.condemn.len() as u64 } else { 0 } + figures.due_packs;
+        let reads = figures.read_bytes.div_ceil(8 << 20).max(self.takes.len() as u64) + self.takes.len() as u64;
+        let listings = if nothing { 0 } else { 16 };
+        self.figures.requests = reads + 2 * puts + deletions + listings + roots.spent.len() as u64 + roots.forgotten.len() as u64;
+    }
+}
+
+/// Chooses for each chunk that is needed the copy that stays: in a good pack where there is one, of several the one in which most is needed.
+/// Returns the chosen chunks by pack. An error where a chunk is nowhere.
+fn keep(grounds: &mut Grounds, states: &[State]) -> Result<Vec<Option<Bits>>> {
+    let mut needed: Vec<u64> = vec![0; states.len()];
+    let good = |copy: &Copy| states[copy.pack as usize] == State::Good;
+    let mut lost: Option<(Class, Copy)> = None;
+    grounds.rows.choose(|packs, copies| {
+        copies.iter().filter(|copy| good(copy)).for_each(|copy| needed[copy.pack as usize] += 1);
+        if copies.iter().all(|copy| states[copy.pack as usize] == State::Gone) {
+            lost = lost.or(copies.first().map(|copy| (packs[copy.pack as usize].class, *copy)));
+        }
+        None
+    });
+    if let Some((class, copy)) = lost {
+        let pack = &grounds.rows.packs()[copy.pack as usize];
+        return Err(Error::damaged(&ObjectName::pack(class, &pack.id), crate::error::Damage::Missing));
+    }
+    let rank = |packs: &[PackRow], copy: &Copy| {
+        let pack = copy.pack as usize;
+        let state = match states[pack] {
+            State::Good => 3,
+            State::Orphan => 2,
+            State::Named => 1,
+            State::Gone => 0,
+        };
+        (state, needed[pack] * 1000 / u64::from(packs[pack].chunks).max(1), needed[pack], copy.pack)
+    };
+    grounds.rows.choose(|packs, copies| (0..copies.len()).max_by_key(|at| rank(packs, &copies[*at])));
+    let mut kept: Vec<Option<Bits>> = vec![None; states.len()];
+    let chunks: BTreeMap<u32, u32> = grounds.rows.packs().iter().enumerate().map(|(n, pack)| (n as u32, pack.chunks)).collect();
+    for copy in grounds.rows.kept() {
+        let bound = chunks.get(&copy.pack).copied().unwrap_or(0) as usize;
+        kept[copy.pack as usize].get_or_insert_with(|| Bits::none(bound)).set(copy.chunk as usize);
+    }
+    Ok(kept)
+}

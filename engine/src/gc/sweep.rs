@@ -1,0 +1,216 @@
+//! Carrying a plan out (spec chapter 7, G2 to G5): copy, tell everybody, look again, and only then delete.
+//! Every step may be the last one: what was copied is a copy more, what was condemned is finished by a later collection.
+
+use crate::error::{Error, Result};
+use crate::faults;
+use crate::format::object::ObjectType;
+use crate::format::protocol::{Condemned, Record};
+use crate::format::segment::Segment;
+use crate::format::wire::Time;
+use crate::gc::figures::Figures;
+use crate::gc::grounds::{Grounds, State};
+use crate::gc::merge;
+use crate::gc::plan::{Plan, is_over, mark};
+use crate::gc::roots::Roots;
+use crate::id::{ObjectId, ObjectName, PackId, SnapshotId};
+use crate::observe::{Observer, Progress};
+use crate::pack::Compression;
+use crate::pack::repack::{From, Repacked, Take, repack};
+use crate::pack::sink::{Sink, SinkOptions, Trouble, Written};
+use crate::repository::{Records, Repository};
+use crate::seal::object::seal_object;
+use crate::seal::random;
+use crate::store::each;
+use std::collections::HashSet;
+
+/// What a collection did.
+#[derive(Clone, Debug, Default)]
+pub struct GcReport {
+    /// What was planned.
+    pub figures: Figures,
+    /// What was taken out of packs.
+    pub repacked: Repacked,
+    /// Packs and bytes that were written for that.
+    pub written: Written,
+    /// Packs that this collection condemned.
+    pub condemned: u64,
+    /// Packs that were deleted.
+    pub deleted_packs: u64,
+    /// Their bytes.
+    pub deleted_bytes: u64,
+    /// Packs that were condemned and are needed all the same: the next collection takes out what only they hold.
+    pub spared_packs: u64,
+    /// Manifests of forgotten snapshots that were deleted.
+    pub deleted_manifests: u64,
+    /// Pending manifests that were deleted.
+    pub deleted_pendings: u64,
+    /// Segments that went into others, or whose packs are gone.
+    pub merged_segments: u64,
+    /// Records that went into others.
+    pub folded_records: u64,
+    /// Bytes of packs and segments after it.
+    pub pack_bytes: u64,
+}
+
+/// Carries a plan out.
+pub fn collect(repository: &Repository, plan: Plan, observer: &dyn Observer) -> Result<GcReport> {
+    let mut report = GcReport { figures: plan.figures.clone(), ..GcReport::default() };
+    let Plan { options, watermark, mut roots, mut grounds, condemn, takes, mut due, now, .. } = plan;
+    let store = repository.store();
+    if faults::seeded("remark-before-record") {
+        roots = look_again(repository, &watermark, &mut grounds, roots, observer)?;
+    }
+
+    // G2. Before anything is condemned: whoever finds a pack named must find its chunks somewhere else.
+    if !takes.is_empty() {
+        let total = report.figures.read_bytes;
+        let listed = takes.iter().map(|(number, chunks)| {
+            let pack = &grounds.rows.packs()[*number as usize];
+            Take { class: pack.class, pack: pack.id, chunks: chunks.clone() }
+        });
+        let trouble = Trouble::default();
+        let put_segment = |segment: &Segment| repository.put_segment(segment);
+        let targets = SinkOptions {
+            compression: Compression::Auto,
+            data_pack_bytes: options.data_pack_bytes,
+            meta_pack_bytes: options.meta_pack_bytes(),
+        };
+        let session = SnapshotId::new(random()?);
+        let sink = Sink::new(store, repository.keys(), targets, (repository.writer(), session), (&put_segment, &|_| Ok(())), &trouble);
+        let go_on = |read| {
+            observer.progress(&Progress { bytes_done: read, bytes_total: total, ..Progress::default() });
+            !observer.interrupted()
+        };
+        let from = From { store, keys: repository.keys(), ids: repository.ids(), go_on: &go_on };
+        report.repacked = repack(&sink, &from, listed, options.threads())?;
+        report.written = sink.written();
+        // A store that says yes and stores nothing has been seen: the copies must be there before the originals are given up.
+        store.confirm()?;
+    }
+    if observer.interrupted() {
+        return Err(Error::Interrupted);
+    }
+
+    let mut record = None;
+    // G3. From here on nobody uses these packs. An outcome that is not known ends the run: a later one finds the record, or does not.
+    let own: Vec<PackId> = condemn.iter().map(|number| grounds.rows.packs()[*number as usize].id).collect();
+    if !own.is_empty() {
+        let records = if faults::seeded("own-only") { Records::default() } else { repository.records(&grounds.records)? };
+        match put_record(repository, &records, &grounds, &condemn) {
+            Ok(name) => record = Some(name),
+            Err(Error::Unreachable { .. }) if faults::seeded("record-unconfirmed") => {}
+            Err(error) => return Err(error),
+        }
+        report.condemned = own.len() as u64;
+        if options.grace.is_zero() {
+            due.extend(&own);
+        }
+    }
+    if faults::seeded("own-records-only-deleted") {
+        due.retain(|id| own.contains(id));
+    }
+
+    // G4. Who commits reads the records behind its root; who collects reads the roots behind its record: one of them sees the other.
+    let forgotten = roots.forgotten.iter().any(|(_, at)| is_over(now, *at, &options));
+    if !due.is_empty() || forgotten || !roots.spent.is_empty() {
+        let seen: HashSet<PackId> = grounds.records.packs().clone();
+        if !faults::seeded("no-remark") && !faults::seeded("remark-before-record") {
+            roots = look_again(repository, &watermark, &mut grounds, roots, observer)?;
+        }
+        // All rests on it that the newest records are listed. Where even the own one is not, nothing is deleted.
+        if record.is_some_and(|own| !grounds.records.iter().any(|(name, _)| *name == own))
+            && !faults::seeded("no-remark")
+            && !faults::seeded("remark-before-record")
+        {
+            return Err(Error::ListIncomplete { folder: "records".to_owned(), why: "it does not show what was just put there" });
+        }
+        if faults::seeded("late-record-deleted") {
+            due.extend(grounds.records.packs().difference(&seen));
+        }
+        let spared = spared(&mut grounds, &due, &own);
+        report.spared_packs = spared.len() as u64;
+        delete(repository, &grounds, (&due, &spared), &mut report)?;
+        // G5. Packs before manifests: a collection that dies here leaves a forgotten snapshot that cannot be undeleted, and no more.
+        let over = roots.forgotten.iter().filter(|(_, at)| is_over(now, *at, &options)).map(|(name, _)| name.clone());
+        report.deleted_manifests = delete_all(repository, over.collect())?;
+        report.deleted_pendings = delete_all(repository, std::mem::take(&mut roots.spent))?;
+    }
+    let merged = merge::merge(repository, &grounds, observer)?;
+    report.merged_segments = merged.segments;
+    report.folded_records = merged.records;
+    repository.drop_index();
+    report.pack_bytes = report.figures.pack_bytes + report.written.bytes - report.deleted_bytes;
+    Ok(report)
+}
+
+fn put_record(repository: &Repository, records: &Records, grounds: &Grounds, condemn: &[u32]) -> Result<ObjectName> {
+    let packs = condemn.iter().map(|number| &grounds.rows.packs()[*number as usize]);
+    let record = Record {
+        sequence: records.next_sequence(),
+        packs: packs.map(|pack| Condemned { class: pack.class, id: pack.id, extra: Vec::new() }).collect(),
+        seen: records.ids(),
+        folds: Vec::new(),
+        time: Time::from_nanos(repository.origin().now()?),
+        extra: Vec::new(),
+    };
+    let name = ObjectName::record(record.sequence, &ObjectId::new(random()?));
+    let object = seal_object(repository.keys(), &repository.id(), &name, ObjectType::Record, &record)?;
+    repository.store().put(&name, &object)?;
+    repository.store().confirm()?;
+    Ok(name)
+}
+
+/// Roots, index, packs, records, in this order, and marks for what is new.
+fn look_again(
+    repository: &Repository,
+    watermark: &crate::repository::ledger::Watermark,
+    grounds: &mut Grounds,
+    before: Roots,
+    observer: &dyn Observer,
+) -> Result<Roots> {
+    let roots = Roots::read(repository, watermark, Some(&before))?;
+    grounds.refresh(repository, observer)?;
+    mark(repository, grounds, &roots, Some(&before), observer)?;
+    Ok(roots)
+}
+
+/// Condemned packs that hold something needed of which nothing else has a copy that counts: in an indexed pack that is there and that no
+/// record names. They stay for now.
+fn spared(grounds: &mut Grounds, due: &HashSet<PackId>, own: &[PackId]) -> HashSet<PackId> {
+    let states = grounds.states();
+    let mut spared = HashSet::new();
+    let own: HashSet<&PackId> = own.iter().collect();
+    let counts = |pack: u32, id: &PackId| match states[pack as usize] {
+        State::Good => true,
+        State::Named => faults::seeded("reuse-kept") && !due.contains(id) || faults::seeded("own-only") && !own.contains(id),
+        State::Orphan | State::Gone => false,
+    };
+    grounds.rows.choose(|packs, copies| {
+        let id = |at: usize| &packs[copies[at].pack as usize].id;
+        if !(0..copies.len()).any(|at| counts(copies[at].pack, id(at))) {
+            spared.extend((0..copies.len()).map(id).filter(|id| due.contains(*id)));
+        }
+        None
+    });
+    spared
+}
+
+fn delete(
+    repository: &Repository,
+    grounds: &Grounds,
+    (due, spared): (&HashSet<PackId>, &HashSet<PackId>),
+    report: &mut GcReport,
+) -> Result<()> {
+    let going: Vec<_> = due.difference(spared).filter_map(|id| grounds.packs.get(id)).collect();
+    for (object, deleted) in going.iter().zip(each(repository.store(), &going, |object| repository.store().delete(&object.name))) {
+        deleted?;
+        report.deleted_packs += 1;
+        report.deleted_bytes += object.bytes;
+    }
+    Ok(())
+}
+
+fn delete_all(repository: &Repository, names: Vec<ObjectName>) -> Result<u64> {
+    each(repository.store(), &names, |name| repository.store().delete(name)).into_iter().collect::<Result<Vec<()>>>()?;
+    Ok(names.len() as u64)
+}

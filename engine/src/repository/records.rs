@@ -1,0 +1,133 @@
+//! Records: what collections condemned. A pack that one of them names is never used again, by anyone (spec chapter 7).
+//! A record that another one has seen, and that the listing lacks, means a short listing: nothing may be decided by it.
+
+use crate::error::{Damage, Error, Result};
+use crate::faults;
+use crate::format::object::ObjectType;
+use crate::format::protocol::Record;
+use crate::id::{ObjectId, ObjectName, PackId};
+use crate::limits::RECORD_BYTES_MAX;
+use crate::repository::Repository;
+use crate::seal::object::open_object;
+use crate::store::{Listed, each, reread};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+/// How often records are listed where one that was seen is not listed.
+const LISTINGS: u32 = 3;
+
+/// The records of a repository, as one listing showed them.
+#[derive(Clone, Debug, Default)]
+pub struct Records {
+    read: BTreeMap<ObjectName, Arc<Record>>,
+    packs: HashSet<PackId>,
+}
+
+impl Records {
+    fn new(read: BTreeMap<ObjectName, Arc<Record>>) -> Self {
+        let packs = read.values().flat_map(|record| record.packs.iter().map(|pack| pack.id)).collect();
+        Records { read, packs }
+    }
+
+    /// Whether a record names this pack: then nobody may rely on it any more.
+    pub fn name(&self, pack: &PackId) -> bool {
+        self.packs.contains(pack)
+    }
+
+    /// The packs that they name.
+    pub fn packs(&self) -> &HashSet<PackId> {
+        &self.packs
+    }
+
+    /// Each with its name, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&ObjectName, &Record)> {
+        self.read.iter().map(|(name, record)| (name, &**record))
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.read.len()
+    }
+
+    /// The random parts of their names.
+    pub fn ids(&self) -> Vec<ObjectId> {
+        self.read.keys().filter_map(|name| name.as_record()).map(|(_, id)| id).collect()
+    }
+
+    /// The number of the next one.
+    pub fn next_sequence(&self) -> u64 {
+        self.read.keys().filter_map(|name| name.as_record()).map(|(sequence, _)| sequence).max().unwrap_or(0).saturating_add(1)
+    }
+
+    /// A record that one of these has seen, that none folds and that is not among them: it, and by whom it is known.
+    pub fn lost(&self) -> Option<(ObjectId, &ObjectName)> {
+        let there: HashSet<ObjectId> = self.ids().into_iter().chain(self.read.values().flat_map(|r| r.folds.iter().copied())).collect();
+        self.iter().find_map(|(name, record)| Some((*record.seen.iter().find(|id| !there.contains(id))?, name)))
+    }
+}
+
+impl Repository {
+    /// The records that there are now; those in `known` are not read again, for a record never changes.
+    pub fn records(&self, known: &Records) -> Result<Records> {
+        let mut round = 0;
+        loop {
+            round += 1;
+            let listed = self.listed(ObjectType::Record, "records")?;
+            let read = each(self.store(), &listed, |listed| self.record(listed, known));
+            // Folded between the listing and the read: the folded one came before, a new listing shows it.
+            if round < LISTINGS && read.iter().any(|read| matches!(read, Err(error) if error.is_missing())) {
+                continue;
+            }
+            let read = listed.into_iter().zip(read).map(|(listed, read)| Ok((listed.name, read?))).collect::<Result<_>>()?;
+            let records = Records::new(read);
+            match records.lost().filter(|_| !faults::seeded("short-records-trusted")) {
+                None => return Ok(records),
+                Some((record, known_by)) if round >= LISTINGS => return Err(Error::RecordLost { record, known_by: known_by.clone() }),
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn record(&self, listed: &Listed, known: &Records) -> Result<Arc<Record>> {
+        if let Some(record) = known.read.get(&listed.name) {
+            return Ok(record.clone());
+        }
+        reread(self.store(), &listed.name, || {
+            let bytes = self.store().get(&listed.name, RECORD_BYTES_MAX)?;
+            let record: Record = open_object(self.keys(), &self.id(), &listed.name, ObjectType::Record, &bytes)?;
+            match listed.name.as_record() {
+                Some((sequence, _)) if sequence == record.sequence => Ok(Arc::new(record)),
+                _ => Err(Error::damaged(&listed.name, Damage::Name)),
+            }
+        })
+    }
+
+    /// Whether the listing shows exactly these records. One request, and all that a CHECK needs where nothing was condemned meanwhile.
+    pub fn no_record_is_new(&self, known: &Records) -> Result<bool> {
+        let listed = self.listed(ObjectType::Record, "records")?;
+        Ok(listed.len() == known.read.len() && listed.iter().all(|listed| known.read.contains_key(&listed.name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(n: u8, seen: &[u8], folds: &[u8]) -> (ObjectName, Arc<Record>) {
+        let ids = |ids: &[u8]| ids.iter().map(|id| ObjectId::new([*id; 16])).collect();
+        let body =
+            Record { sequence: n.into(), packs: vec![], seen: ids(seen), folds: ids(folds), time: Default::default(), extra: vec![] };
+        (ObjectName::record(n.into(), &ObjectId::new([n; 16])), Arc::new(body))
+    }
+
+    #[test]
+    fn a_hole_in_the_listing_is_seen_unless_it_was_folded() {
+        let of = |list: Vec<(ObjectName, Arc<Record>)>| Records::new(list.into_iter().collect());
+        let (one, two, three) = (record(1, &[], &[]), record(2, &[1], &[]), record(3, &[1, 2], &[]));
+        assert!(of(vec![one.clone(), two.clone(), three.clone()]).lost().is_none());
+        assert!(of(vec![one, three.clone()]).lost().is_some_and(|(id, _)| id == ObjectId::new([2; 16])));
+        assert!(of(vec![three.clone(), record(4, &[1, 2, 3], &[1, 2])]).lost().is_none());
+        // The newest one cannot be missed by anybody.
+        assert_eq!(of(vec![two, three]).next_sequence(), 4);
+    }
+}

@@ -1,0 +1,44 @@
+//! Undelete (spec chapter 7): a new commit of the roots of a forgotten snapshot. No tombstone is ever removed.
+
+use crate::clock;
+use crate::commit::{Commit, Known, ledger};
+use crate::error::{Error, Result};
+use crate::faults;
+use crate::format::manifest::Origin;
+use crate::id::{ObjectName, SnapshotId};
+use crate::observe::Observer;
+use crate::repository::{Access, Repository};
+use crate::seal::random;
+
+/// Brings a forgotten snapshot back under a new id, which is returned. The catalog was refreshed by the caller.
+pub fn undelete(repository: &Repository, id: &SnapshotId, observer: &dyn Observer) -> Result<SnapshotId> {
+    repository.require_features(Access::Write)?;
+    let (mut index, mut names) = match repository.read_manifest(&ObjectName::snapshot(id)) {
+        // A collection has been there.
+        Err(error) if error.is_missing() => return Err(Error::NoSnapshot { selector: id.to_string() }),
+        read => read?,
+    };
+    let session = SnapshotId::new(random()?);
+    let mut known = Known::default();
+    if faults::seeded("undelete-no-check") {
+        known.records = Some(repository.records(&Default::default())?);
+    }
+    if faults::seeded("undelete-by-removal") {
+        return by_removal(repository, id).map(|()| *id);
+    }
+    let own = ledger(repository)?;
+    (index.writer, index.sequence, index.previous, index.heads) = (own.writer, own.sequence, own.previous, own.heads);
+    index.snapshot = session;
+    index.finished = clock::now();
+    names.origin = Some(Origin { repository: repository.id(), snapshot: *id, how: "undelete".to_owned(), extra: Vec::new() });
+    Commit::new(repository, session, known, observer).publish(index, names)?;
+    Ok(session)
+}
+
+/// What the protocol forbids, for the test that sees why.
+fn by_removal(repository: &Repository, id: &SnapshotId) -> Result<()> {
+    for listed in repository.store().list("forgotten")?.iter().filter(|listed| listed.name.as_tombstone() == Some(*id)) {
+        repository.store().delete(&listed.name)?;
+    }
+    Ok(())
+}

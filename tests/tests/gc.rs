@@ -1,0 +1,181 @@
+//! Collection over a store in memory: what goes, what stays, what is written anew. That no interleaving loses anything is proved in the
+//! `protocol` tests; here each step is looked at alone.
+
+use seabed_engine::backup::{BackupReport, backup};
+use seabed_engine::check::{CheckOptions, ReadData, check};
+use seabed_engine::error::{Error, Result};
+use seabed_engine::forget::forget;
+use seabed_engine::gc::{GcOptions, GcReport, MaxUnused, collect, plan};
+use seabed_engine::id::SnapshotId;
+use seabed_engine::observe::Silent;
+use seabed_engine::repository::Repository;
+use seabed_engine::store::Store;
+use seabed_engine::store::memory::MemoryStore;
+use seabed_engine::undelete::undelete;
+use seabed_tests::repo::{bytes_stream, dump_path, init, open, options};
+use std::sync::Arc;
+use std::time::Duration;
+
+const DAY: i64 = 86_400 * 1_000_000_000;
+
+/// Bytes that do not compress, the same for the same number.
+fn noise(n: u64, bytes: usize) -> Vec<u8> {
+    let mut out = vec![0; bytes];
+    blake3::Hasher::new().update(&n.to_le_bytes()).finalize_xof().fill(&mut out);
+    out
+}
+
+/// A snapshot of streams, each of some blocks.
+fn store_blocks(repository: &Repository, blocks: &[u64]) -> SnapshotId {
+    let mut options = options(&[]);
+    options.streams = blocks.iter().map(|n| bytes_stream(&format!("s{n}"), noise(*n, 40_000))).collect();
+    let report: BackupReport = backup(repository, options, &Silent).unwrap();
+    report.snapshot.unwrap()
+}
+
+fn holds(repository: &Repository, id: &SnapshotId, blocks: &[u64]) {
+    for n in blocks {
+        assert!(dump_path(repository, id, format!("s{n}").as_bytes()).unwrap() == noise(*n, 40_000), "block {n}");
+    }
+}
+
+/// A collection without grace that leaves nothing unused.
+fn thorough() -> GcOptions {
+    GcOptions { grace: Duration::ZERO, max_unused: MaxUnused::Part(0.0), threads: 1, ..GcOptions::default() }
+}
+
+fn gc(repository: &Repository, options: &GcOptions) -> Result<GcReport> {
+    repository.refresh()?;
+    collect(repository, plan(repository, options, &Silent)?, &Silent)
+}
+
+fn is_clean(repository: &Repository) {
+    let report = check(repository, &CheckOptions { read_data: ReadData::All }, &Silent).unwrap();
+    assert!(report.is_clean(), "{:?}", report.findings);
+}
+
+fn bytes_of(store: &MemoryStore, folder: &str) -> u64 {
+    store.list(folder).unwrap().iter().map(|object| object.bytes).sum()
+}
+
+#[test]
+fn what_only_forgotten_snapshots_need_goes() {
+    let store = MemoryStore::new();
+    let repository = init(Arc::new(store.clone()), None).unwrap();
+    let first = store_blocks(&repository, &[1, 2, 3, 4]);
+    let second = store_blocks(&repository, &[3, 4, 5]);
+    let before = bytes_of(&store, "data");
+    forget(&repository, &[first]).unwrap();
+    let report = gc(&repository, &thorough()).unwrap();
+    assert_eq!((report.condemned, report.deleted_packs), (1, 1), "{report:?}");
+    assert_eq!(report.deleted_manifests, 1);
+    holds(&repository, &second, &[3, 4, 5]);
+    // Two of five blocks are gone, and nothing else.
+    let after = bytes_of(&store, "data");
+    assert!(after < before * 65 / 100, "{after} of {before}");
+    is_clean(&open(Arc::new(store.clone()), None).unwrap());
+    let again = gc(&repository, &thorough()).unwrap();
+    assert_eq!((again.condemned, again.deleted_packs, again.figures.repack_packs), (0, 0, 0), "{again:?}");
+    assert_eq!(bytes_of(&store, "data"), after);
+}
+
+#[test]
+fn what_is_planned_to_be_freed_is_freed() {
+    let store = MemoryStore::new();
+    let repository = init(Arc::new(store.clone()), None).unwrap();
+    let first = store_blocks(&repository, &(0..40).collect::<Vec<_>>());
+    let second = store_blocks(&repository, &(30..60).collect::<Vec<_>>());
+    forget(&repository, &[first]).unwrap();
+    repository.refresh().unwrap();
+    let sizes = || ["data", "names", "lists"].iter().map(|folder| bytes_of(&store, folder)).sum::<u64>();
+    let before = sizes();
+    let plan = plan(&repository, &thorough(), &Silent).unwrap();
+    let said = plan.figures.freed_bytes() as f64;
+    assert_eq!(sizes(), before, "a plan changes nothing");
+    collect(&repository, plan, &Silent).unwrap();
+    let freed = before as f64 - sizes() as f64;
+    assert!((said / freed - 1.0).abs() < 0.05, "said {said}, freed {freed}");
+    holds(&repository, &second, &(30..60).collect::<Vec<_>>());
+}
+
+#[test]
+fn grace_is_by_the_clock_of_the_store() {
+    let store = MemoryStore::new();
+    store.set_now(100 * DAY);
+    let repository = init(Arc::new(store.clone()), None).unwrap();
+    let first = store_blocks(&repository, &[1, 2]);
+    let second = store_blocks(&repository, &[2, 3]);
+    forget(&repository, &[first]).unwrap();
+    let options = GcOptions { grace: Duration::from_secs(86_400), max_unused: MaxUnused::Part(0.0), ..GcOptions::default() };
+    let young = gc(&repository, &options).unwrap();
+    assert_eq!((young.condemned, young.deleted_packs, young.deleted_manifests), (0, 0, 0), "{young:?}");
+    assert!(young.figures.young_packs > 0);
+    store.set_now(101 * DAY + 1);
+    let told = gc(&repository, &options).unwrap();
+    assert!(told.condemned > 0 && told.deleted_packs == 0, "{told:?}");
+    assert_eq!(told.deleted_manifests, 1);
+    // An hour later: it still waits, and says so.
+    store.set_now(101 * DAY + DAY / 24);
+    let waits = gc(&repository, &options).unwrap();
+    assert!(waits.deleted_packs == 0 && waits.figures.waiting_packs == told.condemned, "{waits:?}");
+    store.set_now(102 * DAY + 2);
+    let done = gc(&repository, &options).unwrap();
+    assert_eq!(done.deleted_packs, told.condemned);
+    holds(&repository, &second, &[2, 3]);
+    is_clean(&open(Arc::new(store), None).unwrap());
+}
+
+#[test]
+fn a_forgotten_snapshot_comes_back_until_it_is_collected() {
+    let store = MemoryStore::new();
+    let repository = init(Arc::new(store.clone()), None).unwrap();
+    let first = store_blocks(&repository, &[1, 2]);
+    forget(&repository, &[first]).unwrap();
+    repository.refresh().unwrap();
+    let back = undelete(&repository, &first, &Silent).unwrap();
+    holds(&repository, &back, &[1, 2]);
+    gc(&repository, &thorough()).unwrap();
+    holds(&repository, &back, &[1, 2]);
+    forget(&repository, &[back]).unwrap();
+    gc(&repository, &thorough()).unwrap();
+    assert!(matches!(undelete(&repository, &back, &Silent), Err(Error::NoSnapshot { .. })));
+    assert_eq!(bytes_of(&store, "data"), 0);
+    assert_eq!(bytes_of(&store, "pending") + bytes_of(&store, "snapshots"), 0);
+}
+
+#[test]
+fn small_packs_and_segments_are_gathered() {
+    let store = MemoryStore::new();
+    let repository = init(Arc::new(store.clone()), None).unwrap();
+    let ids: Vec<SnapshotId> = (0..20).map(|n| store_blocks(&repository, &[n, n + 1])).collect();
+    let packs = store.list("data").unwrap().len();
+    assert!(packs >= 20);
+    let report = gc(&repository, &thorough()).unwrap();
+    assert!(report.figures.gather_packs >= 20, "{report:?}");
+    assert_eq!(store.list("data").unwrap().len(), 1);
+    assert_eq!(store.list("index").unwrap().len(), 1);
+    for (n, id) in ids.iter().enumerate() {
+        holds(&repository, id, &[n as u64, n as u64 + 1]);
+    }
+    is_clean(&open(Arc::new(store), None).unwrap());
+}
+
+#[test]
+fn what_is_lost_stops_a_collection() {
+    let store = MemoryStore::new();
+    let repository = init(Arc::new(store.clone()), None).unwrap();
+    let first = store_blocks(&repository, &[1, 2]);
+    store_blocks(&repository, &[3]);
+    repository.refresh().unwrap();
+    // A manifest that somebody took away.
+    let name = seabed_engine::id::ObjectName::snapshot(&first);
+    let manifest = store.get(&name, 1 << 20).unwrap();
+    assert!(store.remove(&name));
+    assert!(matches!(plan(&repository, &thorough(), &Silent), Err(Error::SnapshotLost { .. })));
+    store.put(&name, &manifest).unwrap();
+    plan(&repository, &thorough(), &Silent).unwrap();
+    // A pack that is needed.
+    let pack = store.list("data").unwrap().remove(0).name;
+    assert!(store.remove(&pack));
+    assert!(plan(&repository, &thorough(), &Silent).is_err_and(|error| error.is_damage()));
+}
