@@ -219,6 +219,7 @@ impl Inner {
                         Verdict::Passing
                         | Verdict::Throttled(_)
                         | Verdict::Credentials
+                        | Verdict::Keyless
                         | Verdict::Keys
                         | Verdict::Untrusted
                         | Verdict::Skewed

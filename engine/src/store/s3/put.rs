@@ -171,7 +171,9 @@ impl Inner {
         let extras = Extras { checksum, wrong: true, ..Extras::default() };
         match self.put_once(name, &bytes, extras, &AtomicBool::default()).await {
             Ok(()) => Ok(true),
-            Err(refusal) if matches!(refusal.verdict, Verdict::Passing | Verdict::Throttled(_) | Verdict::Credentials) => {
+            Err(refusal)
+                if matches!(refusal.verdict, Verdict::Passing | Verdict::Throttled(_) | Verdict::Credentials | Verdict::Keyless) =>
+            {
                 Err(self.object_error(StoreOp::Put, name, refusal))
             }
             Err(_) => Ok(false),
