@@ -142,13 +142,7 @@ impl Inner {
     async fn serves_others(&self, client: &Client) -> bool {
         let moved = Arc::new(Motion::new(self.budget.clone()));
         let key = self.place.key(ObjectName::descriptor().as_str());
-        let asked = async {
-            let answer = client.get_object().bucket(&self.place.bucket).key(key).range("bytes=0-0").send().await.map_err(judge)?;
-            let is_a_store_s = answer.e_tag().is_some() || answer.last_modified().is_some();
-            let came = answer.body.collect().await.is_ok();
-            if came && is_a_store_s { Ok(()) } else { Err(Refusal::new(Verdict::Passing, "")) }
-        };
-        match self.watched(MOTION.scope(moved.clone(), asked), &moved).await {
+        match self.watched(MOTION.scope(moved.clone(), self.first_byte(client, &key)), &moved).await {
             Ok(()) => true,
             Err(refusal) => refusal.verdict == Verdict::Missing,
         }
