@@ -56,8 +56,8 @@ pub fn run(global: &Global, _args: &Args, out: &Output) -> Run {
             "unreadable_snapshots": report.unreadable.len(),
         }))?;
     } else {
-        out.say(&format!("index: {} packs, {} chunks", size::count(report.packs), size::count(report.chunks)));
-        out.say(&format!("catalog: {} snapshots", size::count(report.snapshots)));
+        out.say(&format!("index: {}, {}", size::of(report.packs, "pack"), size::of(report.chunks, "chunk")));
+        out.say(&format!("catalog: {}", size::of(report.snapshots, "snapshot")));
     }
     Ok(match report.damaged.is_empty() && report.unreadable.is_empty() {
         false => Code::Damage,
