@@ -119,24 +119,6 @@ pub fn without_number(text: &str) -> String {
     }
 }
 
-/// What the engine says where there are no keys for a store.
-const NO_KEYS: &str = "there are none, or they cannot be loaded";
-
-/// That there are no keys, without all the places where the SDK looked for some: six lines that name no mistake. What one of them
-/// failed with is kept.
-fn without_ways(text: &str) -> String {
-    match text.split_once(NO_KEYS) {
-        Some((before, ways)) if ways.contains("no credentials found in chain") => {
-            // Only of the profile it may name a mistake: another profile that is not there.
-            let profile =
-                ways.lines().find_map(|line| line.trim_start().strip_prefix("Profile: the credential provider was not enabled: "));
-            let profile = profile.map(|why| format!(" ({})", why.trim_end_matches(')'))).unwrap_or_default();
-            format!("{before}there are none in the environment, in a profile or on this machine{profile}")
-        }
-        _ => text.to_owned(),
-    }
-}
-
 impl From<Error> for Fail {
     fn from(error: Error) -> Self {
         let code = match error.kind() {
@@ -171,7 +153,7 @@ impl From<Error> for Fail {
             Error::NoSuchPath { .. } => "`seabed ls` lists the paths of a snapshot",
             Error::NotAFile { .. } => "`seabed restore` brings back directories",
             Error::Catalog { .. } | Error::Cache { .. } => "run again with --no-cache, or delete the cache directory: it is made anew",
-            Error::Option { what } if what.contains(NO_KEYS) => {
+            Error::NoKeys { .. } => {
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; `seabed iam-policy` prints what they must allow"
             }
             Error::Option { what } if what.contains(UNTRUSTED) => {
@@ -191,7 +173,7 @@ impl From<Error> for Fail {
             Error::SelfCheck { .. } => "test this machine's memory before you trust it with a backup",
             _ => "",
         };
-        let mut fail = Fail::new(code, without_ways(&without_number(&error.to_string())));
+        let mut fail = Fail::new(code, without_number(&error.to_string()));
         fail.hint = (!hint.is_empty()).then(|| hint.to_owned());
         fail
     }

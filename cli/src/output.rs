@@ -106,7 +106,7 @@ impl Output {
             });
             return self.err(&value.to_string());
         }
-        let requests = if traffic.requests == 1 { "1 request".to_owned() } else { format!("{} requests", size::count(traffic.requests)) };
+        let requests = size::of(traffic.requests, "request");
         let text = format!("{requests}, {} up, {} down", size::human(traffic.up), size::human(traffic.down));
         match (traffic.requests, self.told.load(Relaxed)) {
             (0, _) => {}

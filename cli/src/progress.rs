@@ -80,8 +80,8 @@ impl<'a> Listener<'a> {
         let elapsed = self.began.elapsed();
         let rate = (p.bytes_done as f64 / elapsed.as_secs_f64().max(0.1)) as u64;
         let mut text = match p.bytes_total {
-            0 => format!("{} files, {}", size::count(p.files_done), size::human(p.bytes_done)),
-            total => format!("{} files, {} of {}", size::count(p.files_done), size::human(p.bytes_done), size::human(total)),
+            0 => format!("{}, {}", size::of(p.files_done, "file"), size::human(p.bytes_done)),
+            total => format!("{}, {} of {}", size::of(p.files_done, "file"), size::human(p.bytes_done), size::human(total)),
         };
         text.push_str(&format!(", {}/s, {}", size::human(rate), clock(elapsed)));
         let (total, about) = if p.bytes_total > 0 { (p.bytes_total, "") } else { (self.guess_bytes, "~") };
@@ -92,7 +92,7 @@ impl<'a> Listener<'a> {
             text.push_str(&format!(", {about}{percent} %, {about}{} left", clock(left)));
         }
         if p.errors > 0 {
-            text.push_str(&format!(", {} errors", size::count(p.errors)));
+            text.push_str(&format!(", {}", size::of(p.errors, "error")));
         }
         text
     }

@@ -1,4 +1,4 @@
-//! Sizes as people write and read them: binary units, in and out.
+//! Sizes and counts as people write and read them: binary units, in and out.
 //! It must never round a limit that the user gave. It obeys the CLI conventions (`k`, `M`, `G`, `T` are powers of 1024).
 
 const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -53,6 +53,16 @@ pub fn count(n: u64) -> String {
     out
 }
 
+/// A count and what is counted: `1 pack`, `1,234 entries`.
+pub fn of(n: u64, noun: &str) -> String {
+    let (stem, end) = match noun.strip_suffix('y') {
+        _ if n == 1 => (noun, ""),
+        Some(stem) if !stem.ends_with(['a', 'e', 'i', 'o', 'u']) => (stem, "ies"),
+        _ => (noun, "s"),
+    };
+    format!("{} {stem}{end}", count(n))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +75,20 @@ mod tests {
             assert_eq!(human(bytes), text);
         }
         assert_eq!((count(0), count(999), count(1000), count(1_234_567)), ("0".into(), "999".into(), "1,000".into(), "1,234,567".into()));
+    }
+
+    #[test]
+    fn what_is_counted_agrees_with_its_count() {
+        let cases = [
+            (0, "pack", "0 packs"),
+            (1, "entry", "1 entry"),
+            (2, "entry", "2 entries"),
+            (1234, "day", "1,234 days"),
+            (1, "pack", "1 pack"),
+        ];
+        for (n, noun, text) in cases {
+            assert_eq!(of(n, noun), text);
+        }
     }
 
     #[test]

@@ -90,6 +90,8 @@ pub enum Error {
     Store { op: StoreOp, object: String, source: io::Error },
     #[error("the bucket of {place} does not exist")]
     NoBucket { place: String },
+    #[error("there are no keys for {place}: {why}")]
+    NoKeys { place: String, why: String },
     #[error("{place} cannot be reached: {what}")]
     Unreachable { place: String, what: String },
     #[error("the store does not list `{folder}` completely: {why}")]
@@ -166,7 +168,7 @@ impl Error {
             Error::WrongKey => Kind::WrongKey,
             Error::Damaged { .. } | Error::ChunkMissing { .. } | Error::PackMissing { .. } | Error::DescriptorLost { .. } => Kind::Damage,
             Error::SnapshotLost { .. } | Error::LedgerGap { .. } | Error::RecordLost { .. } => Kind::Damage,
-            Error::Option { .. } => Kind::Configuration,
+            Error::Option { .. } | Error::NoKeys { .. } => Kind::Configuration,
             Error::Refused { .. } => Kind::Refused,
             Error::Interrupted => Kind::Interrupted,
             Error::Unreachable { .. } => Kind::Unreachable,

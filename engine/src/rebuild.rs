@@ -1,5 +1,6 @@
 //! Rebuild: the index from the footers of packs, the catalog from the manifests (DESIGN section 1, promise 2).
-//! Takes nothing from the old index, so that it works when that is gone or damaged; loses no pack to a running backup.
+//! Works when the old index is gone or damaged. Where it is whole two things are taken from it: the names of packs, to ask for those that
+//! the listing leaves out, and what is in packs that lie in an archive, which only it can tell. Loses no pack to a running backup.
 
 use crate::error::{Damage, Error, Kind, Result};
 use crate::format::object::ObjectType;

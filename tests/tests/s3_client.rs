@@ -286,8 +286,10 @@ fn broken_sources_of_credentials_are_said() {
 fn a_profile_that_is_not_there_is_named() {
     let (home, server) = (Home::new(), S3Server::start());
     let env = [("AWS_PROFILE", "backpus")];
-    let said = refused(&home, &env, &["--repo", &server.url("x"), "snapshots"]);
-    assert!(said.contains("backpus") && said.contains("AWS_PROFILE"), "{said}");
+    for patience in ["0", "1"] {
+        let said = refused(&home, &env, &["--repo", &server.url("x"), "--retry-minutes", patience, "snapshots"]);
+        assert!(said.contains("backpus") && said.contains("AWS_PROFILE"), "{said}");
+    }
 }
 
 /// The variable with which AWS' own tools name certificates was not looked at.

@@ -259,8 +259,7 @@ fn finished(args: &Args, opened: &Opened, report: &BackupReport, out: &Output) -
     if report.error_count == 0 {
         return Ok(Code::Done);
     }
-    let n = report.error_count;
-    let what = if n == 1 { "1 source".to_owned() } else { format!("{} sources", size::count(n)) };
+    let what = size::of(report.error_count, "source");
     out.warn(&format!("{what} could not be read whole; the rest is in the snapshot"));
     Ok(Code::Incomplete)
 }
@@ -275,10 +274,10 @@ fn summary_text(args: &Args, report: &BackupReport) -> Vec<String> {
     let verb = if args.dry_run { "Would add" } else { "Added" };
     lines.push(format!("{verb} to the repository: {} ({} stored)", size::human(s.bytes_added), size::human(s.bytes_stored)));
     if report.excluded > 0 {
-        lines.push(format!("{} entries left out by excludes", size::count(report.excluded)));
+        lines.push(format!("{} left out by excludes", size::of(report.excluded, "entry")));
     }
     let took = time::clock(time::between(&report.started, &report.finished));
-    lines.push(format!("processed {} files, {} in {took}", size::count(s.files_total), size::human(s.bytes_total)));
+    lines.push(format!("processed {}, {} in {took}", size::of(s.files_total, "file"), size::human(s.bytes_total)));
     lines.push(match &report.snapshot {
         Some(id) => format!("snapshot {} saved", id.short()),
         None if args.dry_run => "dry run: nothing was stored".to_owned(),

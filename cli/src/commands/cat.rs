@@ -6,7 +6,7 @@ use crate::commands::refresh;
 use crate::exit::{Code, Fail, Run, help};
 use crate::open;
 use crate::output::Output;
-use crate::time;
+use crate::{size, time};
 use clap::ValueEnum;
 use seabed_engine::format::manifest::{IndexPart, NamesPart};
 use seabed_engine::id::{Class, ObjectId, ObjectName, PackId, SnapshotId, hex};
@@ -105,7 +105,7 @@ fn find(repository: &Repository, folders: &[&str], prefix: &str) -> Result<Objec
     match (found.pop(), found.len()) {
         (Some(name), 0) => Ok(name),
         (None, _) => Err(Fail::new(Code::Failed, format!("no object in {} begins with `{prefix}`", folders.join(", ")))),
-        (Some(_), more) => Err(Fail::new(Code::Failed, format!("{} objects begin with `{prefix}`", more + 1))),
+        (Some(_), more) => Err(Fail::new(Code::Failed, format!("{} begin with `{prefix}`", size::of(more as u64 + 1, "object")))),
     }
 }
 

@@ -74,23 +74,23 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         out.json_result(&summary(&report, took.as_secs_f64()))?;
     } else {
         out.say(&format!(
-            "checked {} snapshots, {} packs ({}), {} chunks in {}",
-            size::count(report.snapshots),
-            size::count(report.packs),
+            "checked {}, {} ({}), {} in {}",
+            size::of(report.snapshots, "snapshot"),
+            size::of(report.packs, "pack"),
             size::human(report.pack_bytes),
-            size::count(report.chunks),
+            size::of(report.chunks, "chunk"),
             time::clock(took)
         ));
         if read_data == ReadData::None {
             out.say("the content of packs was not read; --read-data does that");
         } else {
-            out.say(&format!("{} packs read and verified ({})", size::count(report.packs_read), size::human(report.bytes_read)));
+            out.say(&format!("{} read and verified ({})", size::of(report.packs_read, "pack"), size::human(report.bytes_read)));
         }
     }
     if report.packs_archived > 0 {
         out.warn(&format!(
-            "{} packs ({}) lie in an archive: they are there, but what they hold was not looked at",
-            size::count(report.packs_archived),
+            "an archive holds {} ({}), seen to be there but not looked into",
+            size::of(report.packs_archived, "pack"),
             size::human(report.bytes_archived)
         ));
     }
@@ -102,8 +102,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         return Ok(if report.packs_unread > 0 { Code::Incomplete } else { Code::Done });
     }
     let code = if report.is_damaged() { Code::Damage } else { Code::Failed };
-    let fail =
-        Fail::new(code, format!("{} found", if found == 1 { "1 problem".to_owned() } else { format!("{} problems", size::count(found)) }));
+    let fail = Fail::new(code, format!("{} found", size::of(found, "problem")));
     let lost = report.findings.iter().any(|f| matches!(f.error, Error::SnapshotLost { .. } | Error::LedgerGap { .. }));
     Err(if lost {
         fail.hint(

@@ -5,7 +5,7 @@ use crate::args::Global;
 use crate::exit::{Code, Fail, Run, help};
 use crate::open::{self, Kind};
 use crate::output::Output;
-use crate::remote;
+use crate::{remote, size};
 use seabed_engine::error::Error;
 use seabed_engine::id::ObjectName;
 use seabed_engine::repository::{OpenOptions, Repository};
@@ -90,14 +90,7 @@ pub fn run(global: &Global, _args: &Args, out: &Output) -> Run {
     if failures == 0 {
         return Ok(Code::Done);
     }
-    Err(Fail::new(
-        Code::Failed,
-        if failures == 1 {
-            "1 finding would lose data or end backups".to_owned()
-        } else {
-            format!("{failures} findings would lose data or end backups")
-        },
-    ))
+    Err(Fail::new(Code::Failed, format!("{} would lose data or end backups", size::of(failures as u64, "finding"))))
 }
 
 fn bucket(store: &S3Store, whole: &Arc<dyn Store>) -> Result<Vec<Finding>, Fail> {

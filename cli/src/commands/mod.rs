@@ -21,6 +21,7 @@ pub mod version;
 use crate::args::{Cli, Command};
 use crate::exit::{Fail, Run};
 use crate::output::Output;
+use crate::size;
 use seabed_engine::repository::Repository;
 
 /// Runs the command.
@@ -54,10 +55,8 @@ fn refresh(repository: &Repository, out: &Output) -> Result<usize, Fail> {
         out.warn(&format!("{}; going on without a cache", crate::exit::without_number(&error.to_string())));
     }
     if refresh.unlisted > 0 {
-        let n = refresh.unlisted;
-        out.warn(&format!(
-            "the store's listing leaves out {n} snapshots that are there: do not trust it, and look at what stands before it"
-        ));
+        let left_out = size::of(refresh.unlisted, "snapshot");
+        out.warn(&format!("the store has {left_out} that its listing leaves out: do not trust it, and look at what stands before it"));
     }
     Ok(refresh.unreadable.len())
 }

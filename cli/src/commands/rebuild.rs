@@ -14,6 +14,9 @@ use serde_json::json;
 ///
 /// Both only repeat what packs and manifests say, so nothing is lost by it. It is needed when `check`
 /// says that the index is damaged; a lost cache heals by itself.
+/// Packs in an archive class cannot be read: what the old index says of them is kept. Those that it
+/// does not name are listed, exit status 3: thaw them and run this again. What does not open is listed
+/// too, exit status 23.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help("  seabed rebuild && seabed check"))]
 pub struct Args {}
@@ -56,8 +59,8 @@ pub fn run(global: &Global, _args: &Args, out: &Output) -> Run {
             "unreadable_snapshots": report.unreadable.len(),
         }))?;
     } else {
-        out.say(&format!("index: {} packs, {} chunks", size::count(report.packs), size::count(report.chunks)));
-        out.say(&format!("catalog: {} snapshots", size::count(report.snapshots)));
+        out.say(&format!("index: {}, {}", size::of(report.packs, "pack"), size::of(report.chunks, "chunk")));
+        out.say(&format!("catalog: {}", size::of(report.snapshots, "snapshot")));
     }
     Ok(match report.damaged.is_empty() && report.unreadable.is_empty() {
         false => Code::Damage,

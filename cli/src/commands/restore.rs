@@ -187,10 +187,10 @@ fn is_root(path: &Path) -> bool {
 fn shortfall(what: &str, n: u64, first: &Path, root: bool) -> String {
     let rights = [NOT_CREATED, "owners", "groups", "setuid and setgid bits", "security.* attributes", "trusted.* attributes"];
     let why = if !root && rights.contains(&what) { "needs root" } else { "not possible here" };
-    let (n, first) = (size::count(n), first.display());
+    let first = first.display();
     match what {
-        NOT_CREATED => format!("{n} {what} were not restored ({why}), first {first}"),
-        _ => format!("{what} were not restored for {n} entries ({why}), first {first}"),
+        NOT_CREATED => format!("{what} were not restored: {} ({why}), first {first}", size::count(n)),
+        _ => format!("{what} were not restored for {} ({why}), first {first}", size::of(n, "entry")),
     }
 }
 
@@ -198,7 +198,7 @@ fn finished(args: &Args, report: &RestoreReport, took: std::time::Duration, out:
     // The errors themselves were said when they happened.
     let unsaid = report.error_count.saturating_sub(report.errors.len() as u64);
     if unsaid > 0 {
-        out.warn(&format!("{} further errors", size::count(unsaid)));
+        out.warn(&size::of(unsaid, "further error"));
     }
     for (what, n, path) in &report.shortfalls {
         out.warn(&shortfall(what, *n, path, rustix::process::geteuid().is_root()));
@@ -235,22 +235,19 @@ fn finished(args: &Args, report: &RestoreReport, took: std::time::Duration, out:
         }
         out.say(&line);
         if args.verify {
-            out.say(&format!("{} files read back and found equal", size::count(report.files_verified)));
+            out.say(&format!("{} read back and found equal", size::of(report.files_verified, "file")));
         }
         let verb = if args.dry_run { "would restore" } else { "restored" };
         out.say(&format!(
-            "{verb} {} files, {} directories, {} in {}",
-            size::count(report.files_restored + report.files_updated),
-            size::count(report.directories),
+            "{verb} {}, {}, {} in {}",
+            size::of(report.files_restored + report.files_updated, "file"),
+            size::of(report.directories, "directory"),
             size::human(report.bytes_restored),
             time::clock(took)
         ));
     }
     if report.files_not_stored > 0 {
-        out.warn(&format!(
-            "{} files are not in the snapshot: they could not be read when it was made",
-            size::count(report.files_not_stored)
-        ));
+        out.warn(&format!("the snapshot lacks {} that could not be read when it was made", size::of(report.files_not_stored, "file")));
     }
     // Damage outranks what the target refused: it will be there on the next try too.
     let damaged = report.errors.iter().any(|e| e.kind() == seabed_engine::error::Kind::Damage);
@@ -270,7 +267,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_said_in_words() {
         let at = Path::new("/back/x");
-        assert_eq!(shortfall(NOT_CREATED, 2, at, false), "2 device nodes were not restored (needs root), first /back/x");
+        assert_eq!(shortfall(NOT_CREATED, 2, at, false), "device nodes were not restored: 2 (needs root), first /back/x");
         assert_eq!(shortfall("owners", 7, at, false), "owners were not restored for 7 entries (needs root), first /back/x");
         assert!(shortfall("chattr flags", 7, at, true).contains("(not possible here)"));
     }

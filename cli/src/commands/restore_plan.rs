@@ -63,14 +63,14 @@ pub fn before(
 ) -> Result<Option<Code>, Fail> {
     let mut needs = needs::needs(repository, selected, options, observer).map_err(failed)?;
     if needs.chunks_lost > 0 {
-        let lost = size::count(needs.chunks_lost);
-        out.warn(&format!("{lost} chunks are in no pack: not all can be restored, `seabed check` says more"));
+        let lost = size::of(needs.chunks_lost, "chunk");
+        out.warn(&format!("no pack holds {lost}: not all can be restored, `seabed check` says more"));
     }
     if args.thaw {
         let ordered = needs::thaw(repository, &mut needs, args.order(), observer).map_err(failed)?;
         if ordered > 0 {
-            let days = args.thaw_days;
-            out.say(&format!("ordered {} packs back from the archive, to be read for {days} days", size::count(ordered)));
+            let days = size::of(args.thaw_days.into(), "day");
+            out.say(&format!("ordered {} back from the archive, to be read for {days}", size::of(ordered, "pack")));
         }
     }
     if args.plan {
@@ -98,7 +98,7 @@ fn tell(needs: &Needs, out: &Output) {
     if out.json {
         out.message(&json!({"message_type": "status", "packs_ready": ready, "packs_total": all}));
     } else {
-        out.say(&format!("{} of {} packs can be read", size::count(ready), size::count(all)));
+        out.say(&format!("{} of {} can be read", size::count(ready), size::of(all, "pack")));
     }
 }
 
@@ -142,12 +142,12 @@ fn show(needs: &Needs, out: &Output) -> Run {
         let line = |pack: &NeededPack| format!("{:<8}  {:>10}  {}", word(pack.readiness), size::human(pack.bytes), pack.name);
         lines.extend(needs.packs.iter().map(line));
     }
-    let (files, packs) = (size::count(needs.files), size::count(needs.packs.len() as u64));
-    lines.push(format!("would restore {files} files, {}, out of {packs} packs, {}", size::human(needs.bytes), size::human(all)));
+    let (files, packs) = (size::of(needs.files, "file"), size::of(needs.packs.len() as u64, "pack"));
+    lines.push(format!("would restore {files}, {}, out of {packs}, {}", size::human(needs.bytes), size::human(all)));
     for state in [Readiness::Frozen, Readiness::Thawing] {
         let (packs, bytes) = needs.in_state(state);
         if packs > 0 {
-            lines.push(format!("{}: {} packs, {}", word(state), size::count(packs), size::human(bytes)));
+            lines.push(format!("{}: {}, {}", word(state), size::of(packs, "pack"), size::human(bytes)));
         }
     }
     if needs.packs.iter().all(|pack| pack.readiness == Readiness::Ready) {

@@ -175,7 +175,7 @@ fn text(out: &Output, groups: &BTreeMap<Vec<Vec<String>>, Vec<Snapshot>>, keys: 
         }
         total += snapshots.len();
     }
-    out.say(&if total == 1 { "1 snapshot".to_owned() } else { format!("{} snapshots", size::count(total as u64)) });
+    out.say(&size::of(total as u64, "snapshot"));
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! codes of S3; `tests/tests/fault_list.rs` has the tests for each row of the list of faults.
 
 use crate::store::s3::meter::TooMuch;
+use aws_config::meta::ProviderChainError;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -16,8 +17,10 @@ pub enum Verdict {
     Passing,
     /// Too much at a time: wait, at least for so long, with fewer connections.
     Throttled(Option<Duration>),
-    /// The credentials are no longer taken, or cannot be had: load them anew.
+    /// The credentials are no longer taken: load them anew.
     Credentials,
+    /// There are no credentials: those that are configured cannot be loaded, or none are.
+    Keyless,
     /// The store knows no such key, or another secret of it: they may have been changed meanwhile.
     Keys,
     /// Who answers cannot show that it is the one that was meant.
@@ -66,8 +69,6 @@ impl Refusal {
     }
 }
 
-/// What the error of credentials that cannot be had begins with.
-pub const NONE: &str = "there are none, or they cannot be loaded";
 /// What the error of a certificate that is not trusted says.
 pub const UNTRUSTED: &str = "its certificate is not trusted";
 
@@ -143,8 +144,18 @@ where
 /// What stores say of a header that they do not know, where they have no code for it (R2, Ceph, OVH).
 const NOT_KNOWN: [&str; 5] = ["checksum", "if-none-match", "not implemented", "unsupported header", "not supported"];
 
+/// What the SDK says where none of the places in which it looks has credentials.
+type Attempts = ProviderChainError<CredentialsError>;
+
 /// Credentials that cannot be had. What is configured wrongly stays so; only where the network is behind it, it may go away by itself.
 fn no_credentials(error: &(dyn StdError + 'static)) -> Refusal {
+    // All the places where the SDK looked are six lines that name no mistake. Only of the profile it may name one: another profile that
+    // is not there.
+    if let Some(looked) = error.source().and_then(|source| source.downcast_ref::<Attempts>()) {
+        let profile = looked.attempts().iter().find(|attempt| attempt.name() == "Profile");
+        let why = profile.and_then(|attempt| attempt.error().source()).map(|why| format!(" ({})", chain(why))).unwrap_or_default();
+        return Refusal::new(Verdict::Keyless, format!("neither the environment nor a profile nor this machine has any{why}"));
+    }
     let passing = match error.downcast_ref() {
         // That nobody has any is said of the network too, where an instance's metadata would be.
         Some(CredentialsError::CredentialsNotLoaded(_)) => false,
@@ -153,8 +164,8 @@ fn no_credentials(error: &(dyn StdError + 'static)) -> Refusal {
             .and_then(|error| error.downcast_ref::<ConnectorError>())
             .is_some_and(|error| error.is_io() || error.is_timeout()),
     };
-    let verdict = if passing { Verdict::Passing } else { Verdict::Credentials };
-    Refusal::new(verdict, format!("{NONE} ({})", chain(error)))
+    let verdict = if passing { Verdict::Passing } else { Verdict::Keyless };
+    Refusal::new(verdict, format!("the configured keys cannot be loaded ({})", chain(error)))
 }
 
 fn by_code(status: u16, code: &str, message: &str, after: Option<Duration>, names_region: bool) -> Verdict {
@@ -272,12 +283,12 @@ mod tests {
     fn credentials_that_cannot_be_had_are_told_from_a_network_that_is_away() {
         let of = |error: CredentialsError| judged(ConnectorError::other(error.into(), None)).verdict;
         let away = || ConnectorError::io(io::Error::from(ErrorKind::ConnectionRefused).into());
-        assert_eq!(of(CredentialsError::not_loaded("nobody")), Verdict::Credentials);
+        assert_eq!(of(CredentialsError::not_loaded("nobody")), Verdict::Keyless);
         // Nobody looks for the metadata of an instance on any other machine.
-        assert_eq!(of(CredentialsError::not_loaded(away())), Verdict::Credentials);
-        assert_eq!(of(CredentialsError::invalid_configuration("a loop")), Verdict::Credentials);
-        assert_eq!(of(CredentialsError::provider_error("exit status 1")), Verdict::Credentials);
-        assert_eq!(of(CredentialsError::unhandled("no JSON")), Verdict::Credentials);
+        assert_eq!(of(CredentialsError::not_loaded(away())), Verdict::Keyless);
+        assert_eq!(of(CredentialsError::invalid_configuration("a loop")), Verdict::Keyless);
+        assert_eq!(of(CredentialsError::provider_error("exit status 1")), Verdict::Keyless);
+        assert_eq!(of(CredentialsError::unhandled("no JSON")), Verdict::Keyless);
         assert_eq!(of(CredentialsError::provider_error(away())), Verdict::Passing);
         assert_eq!(of(CredentialsError::provider_timed_out(Duration::from_secs(1))), Verdict::Passing);
     }

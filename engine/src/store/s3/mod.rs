@@ -197,6 +197,7 @@ impl Inner {
             Verdict::Credentials => {
                 return Error::Option { what: format!("the keys for {} are not taken: {}", self.place.text(), refusal.text) };
             }
+            Verdict::Keyless => return Error::NoKeys { place: self.place.text(), why: refusal.text },
             Verdict::Keys => {
                 return Error::Option { what: format!("the keys for {} are wrong: {}", self.place.text(), refusal.text) };
             }

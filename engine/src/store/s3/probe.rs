@@ -7,9 +7,9 @@ use crate::seal::random;
 use crate::store::Store;
 use crate::store::s3::answer::{Refusal, Verdict, judge};
 use crate::store::s3::request::{CHECKSUMS, CONDITIONAL_PUT, Try};
-use crate::store::s3::{Inner, S3Store, Sse};
+use crate::store::s3::{Inner, S3Store};
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
+use aws_sdk_s3::types::StorageClass;
 use bytes::Bytes;
 use std::io::ErrorKind;
 
@@ -199,14 +199,9 @@ impl Inner {
                 let key = &key;
                 async move {
                     let put = client.put_object().bucket(&self.place.bucket).key(key).content_length(0);
-                    let mut put = put.body(ByteStream::from_static(b"")).storage_class(StorageClass::from(class));
-                    // A bucket may take nothing without it.
-                    put = match &self.options.sse {
-                        None => put,
-                        Some(Sse::Aes256) => put.server_side_encryption(ServerSideEncryption::Aes256),
-                        Some(Sse::Kms(key)) => put.server_side_encryption(ServerSideEncryption::AwsKms).set_ssekms_key_id(key.clone()),
-                    };
-                    put.send().await.map(|_| ()).map_err(judge)
+                    let put = put.body(ByteStream::from_static(b"")).storage_class(StorageClass::from(class));
+                    // A bucket may take nothing that is not encrypted.
+                    self.encrypted(put).send().await.map(|_| ()).map_err(judge)
                 }
             })
             .await;
@@ -219,6 +214,7 @@ impl Inner {
                         Verdict::Passing
                         | Verdict::Throttled(_)
                         | Verdict::Credentials
+                        | Verdict::Keyless
                         | Verdict::Keys
                         | Verdict::Untrusted
                         | Verdict::Skewed

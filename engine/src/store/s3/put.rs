@@ -9,6 +9,7 @@ use crate::store::s3::meter::Outgoing;
 use crate::store::s3::request::{CHECKSUMS, CONDITIONAL_PUT, Try};
 use crate::store::s3::{Inner, Sse};
 use aws_runtime::auth::PayloadSigningOverride;
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -171,7 +172,9 @@ impl Inner {
         let extras = Extras { checksum, wrong: true, ..Extras::default() };
         match self.put_once(name, &bytes, extras, &AtomicBool::default()).await {
             Ok(()) => Ok(true),
-            Err(refusal) if matches!(refusal.verdict, Verdict::Passing | Verdict::Throttled(_) | Verdict::Credentials) => {
+            Err(refusal)
+                if matches!(refusal.verdict, Verdict::Passing | Verdict::Throttled(_) | Verdict::Credentials | Verdict::Keyless) =>
+            {
                 Err(self.object_error(StoreOp::Put, name, refusal))
             }
             Err(_) => Ok(false),
@@ -206,15 +209,8 @@ impl Inner {
                 if let Some(class) = self.options.storage_class.as_deref().filter(|_| is_data) {
                     put = put.storage_class(StorageClass::from(class));
                 }
-                match &self.options.sse {
-                    None => {}
-                    Some(Sse::Aes256) => put = put.server_side_encryption(ServerSideEncryption::Aes256),
-                    Some(Sse::Kms(key)) => {
-                        put = put.server_side_encryption(ServerSideEncryption::AwsKms).set_ssekms_key_id(key.clone());
-                    }
-                }
                 let signed = Signed(crate::id::hex(&body_hash));
-                let answer = put.customize().interceptor(signed).send().await.map_err(judge).inspect_err(|refusal| {
+                let answer = self.encrypted(put).customize().interceptor(signed).send().await.map_err(judge).inspect_err(|refusal| {
                     damaged.fetch_or(refusal.verdict == Verdict::Garbled, Relaxed);
                 })?;
                 // A proxy or a portal can say 200 to anything, and a store can say it before something goes wrong.
@@ -236,6 +232,15 @@ impl Inner {
             }
         })
         .await
+    }
+
+    /// Has the store encrypt what is put, as was asked for.
+    pub(super) fn encrypted(&self, put: PutObjectFluentBuilder) -> PutObjectFluentBuilder {
+        match &self.options.sse {
+            None => put,
+            Some(Sse::Aes256) => put.server_side_encryption(ServerSideEncryption::Aes256),
+            Some(Sse::Kms(key)) => put.server_side_encryption(ServerSideEncryption::AwsKms).set_ssekms_key_id(key.clone()),
+        }
     }
 
     async fn read_back(&self, name: &ObjectName, bytes: &Bytes) -> Result<()> {

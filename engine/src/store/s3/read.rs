@@ -7,6 +7,7 @@ use crate::store::s3::Inner;
 use crate::store::s3::answer::{Refusal, Verdict, judge, judge_silent};
 use crate::store::s3::patience::Motion;
 use crate::store::s3::request::{Reading, Try};
+use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::DateTime;
@@ -249,12 +250,7 @@ impl Inner {
 
     /// Whether an object is there, by an answer that says in words that it is not.
     async fn is_there(&self, key: &str) -> Result<bool, Refusal> {
-        let asked = self
-            .request(|Try { client, .. }| async move {
-                let answer = client.get_object().bucket(&self.place.bucket).key(key).range("bytes=0-0").send().await.map_err(judge)?;
-                is_a_store_s(answer.e_tag(), answer.last_modified())
-            })
-            .await;
+        let asked = self.request(|Try { client, .. }| async move { self.first_byte(&client, key).await }).await;
         match self.denied_or_missing(key, asked).await {
             Ok(()) => Ok(true),
             Err(refusal) => match refusal.verdict {
@@ -263,6 +259,23 @@ impl Inner {
                 Verdict::Range | Verdict::Archived => Ok(true),
                 _ => Err(refusal),
             },
+        }
+    }
+
+    /// Asks for an object by its first byte: an answer to a GET says in words what one to a HEAD cannot.
+    pub(super) async fn first_byte(&self, client: &Client, key: &str) -> Result<(), Refusal> {
+        let answer = client.get_object().bucket(&self.place.bucket).key(key).range("bytes=0-0").send().await.map_err(judge)?;
+        is_a_store_s(answer.e_tag(), answer.last_modified())?;
+        // To its end: an answer that is left half read costs its connection, and all that are idle with it.
+        let mut body = answer.body;
+        loop {
+            match body.next().await {
+                None => return Ok(()),
+                // A store that leaves ranges alone would send all of it.
+                Some(Ok(slice)) if slice.len() > 1 => return Ok(()),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(Refusal::new(Verdict::Passing, format!("the connection broke: {error}"))),
+            }
         }
     }
 

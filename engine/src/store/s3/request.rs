@@ -2,7 +2,7 @@
 
 use crate::error::{Result, StoreOp};
 use crate::id::ObjectName;
-use crate::store::s3::answer::{NONE, Refusal, Verdict, judge, judge_silent};
+use crate::store::s3::answer::{Refusal, Verdict, judge, judge_silent};
 use crate::store::s3::meter::MOTION;
 use crate::store::s3::patience::{Motion, Tries, Watch};
 use crate::store::s3::{Inner, client};
@@ -142,13 +142,7 @@ impl Inner {
     async fn serves_others(&self, client: &Client) -> bool {
         let moved = Arc::new(Motion::new(self.budget.clone()));
         let key = self.place.key(ObjectName::descriptor().as_str());
-        let asked = async {
-            let answer = client.get_object().bucket(&self.place.bucket).key(key).range("bytes=0-0").send().await.map_err(judge)?;
-            let is_a_store_s = answer.e_tag().is_some() || answer.last_modified().is_some();
-            let came = answer.body.collect().await.is_ok();
-            if came && is_a_store_s { Ok(()) } else { Err(Refusal::new(Verdict::Passing, "")) }
-        };
-        match self.watched(MOTION.scope(moved.clone(), asked), &moved).await {
+        match self.watched(MOTION.scope(moved.clone(), self.first_byte(client, &key)), &moved).await {
             Ok(()) => true,
             Err(refusal) => refusal.verdict == Verdict::Missing,
         }
@@ -236,13 +230,13 @@ impl Inner {
                     self.gate.throttled();
                     asked = after;
                 }
-                Verdict::Credentials | Verdict::Keys | Verdict::Skewed | Verdict::Region | Verdict::Garbled => {
+                Verdict::Credentials | Verdict::Keyless | Verdict::Keys | Verdict::Skewed | Verdict::Region | Verdict::Garbled => {
                     odd += 1;
                     if odd >= ODD_TRIES {
                         return Err(explained(refusal).await);
                     }
                     match refusal.verdict {
-                        Verdict::Credentials | Verdict::Keys | Verdict::Region => {
+                        Verdict::Credentials | Verdict::Keyless | Verdict::Keys | Verdict::Region => {
                             drop(self.renew(Some(current.generation), refusal.region.clone()).await);
                         }
                         Verdict::Skewed => self.say_skew(),
@@ -255,7 +249,9 @@ impl Inner {
                     return Err(refusal);
                 }
             }
-            let Some(wait) = self.budget.grant(&mut tries, stalled, asked, &refusal.text) else { return Err(refusal) };
+            let Some(wait) = self.budget.grant(&mut tries, stalled, asked, &refusal.text) else {
+                return Err(explained(refusal).await);
+            };
             if (tries.count > QUIET_TRIES || tries.spent > QUIET_TIME) && !self.said.swap(true, Relaxed) {
                 let minutes = self.budget.pace().budget.as_secs().div_ceil(60);
                 self.say(&format!("{}: {}; trying again for up to {minutes} minutes", self.place.text(), refusal.text));
@@ -320,7 +316,7 @@ impl Inner {
 
 /// Adds to a failure to load credentials what the SDK passes over: that the profile that is asked for is nowhere.
 async fn explained(mut refusal: Refusal) -> Refusal {
-    if refusal.text.starts_with(NONE)
+    if refusal.verdict == Verdict::Keyless
         && let Some(profile) = client::profile_that_is_not_there().await
     {
         refusal.text = format!("there is no profile `{profile}` (AWS_PROFILE); {}", refusal.text);
