@@ -113,6 +113,19 @@ pub enum Command {
     #[allow(missing_docs)]
     Dump(commands::dump::Args),
     #[allow(missing_docs)]
+    Forget(Box<commands::forget::Args>),
+    #[allow(missing_docs)]
+    Undelete(commands::undelete::Args),
+    #[allow(missing_docs)]
+    Hold(commands::hold::HoldArgs),
+    #[allow(missing_docs)]
+    Unhold(commands::hold::UnholdArgs),
+    #[allow(missing_docs)]
+    #[command(visible_alias = "prune")]
+    Gc(commands::gc::Args),
+    #[allow(missing_docs)]
+    Stats(commands::stats::Args),
+    #[allow(missing_docs)]
     #[command(visible_alias = "verify")]
     Check(commands::check::Args),
     #[allow(missing_docs)]

@@ -79,10 +79,12 @@ impl<'a> Listener<'a> {
     fn text(&self, p: &Progress) -> String {
         let elapsed = self.began.elapsed();
         let rate = (p.bytes_done as f64 / elapsed.as_secs_f64().max(0.1)) as u64;
-        let mut text = match p.bytes_total {
-            0 => format!("{}, {}", size::of(p.files_done, "file"), size::human(p.bytes_done)),
-            total => format!("{}, {} of {}", size::of(p.files_done, "file"), size::human(p.bytes_done), size::human(total)),
-        };
+        // A collection counts no files.
+        let mut text = if p.files_done > 0 || p.bytes_done == 0 { format!("{}, ", size::of(p.files_done, "file")) } else { String::new() };
+        text.push_str(&size::human(p.bytes_done));
+        if p.bytes_total > 0 {
+            text.push_str(&format!(" of {}", size::human(p.bytes_total)));
+        }
         text.push_str(&format!(", {}/s, {}", size::human(rate), clock(elapsed)));
         let (total, about) = if p.bytes_total > 0 { (p.bytes_total, "") } else { (self.guess_bytes, "~") };
         // A guess that is reached is no guess any more.
@@ -186,6 +188,12 @@ impl Observer for Listener<'_> {
     fn item_error(&self, path: &[u8], error: &Error) {
         let item = if path.is_empty() { String::new() } else { format!("/{}", String::from_utf8_lossy(path)) };
         self.out.failed_item(&without_number(&error.to_string()), "restore", &item);
+    }
+
+    fn remark(&self, text: &str) {
+        if !self.out.json {
+            self.out.say(text);
+        }
     }
 
     fn warning(&self, text: &str) {

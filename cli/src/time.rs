@@ -55,6 +55,47 @@ pub fn clock(elapsed: Duration) -> String {
     }
 }
 
+/// Reads `24h`, `30m`, `7d`, `90s`, and sums of them such as `1d12h`; `0` too.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("`{text}` is no span of time: write 24h, 30m or 7d");
+    if text.trim() == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let (mut rest, mut sum) = (text.trim(), Duration::ZERO);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|at| *at > 0).ok_or_else(bad)?;
+        let number: u64 = rest[..digits].parse().map_err(|_| bad())?;
+        let mut chars = rest[digits..].chars();
+        let secs = match chars.next() {
+            Some('s') => 1,
+            Some('m') => 60,
+            Some('h') => 3600,
+            Some('d') => 86_400,
+            Some('w') => 7 * 86_400,
+            _ => return Err(bad()),
+        };
+        sum = number.checked_mul(secs).and_then(|secs| sum.checked_add(Duration::from_secs(secs))).ok_or_else(bad)?;
+        rest = chars.as_str();
+    }
+    if sum.is_zero() { Err(bad()) } else { Ok(sum) }
+}
+
+/// As [`duration`] reads it: `24h`, `1d12h`, `90s`.
+pub fn span(time: Duration) -> String {
+    let mut secs = time.as_secs();
+    if secs == 24 * 3600 {
+        return "24h".to_owned();
+    }
+    let mut text = String::new();
+    for (unit, of) in [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)] {
+        if secs >= of {
+            text.push_str(&format!("{}{unit}", secs / of));
+            secs %= of;
+        }
+    }
+    if text.is_empty() { "0".to_owned() } else { text }
+}
+
 /// From one time to a later one.
 pub fn between(from: &Time, to: &Time) -> Duration {
     let nanos = to.as_nanos().unwrap_or(0).saturating_sub(from.as_nanos().unwrap_or(0));
@@ -73,6 +114,19 @@ mod tests {
         assert!(parse("2026-01-31 12:00:00").unwrap().is_some());
         assert!(parse("1960-01-01T00:00:00.25Z").unwrap().is_some_and(|t| t.secs < 0 && t.nanos == 250_000_000));
         assert!(parse("yesterday").is_err());
+    }
+
+    #[test]
+    fn spans_are_read_as_they_are_written() {
+        for (text, secs) in [("0", 0), ("24h", 86_400), ("1d12h", 129_600), ("90s", 90), ("7d", 604_800)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(secs)));
+        }
+        for secs in [0, 86_400, 129_600, 604_800, 3661] {
+            assert_eq!(duration(&span(Duration::from_secs(secs))), Ok(Duration::from_secs(secs)));
+        }
+        for bad in ["", "h", "24", "1y", "-1h", "1h 2", "99999999999999999999d"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

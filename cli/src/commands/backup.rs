@@ -10,7 +10,6 @@ use crate::progress::Listener;
 use crate::{signals, size, time};
 use seabed_engine::backup::{BackupOptions, BackupReport, ParentChoice, backup};
 use seabed_engine::format::manifest::Summary;
-use seabed_engine::limits::{PACK_BYTES_DATA, PACK_BYTES_TARGET_MAX, PACK_BYTES_TARGET_MIN};
 use seabed_engine::pack::Compression;
 use seabed_engine::source::WalkOptions;
 use serde_json::{Value, json};
@@ -176,16 +175,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         Some(host) => host,
         None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
     };
-    let data_pack_bytes = match args.pack_size {
-        None => PACK_BYTES_DATA,
-        Some(mib) => mib.checked_mul(1 << 20).filter(|b| (PACK_BYTES_TARGET_MIN..=PACK_BYTES_TARGET_MAX).contains(b)).ok_or_else(|| {
-            Fail::config(format!(
-                "--pack-size {mib} is not between {} and {} MiB",
-                PACK_BYTES_TARGET_MIN >> 20,
-                PACK_BYTES_TARGET_MAX >> 20
-            ))
-        })?,
-    };
+    let data_pack_bytes = super::pack_bytes(args.pack_size)?;
     let opened = if args.init && !args.dry_run { open::open_or_init(global, out)? } else { open::open(global, out)? };
     if !out.json {
         open::introduce(&opened, out);
@@ -314,6 +304,9 @@ fn summary_json(args: &Args, opened: &Opened, report: &BackupReport) -> Value {
         }
         if let Some(parent) = &report.parent {
             put("parent", parent.to_string().into());
+        }
+        if let Some(resumed) = &report.resumed {
+            put("resumed", resumed.to_string().into());
         }
         if let Some(id) = &report.snapshot {
             put("snapshot_id", id.to_string().into());

@@ -7,6 +7,10 @@ pub mod cat;
 pub mod check;
 pub mod doctor;
 pub mod dump;
+pub mod forget;
+pub mod gc;
+mod groups;
+pub mod hold;
 pub mod iam_policy;
 pub mod init;
 pub mod ls;
@@ -15,6 +19,8 @@ pub mod restore;
 mod restore_plan;
 pub mod snapshots;
 mod sources;
+pub mod stats;
+pub mod undelete;
 pub mod unlock;
 pub mod version;
 
@@ -22,6 +28,7 @@ use crate::args::{Cli, Command};
 use crate::exit::{Fail, Run};
 use crate::output::Output;
 use crate::size;
+use seabed_engine::limits::{PACK_BYTES_DATA, PACK_BYTES_TARGET_MAX, PACK_BYTES_TARGET_MIN};
 use seabed_engine::repository::Repository;
 
 /// Runs the command.
@@ -34,6 +41,12 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Snapshots(args) => snapshots::run(global, args, out),
         Command::Ls(args) => ls::run(global, args, out),
         Command::Dump(args) => dump::run(global, args, out),
+        Command::Forget(args) => forget::run(global, args, out),
+        Command::Undelete(args) => undelete::run(global, args, out),
+        Command::Hold(args) => hold::hold(global, args, out),
+        Command::Unhold(args) => hold::unhold(global, args, out),
+        Command::Gc(args) => gc::run(global, args, out),
+        Command::Stats(args) => stats::run(global, args, out),
         Command::Check(args) => check::run(global, args, out),
         Command::Rebuild(args) => rebuild::run(global, args, out),
         Command::Cat(args) => cat::run(global, args, out),
@@ -43,6 +56,15 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Unlock(_) => unlock::run(out),
         Command::Version(_) => version::run(out),
     }
+}
+
+/// `--pack-size`, in MiB.
+fn pack_bytes(mib: Option<u64>) -> Result<u64, Fail> {
+    let Some(mib) = mib else { return Ok(PACK_BYTES_DATA) };
+    mib.checked_mul(1 << 20).filter(|b| (PACK_BYTES_TARGET_MIN..=PACK_BYTES_TARGET_MAX).contains(b)).ok_or_else(|| {
+        let (least, most) = (PACK_BYTES_TARGET_MIN >> 20, PACK_BYTES_TARGET_MAX >> 20);
+        Fail::config(format!("--pack-size {mib} is not between {least} and {most} MiB"))
+    })
 }
 
 /// Brings the catalog up to date and says which manifests do not open. Returns how many.

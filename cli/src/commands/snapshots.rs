@@ -3,18 +3,25 @@
 
 use crate::args::{FilterArgs, Global};
 use crate::commands::backup::counts_json;
+use crate::commands::groups::{Groups, Key, Values, paths};
 use crate::commands::refresh;
 use crate::exit::{Code, Fail, Run, help};
 use crate::open;
 use crate::output::{Output, Table, terminal_width};
+use crate::progress::Listener;
 use crate::{size, time};
 use seabed_engine::catalog::Snapshot;
+use seabed_engine::id::SnapshotId;
+use seabed_engine::repository::Repository;
+use seabed_engine::usage::usage;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 const EXAMPLES: &str = "  seabed snapshots
   seabed snapshots --host web1 --tag nightly --latest 3
-  seabed snapshots --group-by host,series --json";
+  seabed snapshots --group-by host,series --json
+  seabed snapshots --sizes
+  seabed snapshots --incomplete";
 
 /// List snapshots
 ///
@@ -33,64 +40,39 @@ pub struct Args {
     /// Ids only
     #[arg(long)]
     ids: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Key {
-    Host,
-    Series,
-    Paths,
-    Tags,
-}
-
-fn keys(list: &str) -> Result<Vec<Key>, Fail> {
-    let key = |word: &str| match word {
-        "host" | "hosts" => Ok(Key::Host),
-        "series" => Ok(Key::Series),
-        "path" | "paths" => Ok(Key::Paths),
-        "tag" | "tags" => Ok(Key::Tags),
-        _ => Err(Fail::config(format!("--group-by knows no `{word}`")).hint("it knows host, series, paths, tags")),
-    };
-    list.split(',').map(str::trim).filter(|w| !w.is_empty()).map(key).collect()
-}
-
-fn paths(snapshot: &Snapshot) -> Vec<String> {
-    snapshot.names.paths.iter().map(|p| String::from_utf8_lossy(&p.0).into_owned()).collect()
-}
-
-/// What a snapshot has for each key; equal for snapshots of one group.
-fn group_of(snapshot: &Snapshot, keys: &[Key]) -> Vec<Vec<String>> {
-    let sorted = |mut list: Vec<String>| {
-        list.sort();
-        list
-    };
-    keys.iter()
-        .map(|key| match key {
-            Key::Host => vec![snapshot.names.host.clone()],
-            Key::Series => vec![snapshot.names.series.clone()],
-            Key::Paths => sorted(paths(snapshot)),
-            Key::Tags => sorted(snapshot.names.tags.clone()),
-        })
-        .collect()
+    /// Also say what each snapshot alone holds: what would go with it (reads the footers of all packs)
+    #[arg(long)]
+    sizes: bool,
+    /// What runs had done that did not end, instead: they can be restored by their ids, as far as they came
+    #[arg(long, conflicts_with = "forgotten")]
+    incomplete: bool,
+    /// Snapshots that were forgotten and not yet collected, instead: `seabed undelete` brings them back
+    #[arg(long)]
+    forgotten: bool,
 }
 
 /// Lists them.
 pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
-    let keys_given = args.group_by.as_deref().map(keys).transpose()?;
+    let groups_given = args.group_by.as_deref().map(Groups::parse).transpose()?;
     let opened = open::open(global, out)?;
     let unreadable = refresh(&opened.repository, out)?;
     let filter = args.filter.filter();
-    let all = opened.repository.catalog().snapshots()?;
-    let mut groups: BTreeMap<Vec<Vec<String>>, Vec<Snapshot>> = BTreeMap::new();
-    let of = keys_given.clone().unwrap_or_default();
+    let all = if args.incomplete {
+        opened.repository.pendings(&opened.repository.catalog().ids()?)?
+    } else if args.forgotten {
+        opened.repository.forgotten()?
+    } else {
+        opened.repository.catalog().snapshots()?
+    };
+    let sizes = args.sizes.then(|| sizes(&opened.repository, &all, out)).transpose()?;
+    let mut groups: BTreeMap<Values, Vec<Snapshot>> = BTreeMap::new();
+    let by = groups_given.clone().unwrap_or_default();
     for snapshot in all.into_iter().filter(|s| filter.matches(s)) {
-        groups.entry(group_of(&snapshot, &of)).or_default().push(snapshot);
+        groups.entry(by.of(&snapshot)).or_default().push(snapshot);
     }
     if let Some(latest) = args.latest {
-        let by = if of.is_empty() { vec![Key::Host, Key::Series] } else { of.clone() };
-        for group in groups.values_mut() {
-            newest(group, latest, &by);
-        }
+        let by = if by.keys.is_empty() { Groups::of_series() } else { by.clone() };
+        groups.values_mut().for_each(|group| by.newest(group, latest));
     }
     open::remark(&opened, out);
     if args.ids {
@@ -98,27 +80,23 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
             out.result(snapshot.id.to_string().as_bytes())?;
         }
     } else if out.json {
-        json(out, &groups, keys_given.as_deref())?;
+        json(out, &groups, groups_given.as_ref(), sizes.as_ref())?;
     } else {
-        text(out, &groups, &of)?;
+        text(out, &groups, &by, sizes.as_ref())?;
     }
     Ok(if unreadable > 0 { Code::Damage } else { Code::Done })
 }
 
-/// Keeps the newest of each host and series, in their order.
-fn newest(snapshots: &mut Vec<Snapshot>, n: usize, by: &[Key]) {
-    let mut seen: BTreeMap<Vec<Vec<String>>, usize> = BTreeMap::new();
-    let mut keep: Vec<bool> = snapshots
-        .iter()
-        .rev()
-        .map(|s| {
-            let count = seen.entry(group_of(s, by)).or_default();
-            *count += 1;
-            *count <= n
-        })
-        .collect();
-    snapshots.retain(|_| keep.pop().unwrap_or(false));
+/// What each of the snapshots alone holds in the repository.
+fn sizes(repository: &Repository, all: &[Snapshot], out: &Output) -> Result<Unique, Fail> {
+    let listener = Listener::new(out, "looking", 0);
+    let usage = usage(repository, all, &listener);
+    listener.finish();
+    Ok(usage?.unique)
 }
+
+/// Bytes that only one snapshot holds, by its id.
+type Unique = HashMap<SnapshotId, u64>;
 
 /// What is said of a snapshot besides figures.
 fn remark(s: &Snapshot) -> String {
@@ -126,7 +104,7 @@ fn remark(s: &Snapshot) -> String {
     format!("{mark}{}", s.names.description).trim_end().to_owned()
 }
 
-fn table(snapshots: &[Snapshot], remarks: bool) -> Table {
+fn table(snapshots: &[Snapshot], remarks: bool, sizes: Option<&Unique>) -> Table {
     let mut table = Table::new(&[
         ("ID", false, false),
         ("Time", false, false),
@@ -135,6 +113,7 @@ fn table(snapshots: &[Snapshot], remarks: bool) -> Table {
         ("Tags", false, true),
         ("Size", true, false),
         ("Added", true, false),
+        ("Unique", true, false),
         ("Description", false, false),
     ]);
     for s in snapshots {
@@ -147,25 +126,24 @@ fn table(snapshots: &[Snapshot], remarks: bool) -> Table {
             names.tags.join(","),
             size::human(names.summary.bytes_total),
             size::human(names.summary.bytes_stored),
+            sizes.and_then(|sizes| sizes.get(&s.id)).map(|bytes| size::human(*bytes)).unwrap_or_default(),
             if remarks { remark(s) } else { String::new() },
         ]);
     }
     table
 }
 
-fn text(out: &Output, groups: &BTreeMap<Vec<Vec<String>>, Vec<Snapshot>>, keys: &[Key]) -> Result<(), Fail> {
+fn text(out: &Output, groups: &BTreeMap<Values, Vec<Snapshot>>, by: &Groups, sizes: Option<&Unique>) -> Result<(), Fail> {
     let mut total = 0;
     for (group, snapshots) in groups.iter().filter(|(_, s)| !s.is_empty()) {
-        if !keys.is_empty() {
-            let words: Vec<String> =
-                keys.iter().zip(group).map(|(key, values)| format!("{} {}", name_of(*key), values.join(", "))).collect();
-            out.result(crate::output::clean(&format!("\n{}", words.join(", "))).as_bytes())?;
+        if !by.keys.is_empty() {
+            out.result(crate::output::clean(&format!("\n{}", by.words(group))).as_bytes())?;
         }
         let width = terminal_width();
-        let mut lines = table(snapshots, true).lines(None);
+        let mut lines = table(snapshots, true, sizes).lines(None);
         // Where it does not fit, what a person wrote is not cut short: it gets lines of its own.
         if width.is_some_and(|max| lines.iter().any(|l| l.chars().count() > max)) {
-            lines = table(snapshots, false).lines(width);
+            lines = table(snapshots, false, sizes).lines(width);
             for (at, s) in snapshots.iter().enumerate().rev().filter(|(_, s)| !remark(s).is_empty()) {
                 lines.insert(at + 3, format!("          {}", crate::output::clean(&remark(s)).replace('\n', " ")));
             }
@@ -177,15 +155,6 @@ fn text(out: &Output, groups: &BTreeMap<Vec<Vec<String>>, Vec<Snapshot>>, keys: 
     }
     out.say(&size::of(total as u64, "snapshot"));
     Ok(())
-}
-
-const fn name_of(key: Key) -> &'static str {
-    match key {
-        Key::Host => "host",
-        Key::Series => "series",
-        Key::Paths => "paths",
-        Key::Tags => "tags",
-    }
 }
 
 /// One snapshot in restic's shape, and what it has beyond.
@@ -222,14 +191,21 @@ pub fn snapshot_json(s: &Snapshot) -> Value {
     value
 }
 
-fn json(out: &Output, groups: &BTreeMap<Vec<Vec<String>>, Vec<Snapshot>>, keys: Option<&[Key]>) -> Result<(), Fail> {
-    let list = |snapshots: &[Snapshot]| Value::Array(snapshots.iter().map(snapshot_json).collect());
-    let value = match keys {
-        Some(keys) if !keys.is_empty() => Value::Array(
+fn json(out: &Output, groups: &BTreeMap<Values, Vec<Snapshot>>, by: Option<&Groups>, sizes: Option<&Unique>) -> Result<(), Fail> {
+    let one = |snapshot: &Snapshot| {
+        let mut value = snapshot_json(snapshot);
+        if let (Some(map), Some(bytes)) = (value.as_object_mut(), sizes.and_then(|sizes| sizes.get(&snapshot.id))) {
+            map.insert("unique_bytes".to_owned(), (*bytes).into());
+        }
+        value
+    };
+    let list = |snapshots: &[Snapshot]| Value::Array(snapshots.iter().map(one).collect());
+    let value = match by {
+        Some(by) if !by.keys.is_empty() => Value::Array(
             groups
                 .iter()
                 .map(|(group, snapshots)| {
-                    let of = |key: Key| keys.iter().position(|k| *k == key).and_then(|at| group.get(at)).cloned();
+                    let of = |key: Key| by.keys.iter().position(|k| *k == key).and_then(|at| group.get(at)).cloned();
                     let one = |key: Key| of(key).and_then(|mut v| v.pop()).unwrap_or_default();
                     json!({
                         "group_key": {"hostname": one(Key::Host), "series": one(Key::Series), "paths": of(Key::Paths), "tags": of(Key::Tags)},

@@ -35,6 +35,8 @@ const BATCH_DIRS: usize = 32;
 const ENTRY_COST: usize = 768;
 /// How much is asked of a stream at a time: a pipe's buffer at its largest.
 const STREAM_READ_BYTES: usize = 1 << 20;
+/// How much is asked at first.
+const STREAM_READ_BYTES_FIRST: usize = 64 << 10;
 /// How much of a long file is cut at a time.
 const SEGMENT_BYTES: usize = 1 << 20;
 
@@ -451,9 +453,11 @@ impl Reads<'_> {
         let mut stream = open()?;
         let mut hasher = blake3::Hasher::new();
         let (trouble, observer) = (self.flow.trouble, self.observer);
+        // Grows with what comes: room has to be filled with zeros, and most small streams are very small.
+        let mut step = STREAM_READ_BYTES_FIRST;
         let read = self.cut_all(Profile::Fine, |data| {
             let before = data.len();
-            data.resize(before + STREAM_READ_BYTES.min(data.capacity() - before), 0);
+            data.resize(before + step.min(data.capacity() - before), 0);
             let read = loop {
                 match stream.ready() {
                     Ok(true) => {}
@@ -466,7 +470,11 @@ impl Reads<'_> {
                     other => break other,
                 }
             };
-            data.truncate(before + read.as_ref().map_or(0, |n| *n));
+            let got = read.as_ref().map_or(0, |n| *n);
+            if got == step {
+                step = STREAM_READ_BYTES.min(step * 4);
+            }
+            data.truncate(before + got);
             hasher.update(&data[before..]);
             read
         })?;

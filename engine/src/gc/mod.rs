@@ -2,11 +2,9 @@
 //! A plan comes first and changes nothing. What is deleted in the end is decided anew, after everybody has been told.
 
 mod figures;
-mod grounds;
 mod merge;
 mod plan;
 mod roots;
-mod rows;
 mod sweep;
 
 pub use figures::{Charge, Figures};

@@ -8,7 +8,6 @@ use crate::format::protocol::{Condemned, Record};
 use crate::format::segment::Segment;
 use crate::format::wire::Time;
 use crate::gc::figures::Figures;
-use crate::gc::grounds::{Grounds, State};
 use crate::gc::merge;
 use crate::gc::plan::{Plan, is_over, mark};
 use crate::gc::roots::Roots;
@@ -17,6 +16,7 @@ use crate::observe::{Observer, Progress};
 use crate::pack::Compression;
 use crate::pack::repack::{From, Repacked, Take, repack};
 use crate::pack::sink::{Sink, SinkOptions, Trouble, Written};
+use crate::repository::grounds::{Grounds, State};
 use crate::repository::{Records, Repository};
 use crate::seal::object::seal_object;
 use crate::seal::random;
@@ -201,7 +201,9 @@ fn delete(
     (due, spared): (&HashSet<PackId>, &HashSet<PackId>),
     report: &mut GcReport,
 ) -> Result<()> {
-    let going: Vec<_> = due.difference(spared).filter_map(|id| grounds.packs.get(id)).collect();
+    let mut going: Vec<_> = due.difference(spared).filter_map(|id| grounds.packs.get(id)).collect();
+    // In an order that is the same for whoever looks at it again.
+    going.sort();
     for (object, deleted) in going.iter().zip(each(repository.store(), &going, |object| repository.store().delete(&object.name))) {
         deleted?;
         report.deleted_packs += 1;

@@ -1,6 +1,7 @@
 //! The index: in which pack a chunk is (spec chapter 5). Loaded from segments, which only repeat what pack footers say.
 //! Holds sorted runs of 24-byte rows; a pack that a record names or the store does not list never answers "known".
 
+pub mod compact;
 pub mod session;
 
 use crate::format::segment::{ENTRY_BYTES, PREFIX_BYTES, Prefix, Segment, SegmentPack, entry, position, prefix};

@@ -3,6 +3,8 @@
 
 mod cache;
 pub mod entries;
+mod forgotten;
+pub mod grounds;
 mod holds;
 pub mod ledger;
 mod manifests;

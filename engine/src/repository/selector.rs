@@ -1,4 +1,5 @@
-//! How users name snapshots: full id, unique prefix, `latest`, `latest~N`, each with an optional `:/sub/path`.
+//! How users name snapshots: full id, unique prefix, `latest`, `latest~N`, each with an optional `:/sub/path`. The id of a run
+//! that did not end names what it had done so far.
 //! Filters by host, series, tag and path narrow what `latest` means.
 
 use crate::catalog::Snapshot;
@@ -70,7 +71,12 @@ impl Repository {
             return Err(missing());
         }
         let id = id.to_ascii_lowercase();
+        let ids = all.iter().map(|snapshot| snapshot.id).collect();
         let mut found: Vec<Snapshot> = all.into_iter().filter(|s| s.id.to_string().starts_with(&id)).collect();
+        // Nobody means what a run left that did not end, unless its id is asked for.
+        if found.is_empty() {
+            found = self.pendings(&ids)?.into_iter().filter(|s| s.id.to_string().starts_with(&id)).collect();
+        }
         match (found.pop(), found.len()) {
             (Some(snapshot), 0) => Ok(Selected { snapshot, path }),
             (None, _) => Err(missing()),

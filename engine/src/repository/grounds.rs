@@ -1,13 +1,13 @@
-//! What a collection decides upon: where every chunk is, which packs the store has, and which of them records name.
+//! What those look at who look at all of a repository: where every chunk is, which packs the store has, and which of them records name.
 //! Segments are read one after the other, so that the memory of one is all that comes on top of the rows.
 
 use crate::error::{Error, Result};
 use crate::faults;
 use crate::format::manifest::IndexRoot;
 use crate::format::object::ObjectType;
-use crate::gc::rows::{Need, PackRow, Rows};
 use crate::id::{ChunkId, Class, ObjectName, PackId};
 use crate::index::Index;
+use crate::index::compact::{Need, PackRow, Rows};
 use crate::observe::Observer;
 use crate::pack::OpenPack;
 use crate::repository::reach::{Visit, walk};
@@ -44,10 +44,13 @@ pub struct SegmentFacts {
 
 /// Everything but the roots.
 pub struct Grounds {
+    /// Where chunks are.
     pub rows: Rows,
+    /// The segments that were read.
     pub segments: BTreeMap<ObjectName, SegmentFacts>,
     /// What the store has.
     pub packs: HashMap<PackId, Listed>,
+    /// What collections condemned.
     pub records: Records,
     /// Where nodes and leaves are.
     lists: Arc<Index>,
@@ -199,6 +202,11 @@ impl Grounds {
             }
         };
         self.rows.packs().iter().map(state).collect()
+    }
+
+    /// Where nodes and leaves are.
+    pub fn lists(&self) -> Arc<Index> {
+        self.lists.clone()
     }
 
     /// Marks everything that a snapshot needs. An error where a node or leaf cannot be read, or a chunk is nowhere.

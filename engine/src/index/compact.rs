@@ -1,4 +1,4 @@
-//! The index as a collection needs it: where each chunk is, and whether it is needed, in 18 bytes a chunk.
+//! The index as those need it who look at all of it: where each chunk is, and whether it is needed, in 18 bytes a chunk.
 //! Ten million chunks take 180 MB here; the index that a backup looks up in takes a third more, and cannot be written on.
 
 use crate::format::segment::{ENTRY_BYTES, Segment, position};
@@ -191,6 +191,33 @@ impl Rows {
     /// How many rows there are.
     pub fn count(&self) -> u64 {
         self.runs.iter().map(|run| run.len() as u64).sum()
+    }
+
+    /// The number of the first row of a chunk: the same one for whoever asks, until something more is taken in.
+    pub fn first(&self, class: Class, id: &ChunkId) -> Option<usize> {
+        let key = Row::new(id.as_bytes(), 0, 0).key();
+        let mut before = 0;
+        for run in &self.runs {
+            let from = lower_bound(run, key);
+            let of = |row: &Row| self.packs[row.pack() as usize].class == class;
+            if let Some(at) = run[from..].iter().take_while(|row| row.key() == key).position(of) {
+                return Some(before + from + at);
+            }
+            before += run.len();
+        }
+        None
+    }
+
+    /// The copy that a row is.
+    pub fn at(&self, number: usize) -> Option<Copy> {
+        let mut number = number;
+        for run in &self.runs {
+            match run.get(number) {
+                Some(row) => return Some(Copy { pack: row.pack(), chunk: row.chunk() }),
+                None => number -= run.len(),
+            }
+        }
+        None
     }
 
     /// A chunk is needed.

@@ -1,0 +1,74 @@
+//! `undelete`: a forgotten snapshot comes back, as long as no collection has been there. It obeys DESIGN section 5.
+
+use crate::args::Global;
+use crate::commands::refresh;
+use crate::exit::{Code, Fail, Run, help};
+use crate::open;
+use crate::output::Output;
+use crate::progress::Listener;
+use crate::{signals, time};
+use seabed_engine::catalog::Snapshot;
+use seabed_engine::error::Error;
+use seabed_engine::undelete::undelete;
+use serde_json::json;
+
+const EXAMPLES: &str = "  seabed snapshots --forgotten
+  seabed undelete 40dc1520";
+
+/// Bring forgotten snapshots back
+///
+/// As long as `seabed gc` has not deleted what they hold. A snapshot comes back under a new id: the old one stays forgotten.
+#[derive(clap::Args, Debug)]
+#[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
+pub struct Args {
+    /// Ids of forgotten snapshots, or prefixes of them
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+}
+
+/// The forgotten snapshot that a prefix names.
+fn find<'a>(forgotten: &'a [Snapshot], id: &str) -> Result<&'a Snapshot, Fail> {
+    let id = id.to_ascii_lowercase();
+    let mut found = forgotten.iter().filter(|snapshot| !id.is_empty() && snapshot.id.to_string().starts_with(&id));
+    match (found.next(), found.count()) {
+        (Some(snapshot), 0) => Ok(snapshot),
+        (Some(_), more) => Err(Error::AmbiguousSnapshot { selector: id, count: more + 1 }.into()),
+        (None, _) => {
+            let fail = Fail::new(Code::Failed, format!("no forgotten snapshot is called `{id}`"));
+            Err(fail.hint("`seabed snapshots --forgotten` lists those that can come back"))
+        }
+    }
+}
+
+/// Brings them back.
+pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
+    signals::catch();
+    let opened = open::open(global, out)?;
+    refresh(&opened.repository, out)?;
+    let forgotten = opened.repository.forgotten()?;
+    let found: Vec<&Snapshot> = args.ids.iter().map(|id| find(&forgotten, id)).collect::<Result<_, _>>()?;
+    for snapshot in found {
+        let listener = Listener::new(out, "checking", 0);
+        let back = undelete(&opened.repository, &snapshot.id, &listener);
+        listener.finish();
+        let back = match back {
+            Ok(back) => back,
+            Err(_) if signals::interrupted() => return Err(Fail::new(Code::Interrupted, "interrupted, nothing came back")),
+            Err(Error::Overtaken) => {
+                let fail = Fail::new(
+                    Code::Failed,
+                    format!("snapshot {} cannot come back: a collection has deleted some of it", snapshot.id.short()),
+                );
+                return Err(fail);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if out.json {
+            out.json_result(&json!({"message_type": "undeleted", "id": back.to_string(), "origin": snapshot.id.to_string()}))?;
+        } else {
+            let (short, at) = (snapshot.id.short(), time::local(&snapshot.index.time));
+            out.say(&format!("snapshot {short} of {at} is back as {}", back.short()));
+        }
+    }
+    Ok(Code::Done)
+}
