@@ -6,6 +6,7 @@ pub mod fault_store;
 pub mod golden;
 pub mod mount;
 pub mod proxy;
+pub mod reader;
 pub mod repo;
 pub mod s3_client;
 pub mod s3_server;
