@@ -10,6 +10,7 @@ pub mod reader;
 pub mod repo;
 pub mod s3_client;
 pub mod s3_server;
+pub mod schedule;
 pub mod servers;
 pub mod store_contract;
 pub mod tls;
