@@ -226,14 +226,19 @@ fn the_clock_is_read_in_two_places() {
 
 #[test]
 fn no_test_is_forgotten() {
-    let main = fs::read_to_string(top().join("tests/tests/main.rs")).unwrap();
-    for (path, _) in sources("tests/tests") {
-        // Files in folders belong to the module of that folder.
-        let module = path.split('/').next().unwrap().trim_end_matches(".rs");
+    let files = sources("tests/tests");
+    let manifest = fs::read_to_string(top().join("tests/Cargo.toml")).unwrap();
+    for path in files.keys() {
+        // A folder with a main.rs is a binary of its own; files in other folders belong to the module of that folder.
+        let own =
+            path.split_once('/').map(|(folder, rest)| (format!("{folder}/main.rs"), rest)).filter(|(main, _)| files.contains_key(main));
+        let (main, rest) = own.unwrap_or(("main.rs".to_owned(), path));
+        let module = rest.split('/').next().unwrap().trim_end_matches(".rs");
         assert!(
-            module == "main" || main.contains(&format!("mod {module};")),
-            "tests/tests/{path} is not declared in main.rs: it never runs"
+            module == "main" || files[&main].contains(&format!("mod {module};")),
+            "tests/tests/{path} is not declared in {main}: it never runs"
         );
+        assert!(manifest.contains(&format!("path = \"tests/{main}\"")), "tests/tests/{main} is no test of tests/Cargo.toml: it never runs");
     }
 }
 
