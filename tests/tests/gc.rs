@@ -5,6 +5,7 @@ use seabed_engine::backup::{BackupReport, backup};
 use seabed_engine::check::{CheckOptions, ReadData, check};
 use seabed_engine::error::{Error, Result};
 use seabed_engine::forget::forget;
+use seabed_engine::format::object::Purpose;
 use seabed_engine::gc::{GcOptions, GcReport, MaxUnused, collect, plan};
 use seabed_engine::id::SnapshotId;
 use seabed_engine::observe::Silent;
@@ -178,4 +179,75 @@ fn what_is_lost_stops_a_collection() {
     let pack = store.list("data").unwrap().remove(0).name;
     assert!(store.remove(&pack));
     assert!(plan(&repository, &thorough(), &Silent).is_err_and(|error| error.is_damage()));
+}
+
+#[test]
+fn a_collector_without_keys_of_content_moves_whole_frames() {
+    let store = MemoryStore::new();
+    let repository = init(Arc::new(store.clone()), None).unwrap();
+    // Frames of a megabyte: of some all is needed, of others half, of others nothing.
+    let first = store_blocks(&repository, &(0..120).collect::<Vec<_>>());
+    let kept: Vec<u64> = (0..40).chain((40..80).step_by(2)).collect();
+    let second = store_blocks(&repository, &kept);
+    forget(&repository, &[first]).unwrap();
+    let mut collector = open(Arc::new(store.clone()), None).unwrap();
+    collector.give_up_keys(&[Purpose::Data, Purpose::Names]);
+    let before = bytes_of(&store, "data");
+    let report = collect(&collector, plan(&collector, &thorough(), &Silent).unwrap(), &Silent).unwrap();
+    assert!(report.repacked.frames_copied > 0 && report.repacked.frames_opened == 0, "{report:?}");
+    assert!(report.repacked.bytes_stuck > 400_000 && report.figures.stuck_bytes > 400_000, "{report:?}");
+    let middle = bytes_of(&store, "data");
+    assert!(middle < before * 90 / 100, "{middle} of {before}");
+    let owner = open(Arc::new(store.clone()), None).unwrap();
+    holds(&owner, &second, &kept);
+    is_clean(&owner);
+    // Who holds the keys takes out the rest.
+    let report = gc(&owner, &thorough()).unwrap();
+    assert!(report.repacked.frames_opened > 0 && report.repacked.bytes_stuck == 0, "{report:?}");
+    let after = bytes_of(&store, "data");
+    assert!(after < middle * 85 / 100 && after < 60 * 40_000 * 11 / 10, "{after} of {middle}");
+    holds(&owner, &second, &kept);
+    is_clean(&open(Arc::new(store), None).unwrap());
+}
+
+#[test]
+fn rot_is_not_carried_into_a_new_pack() {
+    let store = MemoryStore::new();
+    let repository = init(Arc::new(store.clone()), None).unwrap();
+    let first = store_blocks(&repository, &[1, 2]);
+    store_blocks(&repository, &[2, 3]);
+    forget(&repository, &[first]).unwrap();
+    let rotten: Vec<_> = store.list("data").unwrap().into_iter().map(|object| object.name).collect();
+    for name in &rotten {
+        assert!(store.corrupt(name, |bytes| bytes[5000] ^= 1));
+    }
+    for keyless in [false, true] {
+        let mut collector = open(Arc::new(store.clone()), None).unwrap();
+        if keyless {
+            collector.give_up_keys(&[Purpose::Data, Purpose::Names]);
+        }
+        let result = plan(&collector, &thorough(), &Silent).and_then(|plan| collect(&collector, plan, &Silent));
+        assert!(result.is_err_and(|error| error.is_damage()), "{keyless}");
+        assert!(rotten.iter().all(|name| store.size(name).unwrap().is_some()), "what cannot be copied stays");
+        assert!(store.list("records").unwrap().is_empty());
+    }
+}
+
+#[test]
+fn records_are_folded_and_none_is_forgotten() {
+    let store = MemoryStore::new();
+    let repository = init(Arc::new(store.clone()), None).unwrap();
+    let mut named = 0;
+    for n in 0..70 {
+        let id = store_blocks(&repository, &[1000 + n]);
+        forget(&repository, &[id]).unwrap();
+        named += gc(&repository, &thorough()).unwrap().condemned;
+        let listed = store.list("records").unwrap().len();
+        assert!(listed < 70, "{listed}");
+        let records = repository.records(&Default::default()).unwrap();
+        assert_eq!(records.packs().len() as u64, named, "after {n}");
+    }
+    let listed = store.list("records").unwrap().len();
+    assert!(listed < 40, "{listed}");
+    is_clean(&open(Arc::new(store), None).unwrap());
 }

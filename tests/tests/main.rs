@@ -9,6 +9,7 @@ mod disk_faults;
 mod fault_list;
 mod faults;
 mod floors;
+mod forget;
 mod gc;
 mod golden;
 mod hostile;

@@ -30,10 +30,11 @@ const EXAMPLES: &str = "  seabed forget --keep-daily 7 --keep-weekly 5 --keep-mo
 
 /// Forget snapshots, by name or by policy
 ///
-/// A policy is applied to each host and series by itself (--group-by), and keeps what any of its rules keeps. Rules
-/// take a count (7), an interval (30d, 2y5m7d3h) or `all`. Days are those of UTC unless --tz says otherwise. The
-/// newest complete snapshot of a series stays whatever the policy says; held snapshots do, too.
-/// Nothing is deleted yet: `seabed gc` gives the space back, and until then `seabed undelete` brings a snapshot back.
+/// A policy is applied to each host and series by itself (--group-by), and keeps what any of its
+/// rules keeps. Rules take a count (7), an interval (30d, 2y5m7d3h) or `all`. Days are those of UTC
+/// unless --tz says otherwise. The newest complete snapshot of a series stays whatever the policy
+/// says; held snapshots do, too. Nothing is deleted yet: `seabed gc` gives the space back, and until
+/// then `seabed undelete` brings a snapshot back.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
 pub struct Args {

@@ -18,11 +18,11 @@ const EXAMPLES: &str = "  seabed gc --dry-run
 
 /// Collect garbage: delete what no snapshot needs
 ///
-/// Packs of which nothing is needed go, packs with much unused space are written anew without it, small packs and
-/// index segments are gathered. Backups run on meanwhile, on any host; nothing is locked. What is condemned now is
-/// deleted by the first run after the grace period, by the clock of the store: two runs a day apart give space back.
-/// Forgotten snapshots can be undeleted until then. `--grace 0` deletes at once; it is as safe, and makes backups
-/// that are under way do some work again.
+/// Packs of which nothing is needed go, packs with much unused space are written anew without it,
+/// small packs and index segments are gathered. Backups run on meanwhile, on any host; nothing is
+/// locked. What is condemned now is deleted by the first run after the grace period, by the clock of
+/// the store: two runs a day apart give space back, and forgotten snapshots can be undeleted until then.
+/// --grace 0 deletes at once; it is as safe, and makes backups that are under way do some work again.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
 pub struct Args {

@@ -12,8 +12,9 @@ use serde_json::json;
 
 /// Show what the repository's bytes are for
 ///
-/// Restored: what all snapshots together restore. Needed: what of the packs they need, compressed. What is neither
-/// needed nor young goes with `seabed gc`. Reads what snapshots are made of and the footers of all packs.
+/// Restored: what all snapshots together restore. Distinct: each chunk of it once. Needed: the same as it
+/// is stored. What is in packs beyond that goes with `seabed gc`. Reads what snapshots are made of and
+/// the footers of all packs.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help("  seabed stats\n  seabed stats --host web1 --json"))]
 pub struct Args {

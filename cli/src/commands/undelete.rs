@@ -17,7 +17,8 @@ const EXAMPLES: &str = "  seabed snapshots --forgotten
 
 /// Bring forgotten snapshots back
 ///
-/// As long as `seabed gc` has not deleted what they hold. A snapshot comes back under a new id: the old one stays forgotten.
+/// As long as `seabed gc` has not deleted what they hold. A snapshot comes back under a new id: the
+/// old one stays forgotten.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
 pub struct Args {

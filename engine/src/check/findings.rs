@@ -62,6 +62,18 @@ pub enum Warning {
         /// Its age by the store's clock.
         days: u64,
     },
+    /// A collection that nobody has finished.
+    #[error("{record} condemned {packs} packs ({bytes} bytes) {days} days ago, and they are still there: a collection deletes them")]
+    RecordOpen {
+        /// The record.
+        record: ObjectName,
+        /// Its packs that are still there.
+        packs: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Its age by the store's clock.
+        days: u64,
+    },
     /// Objects that the store has and does not list. Nothing is lost by it as long as somebody names them.
     #[error("the store's listing of `{folder}` leaves out {count} objects that are there: it must not be trusted")]
     ListingShort {

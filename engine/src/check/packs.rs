@@ -123,7 +123,11 @@ pub fn read(
                 known.trouble = (!footer.agrees).then(|| findings.add(Error::damaged(&name, Damage::Index)));
                 if job.number.is_none() {
                     // A restore does not find it. If a segment cannot be read, then that is to blame.
-                    let unindexed = || findings.add_if_needed(Error::damaged(&name, Damage::Unindexed), job.bytes);
+                    let unindexed = || match structure.condemned.contains(&job.id) {
+                        // It is on its way out; no run takes it in again.
+                        true => findings.add_silently(Error::damaged(&name, Damage::Unindexed)),
+                        false => findings.add_if_needed(Error::damaged(&name, Damage::Unindexed), job.bytes),
+                    };
                     known.trouble = Some(structure.bad_segment.unwrap_or_else(unindexed));
                     orphans.push((NewPack { class: job.class, id: job.id, bytes: job.bytes, ids: footer.ids }, known.clone()));
                 }

@@ -336,6 +336,7 @@ pub fn read(repository: &Repository, watermark: &Watermark, findings: &Findings)
     let records = reader.all(ObjectType::Record, "records", |name, r: &Record| name.starts_with(&format!("{:016x}-", r.sequence)))?;
     let condemned = records.iter().flat_map(|(_, r)| r.packs.iter().map(|p| p.id)).collect();
     lost_records(repository, &records, findings)?;
+    open_records(&records, &packs, now, findings);
     Ok(Structure {
         snapshots,
         pendings: walked,
@@ -373,6 +374,21 @@ const PENDING_STALE_DAYS: u64 = 14;
 fn age_in_days(now: i64, time: Time) -> u64 {
     let age = time.as_nanos().map_or(0, |then| now.saturating_sub(then));
     u64::try_from(age / (86_400 * 1_000_000_000)).unwrap_or(0)
+}
+
+/// A collection deletes what it condemned a day later at the earliest; who collects at all does it within the week.
+const RECORD_OPEN_DAYS: u64 = 8;
+
+/// Records whose packs should be gone by now.
+fn open_records(records: &[(ObjectName, Record)], packs: &BTreeMap<(Class, PackId), u64>, now: i64, findings: &Findings) {
+    for (name, record) in records {
+        let days = age_in_days(now, record.time);
+        let there = record.packs.iter().filter_map(|pack| packs.get(&(pack.class, pack.id)));
+        let (count, bytes) = there.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
+        if count > 0 && days >= RECORD_OPEN_DAYS {
+            findings.warn(Warning::RecordOpen { record: name.clone(), packs: count, bytes, days });
+        }
+    }
 }
 
 /// A record that another one has seen, that none folds and that is not listed: a short listing, or someone deleted it.

@@ -62,7 +62,7 @@ map_struct! {
 map_struct! {
     /// The footer of a pack: all that an index repeats, and the keys.
     pub struct Footer {
-        /// The pack's own key first, then those of packs that frames were copied from.
+        /// The pack's own key first, where it has one, then those of packs that frames were copied from.
         0 => keys: Vec<PackKey>,
         /// The frames, in the order in which they stand.
         2 => frames: Vec<FrameInfo>,

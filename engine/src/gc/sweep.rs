@@ -48,7 +48,7 @@ pub struct GcReport {
     pub merged_segments: u64,
     /// Records that went into others.
     pub folded_records: u64,
-    /// Bytes of packs and segments after it.
+    /// Bytes of packs after it.
     pub pack_bytes: u64,
 }
 
@@ -139,7 +139,7 @@ pub fn collect(repository: &Repository, plan: Plan, observer: &dyn Observer) -> 
     report.merged_segments = merged.segments;
     report.folded_records = merged.records;
     repository.drop_index();
-    report.pack_bytes = report.figures.pack_bytes + report.written.bytes - report.deleted_bytes;
+    report.pack_bytes = report.figures.pack_bytes + report.written.pack_bytes - report.deleted_bytes;
     Ok(report)
 }
 

@@ -137,6 +137,8 @@ pub enum ToFinish {
 pub struct Written {
     /// Packs.
     pub packs: u64,
+    /// Their bytes.
+    pub pack_bytes: u64,
     /// Bytes of packs and segments.
     pub bytes: u64,
 }
@@ -172,6 +174,7 @@ pub struct Sink<'a> {
     pub buffers: Buffers,
     naming: Mutex<Naming>,
     packs_written: AtomicU64,
+    pack_bytes_written: AtomicU64,
     bytes_written: AtomicU64,
 }
 
@@ -185,9 +188,23 @@ impl<'a> Sink<'a> {
         (put_segment, reached): (PutSegment<'a>, Reached<'a>),
         trouble: &'a Trouble,
     ) -> Self {
-        let (packs_written, bytes_written) = Default::default();
+        let (packs_written, pack_bytes_written, bytes_written) = Default::default();
         let (buffers, naming) = Default::default();
-        Sink { store, keys, options, writer, session, put_segment, reached, trouble, buffers, naming, packs_written, bytes_written }
+        Sink {
+            store,
+            keys,
+            options,
+            writer,
+            session,
+            put_segment,
+            reached,
+            trouble,
+            buffers,
+            naming,
+            packs_written,
+            pack_bytes_written,
+            bytes_written,
+        }
     }
 
     fn naming(&self) -> MutexGuard<'_, Naming> {
@@ -325,6 +342,7 @@ impl<'a> Sink<'a> {
                     let number = upload.number;
                     let pack = upload.finish()?;
                     self.packs_written.fetch_add(1, Ordering::Relaxed);
+                    self.pack_bytes_written.fetch_add(pack.bytes, Ordering::Relaxed);
                     self.bytes_written.fetch_add(pack.bytes, Ordering::Relaxed);
                     self.naming().durable(number, pack);
                 }
@@ -361,6 +379,7 @@ impl<'a> Sink<'a> {
 
     /// What was made durable so far.
     pub fn written(&self) -> Written {
-        Written { packs: self.packs_written.load(Ordering::Relaxed), bytes: self.bytes_written.load(Ordering::Relaxed) }
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Written { packs: load(&self.packs_written), pack_bytes: load(&self.pack_bytes_written), bytes: load(&self.bytes_written) }
     }
 }

@@ -26,7 +26,7 @@ pub use records::Records;
 use crate::catalog::Catalog;
 use crate::chunk::{ChunkIds, Chunker};
 use crate::error::{Damage, Error, Result};
-use crate::format::object::ObjectType;
+use crate::format::object::{ObjectType, Purpose};
 use crate::format::repo::Descriptor;
 use crate::format::segment::Segment;
 use crate::format::tree::TreeCutter;
@@ -98,6 +98,11 @@ impl Repository {
     /// The keys that this run holds.
     pub fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// Gives up the keys of some purposes for the rest of this run: a collector needs none of data and names.
+    pub fn give_up_keys(&mut self, purposes: &[Purpose]) {
+        self.keys = Arc::new(self.keys.without(purposes));
     }
 
     /// Makes chunk ids.

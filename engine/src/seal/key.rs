@@ -202,6 +202,13 @@ impl Keys {
         Ok(())
     }
 
+    /// Without the keys of the given purposes: what a role may do that lacks them.
+    pub fn without(&self, purposes: &[Purpose]) -> Self {
+        let mut keys = self.clone();
+        keys.keys.retain(|(purpose, _), _| !purposes.contains(purpose));
+        keys
+    }
+
     /// As a keyring holds them.
     pub fn to_set(&self) -> KeySet {
         let row = |((purpose, epoch), key): (&(Purpose, u32), &Key)| SubKey {
