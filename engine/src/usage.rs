@@ -4,7 +4,6 @@
 use crate::catalog::Snapshot;
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, Class, SnapshotId};
-use crate::index::compact::Copy;
 use crate::observe::Observer;
 use crate::pack::OpenPack;
 use crate::repository::Repository;
@@ -132,7 +131,7 @@ fn shares(repository: &Repository, grounds: &Grounds, observer: &dyn Observer, m
             for (chunk, id) in opened.table.ids().enumerate() {
                 let Some(row) = grounds.rows.first(opened.class, &id) else { continue };
                 // A chunk in two packs counts once.
-                if grounds.rows.at(row) != Some(Copy { pack: *number, chunk: chunk as u32 }) {
+                if !grounds.rows.at(row).is_some_and(|copy| (copy.pack, copy.chunk as usize) == (*number, chunk)) {
                     continue;
                 }
                 let Some(span) = opened.table.chunks.get(chunk) else { continue };

@@ -12,6 +12,7 @@ use crate::gc::merge;
 use crate::gc::plan::{Plan, is_over, mark};
 use crate::gc::roots::Roots;
 use crate::id::{ObjectId, ObjectName, PackId, SnapshotId};
+use crate::index::compact::{Copy, Rows};
 use crate::observe::{Observer, Progress};
 use crate::pack::Compression;
 use crate::pack::repack::{From, Repacked, Take, repack};
@@ -84,6 +85,7 @@ pub fn collect(repository: &Repository, plan: Plan, observer: &dyn Observer) -> 
         let from = From { store, keys: repository.keys(), ids: repository.ids(), go_on: &go_on };
         report.repacked = repack(&sink, &from, listed, options.threads())?;
         report.written = sink.written();
+        grounds.own = sink.into_packs().into_iter().collect();
         // A store that says yes and stores nothing has been seen: the copies must be there before the originals are given up.
         store.confirm()?;
     }
@@ -127,7 +129,8 @@ pub fn collect(repository: &Repository, plan: Plan, observer: &dyn Observer) -> 
         if faults::seeded("late-record-deleted") {
             due.extend(grounds.records.packs().difference(&seen));
         }
-        let spared = spared(&mut grounds, &due, &own);
+        let taken: HashSet<u32> = takes.iter().map(|(number, _)| *number).collect();
+        let spared = spared(&mut grounds, &due, &own, &taken);
         report.spared_packs = spared.len() as u64;
         delete(repository, &grounds, (&due, &spared), &mut report)?;
         // G5. Packs before manifests: a collection that dies here leaves a forgotten snapshot that cannot be undeleted, and no more.
@@ -135,6 +138,8 @@ pub fn collect(repository: &Repository, plan: Plan, observer: &dyn Observer) -> 
         report.deleted_manifests = delete_all(repository, over.collect())?;
         report.deleted_pendings = delete_all(repository, std::mem::take(&mut roots.spent))?;
     }
+    // Millions of rows are of no use any more, and segments are about to be read.
+    grounds.rows = Rows::default();
     let merged = merge::merge(repository, &grounds, observer)?;
     report.merged_segments = merged.segments;
     report.folded_records = merged.records;
@@ -176,8 +181,10 @@ fn look_again(
 
 /// Condemned packs that hold something needed of which nothing else has a copy that counts: in an indexed pack that is there and that no
 /// record names. They stay for now.
-fn spared(grounds: &mut Grounds, due: &HashSet<PackId>, own: &[PackId]) -> HashSet<PackId> {
+/// What was copied out of the packs `taken` has a copy in those that this collection has put, as long as these count.
+fn spared(grounds: &mut Grounds, due: &HashSet<PackId>, own: &[PackId], taken: &HashSet<u32>) -> HashSet<PackId> {
     let states = grounds.states();
+    let copied = !grounds.own.is_empty() && grounds.own_count();
     let mut spared = HashSet::new();
     let own: HashSet<&PackId> = own.iter().collect();
     let counts = |pack: u32, id: &PackId| match states[pack as usize] {
@@ -187,7 +194,8 @@ fn spared(grounds: &mut Grounds, due: &HashSet<PackId>, own: &[PackId]) -> HashS
     };
     grounds.rows.choose(|packs, copies| {
         let id = |at: usize| &packs[copies[at].pack as usize].id;
-        if !(0..copies.len()).any(|at| counts(copies[at].pack, id(at))) {
+        let is_copied = |copy: &Copy| copied && copy.kept && taken.contains(&copy.pack);
+        if !copies.iter().any(is_copied) && !(0..copies.len()).any(|at| counts(copies[at].pack, id(at))) {
             spared.extend((0..copies.len()).map(id).filter(|id| due.contains(*id)));
         }
         None

@@ -59,6 +59,10 @@ impl Row {
         (self.place() >> CHUNK_SHIFT) as u32 & ((1 << 20) - 1)
     }
 
+    fn copy(&self) -> Copy {
+        Copy { pack: self.pack(), chunk: self.chunk(), kept: self.is(KEPT) }
+    }
+
     fn is(&self, flag: u64) -> bool {
         self.place() & flag != 0
     }
@@ -75,6 +79,8 @@ pub struct Copy {
     pub pack: u32,
     /// Its number there.
     pub chunk: u32,
+    /// Whether it was chosen to stay.
+    pub kept: bool,
 }
 
 /// A pack that rows speak of.
@@ -213,7 +219,7 @@ impl Rows {
         let mut number = number;
         for run in &self.runs {
             match run.get(number) {
-                Some(row) => return Some(Copy { pack: row.pack(), chunk: row.chunk() }),
+                Some(row) => return Some(row.copy()),
                 None => number -= run.len(),
             }
         }
@@ -259,7 +265,7 @@ impl Rows {
                     for (i, row) in run.iter().enumerate().skip(from).take_while(|(_, row)| row.key() == key) {
                         if self.packs[row.pack() as usize].class == class {
                             copies.push((n, i));
-                            places.push(Copy { pack: row.pack(), chunk: row.chunk() });
+                            places.push(row.copy());
                         }
                     }
                 }
@@ -272,7 +278,7 @@ impl Rows {
 
     /// Every copy that is to stay.
     pub fn kept(&self) -> impl Iterator<Item = Copy> + '_ {
-        self.runs.iter().flatten().filter(|row| row.is(KEPT)).map(|row| Copy { pack: row.pack(), chunk: row.chunk() })
+        self.runs.iter().flatten().filter(|row| row.is(KEPT)).map(|row| row.copy())
     }
 }
 

@@ -18,10 +18,12 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// How much is read of a pack at a time, and which gap between two frames is read along with them.
-const READ_BYTES: u64 = 8 << 20;
+const READ_BYTES: u64 = 4 << 20;
 const GAP_BYTES: u64 = 256 << 10;
 /// Reads of a remote store at a time.
 const READS_MAX: usize = 4;
+/// Frames that are opened at the same time: what they become may be ten times what was read.
+const FRAMES_OPENED: usize = 8;
 
 /// Chunks that are wanted of a pack.
 pub struct Take {
@@ -166,25 +168,28 @@ impl Taker<'_, '_> {
             }
             open(pack, part, (stored, &take.chunks), ids, decoder)
         };
-        let taken: Vec<Result<Taken>> = parts.par_iter().map_init(FrameDecoder::default, work).collect();
-        for taken in taken {
-            match taken? {
-                Taken::Copied(frame, stuck) => {
-                    self.done.frames_copied += 1;
-                    self.done.bytes_copied += frame.bytes.len() as u64;
-                    self.done.bytes_stuck += stuck;
-                    // Nobody takes frames any more only when a thread failed; that failure is the one to report.
-                    self.frames.send(ToPack::Frame(take.class, NewFrame::Copied(frame))).map_err(|_| Error::Interrupted)?;
-                }
-                Taken::Opened(chunks, plain) => {
-                    self.done.frames_opened += 1;
-                    for (id, range) in chunks {
-                        self.builder.push(take.class, id, &plain[range])?;
-                    }
-                }
-            }
+        for parts in parts.chunks(FRAMES_OPENED) {
+            let taken: Vec<Result<Taken>> = parts.par_iter().map_init(FrameDecoder::default, work).collect();
+            taken.into_iter().try_for_each(|taken| self.send(take.class, taken?))?;
         }
         Ok(())
+    }
+
+    /// Hands on what became of a frame.
+    fn send(&mut self, class: Class, taken: Taken) -> Result<()> {
+        match taken {
+            Taken::Copied(frame, stuck) => {
+                self.done.frames_copied += 1;
+                self.done.bytes_copied += frame.bytes.len() as u64;
+                self.done.bytes_stuck += stuck;
+                // Nobody takes frames any more only when a thread failed; that failure is the one to report.
+                self.frames.send(ToPack::Frame(class, NewFrame::Copied(frame))).map_err(|_| Error::Interrupted)
+            }
+            Taken::Opened(chunks, plain) => {
+                self.done.frames_opened += 1;
+                chunks.into_iter().try_for_each(|(id, range)| self.builder.push(class, id, &plain[range]))
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::buffers::Buffers;
 use crate::error::{Error, Result};
 use crate::format::pack::CODEC_RAW;
 use crate::format::segment::Segment;
-use crate::id::{ChunkId, Class, SnapshotId, WriterId};
+use crate::id::{ChunkId, Class, PackId, SnapshotId, WriterId};
 use crate::index::build_segment;
 use crate::pack::naming::Naming;
 use crate::pack::writer::{EncodedFrame, NewFrame, NewPack, PackUpload, PackWriter};
@@ -173,6 +173,7 @@ pub struct Sink<'a> {
     /// Buffers in circulation.
     pub buffers: Buffers,
     naming: Mutex<Naming>,
+    ids: Mutex<Vec<PackId>>,
     packs_written: AtomicU64,
     pack_bytes_written: AtomicU64,
     bytes_written: AtomicU64,
@@ -189,7 +190,7 @@ impl<'a> Sink<'a> {
         trouble: &'a Trouble,
     ) -> Self {
         let (packs_written, pack_bytes_written, bytes_written) = Default::default();
-        let (buffers, naming) = Default::default();
+        let (buffers, naming, ids) = Default::default();
         Sink {
             store,
             keys,
@@ -201,6 +202,7 @@ impl<'a> Sink<'a> {
             trouble,
             buffers,
             naming,
+            ids,
             packs_written,
             pack_bytes_written,
             bytes_written,
@@ -344,6 +346,7 @@ impl<'a> Sink<'a> {
                     self.packs_written.fetch_add(1, Ordering::Relaxed);
                     self.pack_bytes_written.fetch_add(pack.bytes, Ordering::Relaxed);
                     self.bytes_written.fetch_add(pack.bytes, Ordering::Relaxed);
+                    self.ids.lock().unwrap_or_else(PoisonError::into_inner).push(pack.id);
                     self.naming().durable(number, pack);
                 }
                 self.name(false)?;
@@ -375,6 +378,11 @@ impl<'a> Sink<'a> {
                 None => return Ok(()),
             }
         }
+    }
+
+    /// The packs that were made durable.
+    pub fn into_packs(self) -> Vec<PackId> {
+        self.ids.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was made durable so far.

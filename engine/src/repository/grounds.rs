@@ -54,6 +54,8 @@ pub struct Grounds {
     pub records: Records,
     /// Where nodes and leaves are.
     lists: Arc<Index>,
+    /// Packs whose rows are not taken in: copies of what rows speak of already, made by who asks.
+    pub own: HashSet<PackId>,
     /// Footers that do not open: nobody can use these packs, and nobody can tell what was in them.
     pub unreadable: Vec<ObjectName>,
 }
@@ -67,6 +69,7 @@ impl Grounds {
             packs: HashMap::new(),
             records: Records::default(),
             lists: Arc::default(),
+            own: HashSet::new(),
             unreadable: Vec::new(),
         };
         grounds.refresh(repository, observer)?;
@@ -114,7 +117,14 @@ impl Grounds {
                     }
                     Err(error) => return Err(error),
                 };
-                if !self.rows.add_segment(&segment) {
+                let own = segment.packs.iter().any(|pack| self.own.contains(&pack.id));
+                let fits = if own {
+                    let others = segment.only(|pack| !self.own.contains(&pack.id));
+                    others.is_none_or(|others| self.rows.add_segment(&others))
+                } else {
+                    self.rows.add_segment(&segment)
+                };
+                if !fits {
                     return Err(Error::Refused { what: "the index names more packs than a collection can tell apart".to_owned() });
                 }
                 let packs = segment.packs.iter().map(|pack| pack.id).collect();
@@ -160,7 +170,7 @@ impl Grounds {
             .packs
             .values()
             .filter_map(|object| Some((object.name.as_pack()?, object.bytes)))
-            .filter(|((_, id), _)| !indexed.contains(id) && self.rows.number(id).is_none())
+            .filter(|((_, id), _)| !indexed.contains(id) && self.rows.number(id).is_none() && !self.own.contains(id))
             .map(|((class, id), bytes)| (class, id, bytes))
             .collect();
         let read = |(class, id, _): &(Class, PackId, u64)| OpenPack::open(repository.store(), repository.keys(), *class, id);
@@ -187,6 +197,12 @@ impl Grounds {
     /// The packs that a listed segment names.
     pub fn indexed(&self) -> HashSet<PackId> {
         self.segments.values().flat_map(|segment| segment.packs.iter().copied()).collect()
+    }
+
+    /// Whether every pack of `own` is there, named by a segment and by no record: then what was copied into them has a copy that counts.
+    pub fn own_count(&self) -> bool {
+        let indexed = self.indexed();
+        self.own.iter().all(|id| self.packs.contains_key(id) && indexed.contains(id) && !self.records.name(id))
     }
 
     /// The state of every pack that rows speak of, by its number.
@@ -223,7 +239,7 @@ impl Grounds {
     }
 
     fn walk(&mut self, repository: &Repository, roots: &[IndexRoot], observer: &dyn Observer, lenient: bool) -> Result<()> {
-        let reader = repository.reader_over(self.lists.clone());
+        let reader = repository.reader_over(self.lists.clone()).with_small_caches();
         walk(&reader, roots, &mut Mark { rows: &mut self.rows, observer, steps: 0, lenient })
     }
 }
