@@ -164,3 +164,22 @@ fn what_is_gone_meanwhile_fails_the_run_and_is_stored_by_the_next() {
     let report = backup(&client, blocks(&[2, 3]), &Silent).unwrap();
     holds(&store, &report.snapshot.unwrap(), &[2, 3]);
 }
+
+/// The model lost a snapshot so: a pending on the way was CHECKed behind a new record, and the CHECK of the whole then took that record for
+/// known, though what came behind the pending relied on a pack that it condemned.
+#[test]
+fn a_check_on_the_way_vouches_only_for_what_was_done_by_then() {
+    let (store, slow, client) = forgotten();
+    let plan: Arc<Mutex<Option<(Repository, Plan)>>> = Arc::default();
+    let (at, kept) = (store.clone(), plan.clone());
+    slow.before(StoreOp::Put, "pending/", move || *kept.lock().unwrap() = Some(planned(&at)));
+    slow.before(StoreOp::List, "records", move || {
+        let (other, plan) = plan.lock().unwrap().take().unwrap();
+        assert!(collect(&other, plan, &Silent).unwrap().deleted_packs > 0);
+    });
+    // Block 9 makes the mark; block 2 comes behind it and is known.
+    let failed = backup(&client, BackupOptions { pending_bytes: 1, ..blocks(&[9, 2]) }, &Silent);
+    assert!(matches!(failed, Err(Failure::Repository(Error::Overtaken))), "{failed:?}");
+    let report = backup(&client, blocks(&[9, 2]), &Silent).unwrap();
+    holds(&store, &report.snapshot.unwrap(), &[9, 2]);
+}

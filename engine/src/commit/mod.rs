@@ -46,7 +46,7 @@ impl<'a> Commit<'a> {
     /// stays. A root for collectors before anything is asked of them, and a resume point if this run dies now.
     pub fn pending(&mut self, index: &IndexPart, names: &NamesPart) -> Result<()> {
         if faults::seeded("check-before-put") {
-            self.checker.check(&index.roots)?;
+            self.checker.check(index)?;
         }
         if !faults::seeded("no-pending") || index.incomplete {
             let name = ObjectName::pending(&self.session, self.pendings.len() as u32);
@@ -58,7 +58,7 @@ impl<'a> Commit<'a> {
         }
         // Before the commit relies on the packs: a store that says yes and stores nothing has been seen. Like the CHECK it only asks, so
         // that both can be under way together.
-        let (checked, confirmed) = self.checker.beside(&index.roots, || self.repository.store().confirm());
+        let (checked, confirmed) = self.checker.beside(index, || self.repository.store().confirm());
         checked.and(confirmed)
     }
 
@@ -79,7 +79,7 @@ impl<'a> Commit<'a> {
             if faults::seeded("no-final-check") || faults::seeded("check-before-put") {
                 return Ok(());
             }
-            let (checked, (confirmed, stands)) = self.checker.beside(&index.roots, asked);
+            let (checked, (confirmed, stands)) = self.checker.beside(&index, asked);
             checked.and(confirmed).and(stands)
         });
         if let Err(error) = looked {
