@@ -76,9 +76,10 @@ pub fn plan(repository: &Repository, options: &GcOptions, observer: &dyn Observe
     Ok(Plan { figures, options: options.clone(), watermark, roots, grounds, condemn, takes, due, now })
 }
 
-/// Whether the grace period of something that happened at `at` is over. Where nobody knows when that was, it is.
+/// Whether the grace period of something that happened at `at` is over. Where nobody knows when that was, it is; without one it always is,
+/// whatever a clock says that went back.
 pub(super) fn is_over(now: i64, at: i64, options: &GcOptions) -> bool {
-    at == 0 || now.saturating_sub(at) >= options.grace_nanos()
+    options.grace.is_zero() || at == 0 || now.saturating_sub(at) >= options.grace_nanos()
 }
 
 /// Marks what the roots need. With `before`, only what is new since then: what was marked stays marked, which is on the safe side.
