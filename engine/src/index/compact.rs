@@ -1,16 +1,23 @@
-//! The index as those need it who look at all of it: where each chunk is, and whether it is needed, in 18 bytes a chunk.
-//! Ten million chunks take 180 MB here; the index that a backup looks up in takes a third more, and cannot be written on.
+//! The index as those need it who look at all of it: where each chunk is, and whether it is needed, in 16 bytes a chunk.
+//! Ten million chunks take 160 MB here; the index that a backup looks up in takes half as much more, and cannot be written on.
 
 use crate::format::segment::{ENTRY_BYTES, Segment, position};
 use crate::id::{ChunkId, Class, PackId};
 use rayon::slice::ParallelSliceMut;
 use std::collections::HashMap;
+use std::ops::Range;
 
-/// Bytes of an id that a row holds: at 10^8 chunks two of them share these with a chance of 10^-13. (A segment holds 16.)
+/// Bytes of an id that tell chunks apart: at 10^8 of them two share these with a chance of 10^-13. (A segment holds 16.)
 const KEY_BYTES: usize = 12;
+/// Of these so many are said by where a row stands.
+const BUCKET_BYTES: usize = 2;
+const BUCKETS: usize = 1 << (8 * BUCKET_BYTES);
 /// Pack number (24 bits), chunk number (20 bits), flags (4 bits).
 const PLACE_BYTES: usize = 6;
-const ROW_BYTES: usize = KEY_BYTES + PLACE_BYTES;
+/// A row with all of its key, on its way into a run; and without the bucket.
+const WIDE_BYTES: usize = KEY_BYTES + PLACE_BYTES;
+const ROW_BYTES: usize = WIDE_BYTES - BUCKET_BYTES;
+const REST_BYTES: usize = KEY_BYTES - BUCKET_BYTES;
 const CHUNK_SHIFT: u32 = 4;
 const PACK_SHIFT: u32 = CHUNK_SHIFT + 20;
 /// Packs that rows can tell apart: half a petabyte in packs of the usual size.
@@ -21,54 +28,128 @@ const NEEDED: u64 = 1;
 /// This copy is the one to stay.
 const KEPT: u64 = 2;
 
-type Key = [u8; KEY_BYTES];
+/// A chunk: its bucket, and the rest of what tells it from others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Key {
+    bucket: usize,
+    rest: [u8; REST_BYTES],
+}
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Row([u8; ROW_BYTES]);
+impl Key {
+    fn of(id: &ChunkId) -> Self {
+        let mut rest = [0; REST_BYTES];
+        rest.copy_from_slice(&id.as_bytes()[BUCKET_BYTES..KEY_BYTES]);
+        Key { bucket: bucket(id.as_bytes()), rest }
+    }
+}
 
-impl Row {
-    fn new(id: &[u8], pack: u32, chunk: u32) -> Self {
-        let mut row = [0; ROW_BYTES];
-        row[..KEY_BYTES].copy_from_slice(&id[..KEY_BYTES]);
-        let mut row = Row(row);
-        row.set_place(u64::from(pack) << PACK_SHIFT | u64::from(chunk) << CHUNK_SHIFT);
-        row
+fn bucket(id: &[u8]) -> usize {
+    usize::from(u16::from_be_bytes([id[0], id[1]]))
+}
+
+fn wide(id: &[u8], pack: u32, chunk: u32) -> [u8; WIDE_BYTES] {
+    let mut row = [0; WIDE_BYTES];
+    row[..KEY_BYTES].copy_from_slice(&id[..KEY_BYTES]);
+    let place = u64::from(pack) << PACK_SHIFT | u64::from(chunk) << CHUNK_SHIFT;
+    row[KEY_BYTES..].copy_from_slice(&place.to_be_bytes()[2..]);
+    row
+}
+
+type Row = [u8; ROW_BYTES];
+
+fn rest(row: &Row) -> &[u8] {
+    &row[..REST_BYTES]
+}
+
+fn place(row: &Row) -> u64 {
+    let mut wide = [0; 8];
+    wide[2..].copy_from_slice(&row[REST_BYTES..]);
+    u64::from_be_bytes(wide)
+}
+
+fn set(row: &mut Row, flag: u64) {
+    let place = place(row) | flag;
+    row[REST_BYTES..].copy_from_slice(&place.to_be_bytes()[2..]);
+}
+
+fn is(row: &Row, flag: u64) -> bool {
+    place(row) & flag != 0
+}
+
+fn copy(row: &Row) -> Copy {
+    let place = place(row);
+    Copy { pack: (place >> PACK_SHIFT) as u32, chunk: (place >> CHUNK_SHIFT) as u32 & ((1 << 20) - 1), kept: place & KEPT != 0 }
+}
+
+/// Rows in order, and where each bucket begins.
+#[derive(Default)]
+struct Run {
+    bytes: Vec<u8>,
+    buckets: Vec<u32>,
+}
+
+impl Run {
+    /// Of wide rows, in the memory that these are in. Those for which `known` holds are left out, and of equal ones all but one.
+    fn new(mut bytes: Vec<u8>, known: impl Fn(Key, Copy) -> bool) -> Self {
+        bytes.as_chunks_mut::<WIDE_BYTES>().0.par_sort_unstable();
+        let mut buckets = vec![0u32; BUCKETS + 1];
+        let (mut kept, mut last) = (0, None);
+        for at in 0..bytes.len() / WIDE_BYTES {
+            let mut row = [0; WIDE_BYTES];
+            row.copy_from_slice(&bytes[at * WIDE_BYTES..(at + 1) * WIDE_BYTES]);
+            let mut narrow = [0; ROW_BYTES];
+            narrow.copy_from_slice(&row[BUCKET_BYTES..]);
+            let key = Key { bucket: bucket(&row), rest: narrow.first_chunk().copied().unwrap_or_default() };
+            if last == Some(row) || known(key, copy(&narrow)) {
+                continue;
+            }
+            last = Some(row);
+            // Never ahead of what is still to be read: a row only becomes shorter.
+            bytes[kept * ROW_BYTES..(kept + 1) * ROW_BYTES].copy_from_slice(&narrow);
+            buckets[key.bucket + 1] += 1;
+            kept += 1;
+        }
+        bytes.truncate(kept * ROW_BYTES);
+        bytes.shrink_to_fit();
+        for at in 1..buckets.len() {
+            buckets[at] += buckets[at - 1];
+        }
+        Run { bytes, buckets }
     }
 
-    fn key(&self) -> Key {
-        let mut key = [0; KEY_BYTES];
-        key.copy_from_slice(&self.0[..KEY_BYTES]);
-        key
+    fn rows(&self) -> &[Row] {
+        self.bytes.as_chunks().0
     }
 
-    fn place(&self) -> u64 {
-        let mut wide = [0; 8];
-        wide[2..].copy_from_slice(&self.0[KEY_BYTES..]);
-        u64::from_be_bytes(wide)
+    fn rows_mut(&mut self) -> &mut [Row] {
+        self.bytes.as_chunks_mut().0
     }
 
-    fn set_place(&mut self, place: u64) {
-        self.0[KEY_BYTES..].copy_from_slice(&place.to_be_bytes()[2..]);
+    fn len(&self) -> usize {
+        self.bytes.len() / ROW_BYTES
     }
 
-    fn pack(&self) -> u32 {
-        (self.place() >> PACK_SHIFT) as u32
+    fn bucket(&self, bucket: usize) -> Range<usize> {
+        self.buckets[bucket] as usize..self.buckets[bucket + 1] as usize
     }
 
-    fn chunk(&self) -> u32 {
-        (self.place() >> CHUNK_SHIFT) as u32 & ((1 << 20) - 1)
+    /// Where the rows of a chunk are.
+    fn find(&self, key: Key) -> Range<usize> {
+        let range = self.bucket(key.bucket);
+        let rows = &self.rows()[range.clone()];
+        let from = rows.partition_point(|row| rest(row) < &key.rest[..]);
+        let count = rows[from..].iter().take_while(|row| rest(row) == key.rest).count();
+        range.start + from..range.start + from + count
     }
 
-    fn copy(&self) -> Copy {
-        Copy { pack: self.pack(), chunk: self.chunk(), kept: self.is(KEPT) }
-    }
-
-    fn is(&self, flag: u64) -> bool {
-        self.place() & flag != 0
-    }
-
-    fn set(&mut self, flag: u64) {
-        self.set_place(self.place() | flag);
+    /// As wide rows again.
+    fn widen(&self, into: &mut Vec<u8>) {
+        for bucket in 0..BUCKETS {
+            for row in &self.rows()[self.bucket(bucket)] {
+                into.extend_from_slice(&(bucket as u16).to_be_bytes());
+                into.extend_from_slice(row);
+            }
+        }
     }
 }
 
@@ -112,14 +193,15 @@ pub enum Need {
 pub struct Rows {
     packs: Vec<PackRow>,
     numbers: HashMap<PackId, u32>,
-    runs: Vec<Vec<Row>>,
-    open: Vec<Row>,
+    runs: Vec<Run>,
+    /// Wide rows that are in no run yet.
+    open: Vec<u8>,
 }
 
 impl Rows {
     /// With room for about so many rows, so that memory is taken once.
     pub fn with_room(rows: usize) -> Self {
-        Rows { open: Vec::with_capacity(rows), ..Rows::default() }
+        Rows { open: Vec::with_capacity(rows.saturating_mul(WIDE_BYTES)), ..Rows::default() }
     }
 
     /// The packs, by number.
@@ -152,7 +234,7 @@ impl Rows {
         for entry in segment.entries.0.as_chunks::<ENTRY_BYTES>().0 {
             let (pack, chunk) = position(entry);
             if let Some(number) = numbers.get(pack as usize) {
-                self.open.push(Row::new(&entry[..], *number, chunk));
+                self.open.extend_from_slice(&wide(entry, *number, chunk));
             }
         }
         true
@@ -162,7 +244,7 @@ impl Rows {
     pub fn add_footer(&mut self, class: Class, id: PackId, bytes: u64, ids: &[u8]) -> bool {
         let Some(number) = self.enter(class, id, bytes) else { return false };
         for (chunk, id) in ids.as_chunks::<{ ChunkId::BYTES }>().0.iter().enumerate() {
-            self.open.push(Row::new(id, number, chunk as u32));
+            self.open.extend_from_slice(&wide(id, number, chunk as u32));
         }
         true
     }
@@ -172,25 +254,20 @@ impl Rows {
         if self.open.is_empty() {
             return;
         }
-        let mut run = std::mem::take(&mut self.open);
-        run.par_sort_unstable();
-        run.dedup();
-        run.retain(|row| {
-            !self
-                .runs
-                .iter()
-                .any(|older| find(older, row.key()).iter().any(|known| known.pack() == row.pack() && known.chunk() == row.chunk()))
-        });
-        for row in &run {
-            self.packs[row.pack() as usize].chunks += 1;
-        }
+        let mut open = std::mem::take(&mut self.open);
         // Few small runs: every question asks all of them.
         if self.runs.len() > 2
             && let Some(last) = self.runs.pop()
         {
-            run.extend(last);
-            run.par_sort_unstable();
+            last.rows().iter().for_each(|row| self.packs[copy(row).pack as usize].chunks -= 1);
+            last.widen(&mut open);
         }
+        let runs = &self.runs;
+        let run = Run::new(open, |key, new| {
+            let same = |row: &Row| (copy(row).pack, copy(row).chunk) == (new.pack, new.chunk);
+            runs.iter().any(|run| run.rows()[run.find(key)].iter().any(same))
+        });
+        run.rows().iter().for_each(|row| self.packs[copy(row).pack as usize].chunks += 1);
         self.runs.push(run);
     }
 
@@ -199,15 +276,18 @@ impl Rows {
         self.runs.iter().map(|run| run.len() as u64).sum()
     }
 
+    fn of_class(&self, row: &Row, class: Class) -> bool {
+        self.packs[copy(row).pack as usize].class == class
+    }
+
     /// The number of the first row of a chunk: the same one for whoever asks, until something more is taken in.
     pub fn first(&self, class: Class, id: &ChunkId) -> Option<usize> {
-        let key = Row::new(id.as_bytes(), 0, 0).key();
+        let key = Key::of(id);
         let mut before = 0;
         for run in &self.runs {
-            let from = lower_bound(run, key);
-            let of = |row: &Row| self.packs[row.pack() as usize].class == class;
-            if let Some(at) = run[from..].iter().take_while(|row| row.key() == key).position(of) {
-                return Some(before + from + at);
+            let found = run.find(key);
+            if let Some(at) = run.rows()[found.clone()].iter().position(|row| self.of_class(row, class)) {
+                return Some(before + found.start + at);
             }
             before += run.len();
         }
@@ -218,59 +298,64 @@ impl Rows {
     pub fn at(&self, number: usize) -> Option<Copy> {
         let mut number = number;
         for run in &self.runs {
-            match run.get(number) {
-                Some(row) => return Some(row.copy()),
+            match run.rows().get(number) {
+                Some(row) => return Some(copy(row)),
                 None => number -= run.len(),
             }
         }
         None
     }
 
+    /// Whether a chunk has a copy like this.
+    pub fn any(&self, class: Class, id: &ChunkId, like: impl Fn(Copy) -> bool) -> bool {
+        let key = Key::of(id);
+        let mut rows = self.runs.iter().flat_map(|run| &run.rows()[run.find(key)]).filter(|row| self.of_class(row, class));
+        rows.any(|row| like(copy(row)))
+    }
+
     /// A chunk is needed.
     pub fn need(&mut self, class: Class, id: &ChunkId) -> Need {
-        let key = Row::new(id.as_bytes(), 0, 0).key();
+        let key = Key::of(id);
         let mut first = None;
         for (number, run) in self.runs.iter().enumerate() {
-            let from = lower_bound(run, key);
-            for (at, row) in run.iter().enumerate().skip(from).take_while(|(_, row)| row.key() == key) {
-                if self.packs[row.pack() as usize].class != class {
-                    continue;
-                }
-                if row.is(NEEDED) {
+            let found = run.find(key);
+            for (at, row) in run.rows()[found.clone()].iter().enumerate().filter(|(_, row)| self.of_class(row, class)) {
+                if is(row, NEEDED) {
                     return Need::Again;
                 }
-                first = first.or(Some((number, at)));
+                first = first.or(Some((number, found.start + at)));
             }
         }
         let Some((run, at)) = first else { return Need::Missing };
-        self.runs[run][at].set(NEEDED);
+        set(&mut self.runs[run].rows_mut()[at], NEEDED);
         Need::First
     }
 
     /// Calls `each` for every chunk that is needed, with all of its copies. It returns which one is to stay.
     pub fn choose(&mut self, mut each: impl FnMut(&[PackRow], &[Copy]) -> Option<usize>) {
-        let mut copies: Vec<(usize, usize)> = Vec::new();
-        let mut places: Vec<Copy> = Vec::new();
+        let mut rows: Vec<(usize, usize)> = Vec::new();
+        let mut copies: Vec<Copy> = Vec::new();
         for number in 0..self.runs.len() {
-            for at in 0..self.runs[number].len() {
-                let row = self.runs[number][at];
-                if !row.is(NEEDED) {
-                    continue;
-                }
-                let (key, class) = (row.key(), self.packs[row.pack() as usize].class);
-                copies.clear();
-                places.clear();
-                for (n, run) in self.runs.iter().enumerate() {
-                    let from = if n == number { first_of(run, at, key) } else { lower_bound(run, key) };
-                    for (i, row) in run.iter().enumerate().skip(from).take_while(|(_, row)| row.key() == key) {
-                        if self.packs[row.pack() as usize].class == class {
-                            copies.push((n, i));
-                            places.push(row.copy());
+            for bucket in 0..BUCKETS {
+                for at in self.runs[number].bucket(bucket) {
+                    let row = self.runs[number].rows()[at];
+                    if !is(&row, NEEDED) {
+                        continue;
+                    }
+                    let class = self.packs[copy(&row).pack as usize].class;
+                    let key = Key { bucket, rest: row.first_chunk().copied().unwrap_or_default() };
+                    rows.clear();
+                    copies.clear();
+                    for (n, run) in self.runs.iter().enumerate() {
+                        let found = if n == number { around(run, bucket, at) } else { run.find(key) };
+                        for i in found.filter(|i| self.of_class(&run.rows()[*i], class)) {
+                            rows.push((n, i));
+                            copies.push(copy(&run.rows()[i]));
                         }
                     }
-                }
-                if let Some((n, i)) = each(&self.packs, &places).and_then(|kept| copies.get(kept)) {
-                    self.runs[*n][*i].set(KEPT);
+                    if let Some((n, i)) = each(&self.packs, &copies).and_then(|kept| rows.get(kept)) {
+                        set(&mut self.runs[*n].rows_mut()[*i], KEPT);
+                    }
                 }
             }
         }
@@ -278,36 +363,16 @@ impl Rows {
 
     /// Every copy that is to stay.
     pub fn kept(&self) -> impl Iterator<Item = Copy> + '_ {
-        self.runs.iter().flatten().filter(|row| row.is(KEPT)).map(|row| row.copy())
+        self.runs.iter().flat_map(Run::rows).filter(|row| is(row, KEPT)).map(copy)
     }
 }
 
-/// The first row of `key` before or at `at`.
-fn first_of(run: &[Row], at: usize, key: Key) -> usize {
-    (0..at).rev().take_while(|i| run[*i].key() == key).last().unwrap_or(at)
-}
-
-/// Ids are as good as random: where one would stand is a good guess of where it stands.
-fn lower_bound(run: &[Row], key: Key) -> usize {
-    let head = |key: &Key| u64::from_be_bytes([key[0], key[1], key[2], key[3], key[4], key[5], key[6], key[7]]);
-    let guess = ((u128::from(head(&key)) * run.len() as u128) >> 64) as usize;
-    let mut step = 16;
-    let (mut low, mut high) = (guess.saturating_sub(step), (guess + step).min(run.len()));
-    while low > 0 && run[low - 1].key() >= key {
-        step *= 4;
-        low = low.saturating_sub(step);
-    }
-    while high < run.len() && run[high].key() < key {
-        step *= 4;
-        high = (high + step).min(run.len());
-    }
-    low + run[low..high].partition_point(|row| row.key() < key)
-}
-
-fn find(run: &[Row], key: Key) -> &[Row] {
-    let from = lower_bound(run, key);
-    let count = run[from..].iter().take_while(|row| row.key() == key).count();
-    &run[from..from + count]
+/// The rows of one chunk, of which one is known.
+fn around(run: &Run, bucket: usize, at: usize) -> Range<usize> {
+    let (rows, range) = (run.rows(), run.bucket(bucket));
+    let same = |i: &usize| rest(&rows[*i]) == rest(&rows[at]);
+    let start = (range.start..at).rev().take_while(same).last().unwrap_or(at);
+    start..at + 1 + (at + 1..range.end).take_while(same).count()
 }
 
 #[cfg(test)]

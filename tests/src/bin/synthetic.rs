@@ -22,7 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Bytes of a chunk: small, so that ten million of them fit on a disk.
-const CHUNK_BYTES: usize = 64;
+const CHUNK_BYTES: usize = 256;
 const FRAME_CHUNKS: usize = 1024;
 /// Chunks in a pack, as in one of 32 MiB with chunks of 8 KiB.
 const PACK_CHUNKS: usize = 4096;
