@@ -4,6 +4,7 @@
 use crate::schedule::choice::{Budgets, Choice, Chooser, Place, Point};
 use crate::schedule::op::{Answer, Op, no_answer};
 use crate::schedule::trace::{Event, Trace};
+use crate::schedule::verbs::Refusal;
 use crate::schedule::world::{Clock, Judged, World};
 use seabed_engine::error::Result;
 use std::collections::VecDeque;
@@ -35,7 +36,7 @@ pub enum End {
     /// As it should.
     Done,
     /// With this error.
-    Failed(String),
+    Failed(Refusal),
 }
 
 #[derive(PartialEq, Eq)]

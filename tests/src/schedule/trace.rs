@@ -44,7 +44,7 @@ impl Event {
         let (verb, object) = match end {
             End::None => ("ends", Object::None),
             End::Done => ("REPORTS SUCCESS", Object::None),
-            End::Failed(why) => ("FAILS:", Object::Text(why.clone())),
+            End::Failed(refusal) => ("FAILS:", Object::Text(refusal.why.clone())),
         };
         Event { process, verb, object, choice: None }
     }

@@ -1,22 +1,42 @@
 //! The engine's operations as processes do them: the one place that knows how they are called.
 
+use crate::reader::Id;
 use crate::repo::open;
 use crate::schedule::source::Source;
 use crate::schedule::world::{BEGINNING, Clock, Contents};
-use seabed_engine::backup::{BackupOptions, backup};
+use seabed_engine::backup::{BackupOptions, Failure, backup};
+use seabed_engine::error::Error;
+use seabed_engine::forget::forget;
 use seabed_engine::format::wire::Time;
+use seabed_engine::gc::{GcOptions, MaxUnused, collect, plan};
 use seabed_engine::id::SnapshotId;
 use seabed_engine::observe::Silent;
+use seabed_engine::repository::Repository;
 use seabed_engine::store::Store;
+use seabed_engine::undelete::undelete;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a process does.
 #[derive(Clone)]
 pub enum Verb {
     /// Backs this up.
     Backup(Source),
+    /// Forgets a snapshot.
+    Forget(Id),
+    /// Brings a forgotten snapshot back, in which this is.
+    Undelete(Id, Arc<Contents>),
+    /// Collects, with data packs of so many bytes as the target.
+    Collect(u64),
     /// What no engine does: for tests of the scheduler itself.
     Other(fn(Arc<dyn Store>) -> Result<(), String>),
+}
+
+impl Verb {
+    /// A collection as it is by default, but for the courtesies.
+    pub fn collect() -> Self {
+        Verb::Collect(GcOptions::default().data_pack_bytes)
+    }
 }
 
 /// What it reports.
@@ -27,19 +47,76 @@ pub enum Report {
     Done,
 }
 
+/// Why a process failed.
+#[derive(Debug)]
+pub struct Refusal {
+    /// In words.
+    pub why: String,
+    /// Somebody else's work came between, and this is what the protocol says of it: fail clearly, the next run succeeds.
+    pub is_overtaken: bool,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Refusal { why: error.to_string(), is_overtaken: matches!(error, Error::Overtaken) }
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Repository(error) => error.into(),
+            other => Refusal::from(other.to_string()),
+        }
+    }
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Self {
+        Refusal { why, is_overtaken: false }
+    }
+}
+
 /// Does it, all of it as a process of its own: from opening the repository on.
-pub fn perform(verb: &Verb, store: Arc<dyn Store>, clock: Clock) -> Result<Report, String> {
+pub fn perform(verb: &Verb, store: Arc<dyn Store>, clock: Clock) -> Result<Report, Refusal> {
+    if let Verb::Other(act) = verb {
+        return act(store).map(|()| Report::Done).map_err(Refusal::from);
+    }
+    let repository = open(store, None)?;
     match verb {
         Verb::Backup(source) => {
-            let repository = open(store, None).map_err(|error| error.to_string())?;
             let options = BackupOptions { time: Some(Time::from_nanos(BEGINNING + clock.skew)), ..source.options() };
-            let report = backup(&repository, options, &Silent).map_err(|error| error.to_string())?;
+            let report = backup(&repository, options, &Silent)?;
             if let Some(error) = report.errors.first() {
-                return Err(error.to_string());
+                return Err(Refusal::from(error.to_string()));
             }
-            let snapshot = report.snapshot.ok_or("no snapshot")?;
+            let snapshot = report.snapshot.ok_or_else(|| "no snapshot".to_owned())?;
             Ok(Report::Snapshot(snapshot, source.contents()))
         }
-        Verb::Other(act) => act(store).map(|()| Report::Done),
+        Verb::Forget(id) => {
+            repository.refresh()?;
+            forget(&repository, &[SnapshotId::new(*id)])?;
+            Ok(Report::Done)
+        }
+        Verb::Undelete(id, contents) => {
+            repository.refresh()?;
+            Ok(Report::Snapshot(undelete(&repository, &SnapshotId::new(*id), &Silent)?, contents.clone()))
+        }
+        Verb::Collect(data_pack_bytes) => collect_all(&repository, *data_pack_bytes),
+        Verb::Other(_) => Ok(Report::Done),
     }
+}
+
+/// Without grace, which is a courtesy to others, and with nothing unused that is tolerated.
+fn collect_all(repository: &Repository, data_pack_bytes: u64) -> Result<Report, Refusal> {
+    let options =
+        GcOptions { grace: Duration::ZERO, max_unused: MaxUnused::Part(0.0), threads: 1, data_pack_bytes, ..GcOptions::default() };
+    repository.refresh()?;
+    let plan = plan(repository, &options, &Silent)?;
+    // Nobody's word but that of the protocol keeps a young pack.
+    if plan.figures.young_packs > 0 {
+        return Err(Refusal::from("a collection without grace spares what is young".to_owned()));
+    }
+    collect(repository, plan, &Silent)?;
+    Ok(Report::Done)
 }

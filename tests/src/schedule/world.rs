@@ -157,6 +157,16 @@ impl World {
         }
     }
 
+    /// Takes in what was done past the scheduler, and judges.
+    pub fn look(&mut self, before: &BTreeMap<ObjectName, Arc<Vec<u8>>>) -> Judged {
+        let after = self.store.objects();
+        for (name, bytes) in after.iter().filter(|(name, _)| !before.contains_key(*name)) {
+            self.view.put(name.as_str(), bytes)?;
+        }
+        before.keys().filter(|name| !after.contains_key(*name)).for_each(|name| self.view.delete(name.as_str()));
+        self.judge()
+    }
+
     /// What was promised, and whether it still holds.
     pub fn judge(&self) -> Judged {
         for (id, promise) in self.promises.iter().filter(|(id, _)| !self.forgotten.contains(*id)) {
