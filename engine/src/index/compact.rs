@@ -220,6 +220,13 @@ impl Rows {
         None
     }
 
+    /// Whether a chunk has a copy like this.
+    pub fn any(&self, class: Class, id: &ChunkId, like: impl Fn(Copy) -> bool) -> bool {
+        let key = Row::new(id.as_bytes(), 0, 0).key();
+        let mut rows = self.runs.iter().flat_map(|run| find(run, key)).filter(|row| self.packs[row.pack() as usize].class == class);
+        rows.any(|row| like(Copy { pack: row.pack(), chunk: row.chunk() }))
+    }
+
     /// A chunk is needed.
     pub fn need(&mut self, class: Class, id: &ChunkId) -> Need {
         let key = Row::new(id.as_bytes(), 0, 0).key();
