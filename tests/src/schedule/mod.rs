@@ -12,6 +12,7 @@ pub mod play;
 pub mod quiet;
 pub mod random;
 pub mod scenario;
+pub mod scenes;
 pub mod script;
 pub mod source;
 pub mod stage;

@@ -3,7 +3,7 @@
 use crate::schedule::choice::{Budgets, Chooser};
 use crate::schedule::crew::Crew;
 use crate::schedule::gate::GatedStore;
-use crate::schedule::op::Op;
+use crate::schedule::op::{Op, Pages};
 use crate::schedule::stage::{End, Played, Reads, Stage};
 use crate::schedule::verbs::{Refusal, Report, Verb, perform};
 use crate::schedule::world::{Clock, Judged, World};
@@ -36,20 +36,21 @@ impl Actor {
 }
 
 /// Plays a schedule.
-pub fn play(crew: &Crew, mut world: World, actors: &[Actor], chooser: Box<dyn Chooser>, budgets: Budgets, reads: Reads) -> Played {
+pub fn play(crew: &Crew, mut world: World, actors: &[Actor], chooser: Box<dyn Chooser>, budgets: Budgets, how: (Reads, Pages)) -> Played {
+    let (reads, pages) = how;
     let forgetters = actors.iter().enumerate().filter(|(_, actor)| matches!(actor.verb, Verb::Forget(_)));
     world.forgetters.extend(forgetters.map(|(process, _)| process));
     let processes = actors.iter().map(|actor| (actor.after.clone(), actor.clock)).collect();
     let stage = Arc::new(Stage::new(world, processes, chooser, budgets, reads));
     for (process, actor) in actors.iter().enumerate() {
         let (stage, actor) = (stage.clone(), actor.clone());
-        crew.give(process, Box::new(move || run(&stage, process, &actor)));
+        crew.give(process, Box::new(move || run(&stage, process, &actor, pages)));
     }
     stage.played()
 }
 
-fn run(stage: &Arc<Stage>, process: usize, actor: &Actor) {
-    let store = GatedStore::new(stage.clone(), process, actor.far);
+fn run(stage: &Arc<Stage>, process: usize, actor: &Actor, pages: Pages) {
+    let store = GatedStore::new(stage.clone(), process, (actor.far, pages));
     let work = || {
         stage.call(process, Op::Start)?;
         perform(&actor.verb, Arc::new(store), actor.clock)

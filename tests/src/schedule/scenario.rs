@@ -2,6 +2,7 @@
 
 use crate::schedule::choice::{Budgets, Chooser};
 use crate::schedule::crew::Crew;
+use crate::schedule::op::Pages;
 use crate::schedule::play::{Actor, play};
 use crate::schedule::quiet::quiet;
 use crate::schedule::stage::{End, Played, Reads};
@@ -32,6 +33,8 @@ pub struct Scenario {
     pub budgets: Budgets,
     /// Which reads others may come between.
     pub reads: Reads,
+    /// In which pages listings come.
+    pub pages: Pages,
     /// Whether what is visible must be whole, acknowledged or not.
     pub strict: bool,
     /// Who may fail though nothing goes wrong.
@@ -49,6 +52,7 @@ impl Scenario {
             actors,
             budgets: Budgets::switches(2),
             reads: Reads::First,
+            pages: Pages::One,
             strict: true,
             failing: Failing::Nobody,
             tidy: true,
@@ -59,7 +63,7 @@ impl Scenario {
     pub fn play(&self, crew: &Crew, chooser: Box<dyn Chooser>) -> Played {
         let mut world = self.start.world();
         world.strict = self.strict;
-        let mut played = play(crew, world, &self.actors, chooser, self.budgets, self.reads);
+        let mut played = play(crew, world, &self.actors, chooser, self.budgets, (self.reads, self.pages));
         if played.violation.is_none() {
             played.violation = self.judge(&mut played).err();
         }

@@ -4,7 +4,7 @@ use crate::fault_store::{Fault, FaultStore, Schedule};
 use crate::reader::{Id, View};
 use crate::repo::{init, secret};
 use crate::schedule::source::Source;
-use crate::schedule::verbs::{Report, Verb, perform};
+use crate::schedule::verbs::{Gc, Report, Verb, perform};
 use crate::schedule::world::{Clock, Contents, Promise, World};
 use seabed_engine::error::StoreOp;
 use seabed_engine::id::{ObjectName, SnapshotId};
@@ -52,6 +52,7 @@ pub struct Maker {
     objects: Vec<ObjectName>,
     snapshots: Vec<(Id, Source)>,
     forgotten: HashSet<Id>,
+    lost: bool,
 }
 
 impl Default for Maker {
@@ -73,7 +74,8 @@ impl Maker {
     pub fn new() -> Self {
         let store = MemoryStore::new();
         init(Arc::new(store.clone()), None).unwrap();
-        let mut maker = Maker { store, seen: HashSet::new(), objects: Vec::new(), snapshots: Vec::new(), forgotten: HashSet::new() };
+        let (seen, forgotten) = Default::default();
+        let mut maker = Maker { store, seen, objects: Vec::new(), snapshots: Vec::new(), forgotten, lost: false };
         maker.look();
         maker
     }
@@ -148,8 +150,16 @@ impl Maker {
 
     /// A collection was there.
     pub fn collect(mut self) -> Self {
-        perform(&Verb::collect(), Arc::new(self.store.clone()), Clock::default()).map(drop).unwrap();
+        perform(&Verb::Collect(Gc::default()), Arc::new(self.store.clone()), Clock::default()).map(drop).unwrap();
         self.look();
+        self
+    }
+
+    /// The store loses the newest pack of a class, and what needs it.
+    pub fn lose(mut self, folder: &str) -> Self {
+        let newest = self.objects.iter().rev().find(|name| name.as_str().starts_with(folder)).expect("a pack");
+        assert!(self.store.remove(newest));
+        self.lost = true;
         self
     }
 
@@ -164,7 +174,10 @@ impl Maker {
             let manifest = view.snapshot(id).cloned().expect("a backup has a manifest");
             (*id, Promise { manifest, contents: source.contents() })
         };
-        let promises = self.snapshots.iter().filter(|(id, _)| !self.forgotten.contains(id)).map(promise).collect();
+        let mut promises: BTreeMap<Id, Promise> =
+            self.snapshots.iter().filter(|(id, _)| !self.forgotten.contains(id)).map(promise).collect();
+        // What the store has lost nobody can be blamed for, until another run has stored it again.
+        promises.retain(|_, promise| !self.lost || view.why_not(&promise.manifest).is_none());
         let snapshots = self.snapshots.iter().map(|(id, source)| (*id, source.contents())).collect();
         Arc::new(Start { objects, view, promises, forgotten: self.forgotten, snapshots })
     }

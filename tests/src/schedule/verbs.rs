@@ -26,16 +26,27 @@ pub enum Verb {
     Forget(Id),
     /// Brings a forgotten snapshot back, in which this is.
     Undelete(Id, Arc<Contents>),
-    /// Collects, with data packs of so many bytes as the target.
-    Collect(u64),
+    /// Collects.
+    Collect(Gc),
     /// What no engine does: for tests of the scheduler itself.
     Other(fn(Arc<dyn Store>) -> Result<(), String>),
 }
 
-impl Verb {
-    /// A collection as it is by default, but for the courtesies.
-    pub fn collect() -> Self {
-        Verb::Collect(GcOptions::default().data_pack_bytes)
+/// How a collection goes about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Gc {
+    /// The grace period: a courtesy, upon which nothing may rest.
+    pub grace: Duration,
+    /// What may stay unused.
+    pub max_unused: MaxUnused,
+    /// Target of data packs: what is far smaller is gathered.
+    pub pack_bytes: u64,
+}
+
+impl Default for Gc {
+    /// Without courtesies, and with nothing unused that is tolerated.
+    fn default() -> Self {
+        Gc { grace: Duration::ZERO, max_unused: MaxUnused::Part(0.0), pack_bytes: GcOptions::default().data_pack_bytes }
     }
 }
 
@@ -100,21 +111,25 @@ pub fn perform(verb: &Verb, store: Arc<dyn Store>, clock: Clock) -> Result<Repor
         }
         Verb::Undelete(id, contents) => {
             repository.refresh()?;
-            Ok(Report::Snapshot(undelete(&repository, &SnapshotId::new(*id), &Silent)?, contents.clone()))
+            match undelete(&repository, &SnapshotId::new(*id), &Silent) {
+                Ok(new) => Ok(Report::Snapshot(new, contents.clone())),
+                // A collection was there first.
+                Err(error @ Error::NoSnapshot { .. }) => Err(Refusal { is_overtaken: true, ..error.into() }),
+                Err(error) => Err(error.into()),
+            }
         }
-        Verb::Collect(data_pack_bytes) => collect_all(&repository, *data_pack_bytes),
+        Verb::Collect(gc) => collect_garbage(&repository, *gc),
         Verb::Other(_) => Ok(Report::Done),
     }
 }
 
-/// Without grace, which is a courtesy to others, and with nothing unused that is tolerated.
-fn collect_all(repository: &Repository, data_pack_bytes: u64) -> Result<Report, Refusal> {
-    let options =
-        GcOptions { grace: Duration::ZERO, max_unused: MaxUnused::Part(0.0), threads: 1, data_pack_bytes, ..GcOptions::default() };
+fn collect_garbage(repository: &Repository, gc: Gc) -> Result<Report, Refusal> {
+    let Gc { grace, max_unused, pack_bytes } = gc;
+    let options = GcOptions { grace, max_unused, threads: 1, data_pack_bytes: pack_bytes, ..GcOptions::default() };
     repository.refresh()?;
     let plan = plan(repository, &options, &Silent)?;
-    // Nobody's word but that of the protocol keeps a young pack.
-    if plan.figures.young_packs > 0 {
+    // Nothing but the protocol keeps a pack that a backup has just put.
+    if grace.is_zero() && plan.figures.young_packs > 0 {
         return Err(Refusal::from("a collection without grace spares what is young".to_owned()));
     }
     collect(repository, plan, &Silent)?;
