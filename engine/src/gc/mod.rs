@@ -11,6 +11,8 @@ pub use figures::{Charge, Figures};
 pub use plan::{Plan, plan};
 pub use sweep::{GcReport, collect};
 
+use crate::error::{Damage, Error};
+use crate::repository::{Records, Repository};
 use std::time::Duration;
 
 /// How a collection goes about it.
@@ -46,6 +48,16 @@ pub enum MaxUnused {
 pub const GRACE: Duration = Duration::from_secs(24 * 3600);
 /// What restic's users know: below this the space is not worth the reading and writing.
 pub const MAX_UNUSED: MaxUnused = MaxUnused::Part(0.05);
+
+/// Whether an error says that a pack is gone which a record names by now: another collection was here meanwhile, and nothing is damaged.
+fn is_overtaken(repository: &Repository, error: &Error) -> bool {
+    let gone = match error {
+        Error::Damaged { object, damage: Damage::Missing } => object.as_pack().map(|(_, id)| id),
+        Error::PackMissing { pack, .. } => Some(*pack),
+        _ => None,
+    };
+    gone.is_some_and(|id| repository.records(&Records::default()).is_ok_and(|records| records.name(&id)))
+}
 
 impl Default for GcOptions {
     fn default() -> Self {

@@ -6,7 +6,7 @@ use crate::faults;
 use crate::format::pack::FrameSpan;
 use crate::gc::figures::{Charge, Figures, is_cold, least_days};
 use crate::gc::roots::{DAY_NANOS, Roots};
-use crate::gc::{GcOptions, MaxUnused};
+use crate::gc::{GcOptions, MaxUnused, is_overtaken};
 use crate::id::{Class, ObjectName, PackId};
 use crate::index::compact::{Copy, PackRow};
 use crate::observe::Observer;
@@ -53,9 +53,22 @@ struct Share {
     stuck: u64,
 }
 
+/// How often a plan is begun anew where another collection takes away what it has seen. What is still gone then was lost.
+const PLANS: u32 = 3;
+
 /// Makes a plan.
 pub fn plan(repository: &Repository, options: &GcOptions, observer: &dyn Observer) -> Result<Plan> {
     repository.require_features(Access::Gc)?;
+    for _ in 1..PLANS {
+        match plan_once(repository, options, observer) {
+            Err(error) if is_overtaken(repository, &error) => {}
+            planned => return planned,
+        }
+    }
+    plan_once(repository, options, observer)
+}
+
+fn plan_once(repository: &Repository, options: &GcOptions, observer: &dyn Observer) -> Result<Plan> {
     let now = repository.origin().now()?;
     // Before any listing: a snapshot that is committed meanwhile must not look like one that was lost.
     let watermark = Watermark::read(repository)?;

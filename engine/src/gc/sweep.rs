@@ -8,9 +8,9 @@ use crate::format::protocol::{Condemned, Record};
 use crate::format::segment::Segment;
 use crate::format::wire::Time;
 use crate::gc::figures::Figures;
-use crate::gc::merge;
 use crate::gc::plan::{Plan, is_over, mark};
 use crate::gc::roots::Roots;
+use crate::gc::{is_overtaken, merge};
 use crate::id::{ObjectId, ObjectName, PackId, SnapshotId};
 use crate::index::compact::{Copy, Rows};
 use crate::observe::{Observer, Progress};
@@ -55,6 +55,11 @@ pub struct GcReport {
 
 /// Carries a plan out.
 pub fn collect(repository: &Repository, plan: Plan, observer: &dyn Observer) -> Result<GcReport> {
+    let collected = carry_out(repository, plan, observer);
+    collected.map_err(|error| if is_overtaken(repository, &error) { Error::Overtaken } else { error })
+}
+
+fn carry_out(repository: &Repository, plan: Plan, observer: &dyn Observer) -> Result<GcReport> {
     let mut report = GcReport { figures: plan.figures.clone(), ..GcReport::default() };
     let Plan { options, watermark, mut roots, mut grounds, condemn, takes, mut due, now, .. } = plan;
     let store = repository.store();

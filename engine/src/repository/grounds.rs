@@ -227,20 +227,22 @@ impl Grounds {
 
     /// Marks everything that a snapshot needs. An error where a node or leaf cannot be read, or a chunk is nowhere.
     pub fn mark(&mut self, repository: &Repository, roots: &[IndexRoot], observer: &dyn Observer) -> Result<()> {
-        self.walk(repository, roots, observer, false)
+        self.walk(repository, roots, observer, None)
     }
 
-    /// Marks what is there of what a pending needs. What is not is for its owner's CHECK to find out.
+    /// Marks what is there of what a pending needs. What is not is for its owner's CHECK to find out: an index that still speaks of a pack
+    /// which is gone must not make a loss of it that nobody has.
     pub fn mark_what_is_there(&mut self, repository: &Repository, roots: &[IndexRoot], observer: &dyn Observer) -> Result<()> {
-        match self.walk(repository, roots, observer, true) {
+        let there = self.states().into_iter().map(|state| state != State::Gone).collect();
+        match self.walk(repository, roots, observer, Some(there)) {
             Err(error) if error.is_damage() => Ok(()),
             other => other,
         }
     }
 
-    fn walk(&mut self, repository: &Repository, roots: &[IndexRoot], observer: &dyn Observer, lenient: bool) -> Result<()> {
+    fn walk(&mut self, repository: &Repository, roots: &[IndexRoot], observer: &dyn Observer, there: Option<Vec<bool>>) -> Result<()> {
         let reader = repository.reader_over(self.lists.clone()).with_small_caches();
-        walk(&reader, roots, &mut Mark { rows: &mut self.rows, observer, steps: 0, lenient })
+        walk(&reader, roots, &mut Mark { rows: &mut self.rows, observer, steps: 0, there })
     }
 }
 
@@ -248,7 +250,8 @@ struct Mark<'a> {
     rows: &'a mut Rows,
     observer: &'a dyn Observer,
     steps: u32,
-    lenient: bool,
+    /// Which packs are there, by their numbers, where what is not there is passed over.
+    there: Option<Vec<bool>>,
 }
 
 impl Visit for Mark<'_> {
@@ -257,10 +260,14 @@ impl Visit for Mark<'_> {
         if self.steps.is_multiple_of(1 << 16) && self.observer.interrupted() {
             return Err(Error::Interrupted);
         }
+        if let Some(there) = &self.there
+            && !self.rows.any(class, id, |copy| there[copy.pack as usize])
+        {
+            return Ok(false);
+        }
         match self.rows.need(class, id) {
             Need::First => Ok(true),
             Need::Again => Ok(false),
-            Need::Missing if self.lenient => Ok(false),
             Need::Missing => Err(Error::ChunkMissing { id: *id }),
         }
     }

@@ -48,6 +48,8 @@ pub struct Manifest {
 pub struct Record {
     /// The packs.
     pub packs: Vec<Id>,
+    /// Records that there were, by the random part of their names.
+    pub seen: Vec<[u8; 16]>,
 }
 
 /// An object of a repository.
@@ -97,7 +99,8 @@ impl Object {
             ["records", _] => {
                 let body = keys.object(name, 14, LISTS, bytes)?;
                 let packs = body.field(2)?.array()?.iter().map(|pack| pack.field(2)?.fixed());
-                Object::Record(Record { packs: packs.collect::<Read<_>>()? })
+                let seen = body.field(4)?.array()?.iter().map(|id| id.fixed());
+                Object::Record(Record { packs: packs.collect::<Read<_>>()?, seen: seen.collect::<Read<_>>()? })
             }
             _ => Object::Other,
         })

@@ -92,6 +92,12 @@ impl View {
         self.pendings.keys().map(String::as_str)
     }
 
+    /// Whether another record has seen this one, so that its absence is noticed.
+    pub fn is_seen(&self, record: &str) -> bool {
+        let id = record.rsplit('-').next().and_then(unhex::<16>);
+        self.records.iter().any(|(name, other)| name != record && id.is_some_and(|id| other.seen.contains(&id)))
+    }
+
     fn plain(&self, id: &Id) -> Option<&[u8]> {
         self.known.get(id).map(|(pack, at)| &pack.chunks[*at].1[..])
     }

@@ -1,6 +1,6 @@
 //! The store as one process sees it: every call becomes a request that waits until the scheduler grants it.
 
-use crate::schedule::op::{Answer, How, Op};
+use crate::schedule::op::{Answer, How, Op, Page, Pages};
 use crate::schedule::stage::Stage;
 use seabed_engine::error::{Error, Result};
 use seabed_engine::id::ObjectName;
@@ -14,12 +14,13 @@ pub struct GatedStore {
     stage: Arc<Stage>,
     process: usize,
     far: bool,
+    pages: Pages,
 }
 
 impl GatedStore {
     /// The handle of one process.
-    pub fn new(stage: Arc<Stage>, process: usize, far: bool) -> Self {
-        GatedStore { stage, process, far }
+    pub fn new(stage: Arc<Stage>, process: usize, (far, pages): (bool, Pages)) -> Self {
+        GatedStore { stage, process, far, pages }
     }
 
     fn call(&self, op: Op) -> Result<Answer> {
@@ -91,10 +92,15 @@ impl Store for GatedStore {
     }
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>> {
-        match self.call(Op::List(folder.to_owned()))? {
-            Answer::Listed(listed) => Ok(listed),
-            other => Err(mismatch(&other)),
+        let mut all = Vec::new();
+        for page in if Op::List(folder.to_owned(), Page::All).is_still() { &[Page::All] } else { self.pages.of(folder) } {
+            match self.call(Op::List(folder.to_owned(), *page))? {
+                Answer::Listed(listed) => all.extend(listed),
+                other => return Err(mismatch(&other)),
+            }
         }
+        all.sort();
+        Ok(all)
     }
 
     fn delete(&self, name: &ObjectName) -> Result<()> {

@@ -17,6 +17,40 @@ pub enum How {
     Suffix(u64),
 }
 
+/// How much of a folder a listing shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// All of it at one moment.
+    All,
+    /// What was there when the schedule began; of records, whatever sorts among those.
+    Old,
+    /// The rest.
+    New,
+}
+
+/// In which pages listings come. Names are random, so that any objects may share a page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pages {
+    /// In one.
+    #[default]
+    One,
+    /// In two, what is old first.
+    OldFirst,
+    /// In two, what is new first; but for records, whose names are in order.
+    NewFirst,
+}
+
+impl Pages {
+    /// The pages of a folder, in order.
+    pub fn of(self, folder: &str) -> &'static [Page] {
+        match self {
+            Pages::One => &[Page::All],
+            Pages::NewFirst if folder != "records" => &[Page::New, Page::Old],
+            Pages::OldFirst | Pages::NewFirst => &[Page::Old, Page::New],
+        }
+    }
+}
+
 /// A request to the store.
 #[derive(Clone, Debug)]
 pub enum Op {
@@ -30,8 +64,8 @@ pub enum Op {
     Get(ObjectName, How),
     /// Ask for its length.
     Size(ObjectName),
-    /// List a folder.
-    List(String),
+    /// List a folder, or a part of it.
+    List(String, Page),
     /// Ask for the time.
     Now,
 }
@@ -61,14 +95,14 @@ impl Op {
     pub fn name(&self) -> Option<&ObjectName> {
         match self {
             Op::Put(name, _) | Op::Delete(name) | Op::Get(name, _) | Op::Size(name) => Some(name),
-            Op::Start | Op::List(_) | Op::Now => None,
+            Op::Start | Op::List(..) | Op::Now => None,
         }
     }
 
     /// The folder at the top that it is about.
     pub fn folder(&self) -> &str {
         match self {
-            Op::List(folder) => folder,
+            Op::List(folder, _) => folder,
             op => op.name().map_or("", |name| name.as_str().split('/').next().unwrap_or_default()),
         }
     }
@@ -81,7 +115,9 @@ impl Op {
             Op::Delete(_) => "DELETE",
             Op::Get(..) => "GET",
             Op::Size(_) => "HEAD",
-            Op::List(_) => "LIST",
+            Op::List(_, Page::All) => "LIST",
+            Op::List(_, Page::Old) => "LIST what is old in",
+            Op::List(_, Page::New) => "LIST what is new in",
             Op::Now => "TIME",
         }
     }
@@ -118,7 +154,7 @@ impl Op {
                 Answer::Suffix(bytes, length)
             }
             Op::Size(name) => Answer::Size(store.size(name)?),
-            Op::List(folder) => Answer::Listed(store.list(folder)?),
+            Op::List(folder, _) => Answer::Listed(store.list(folder)?),
             Op::Now => Answer::Time(store.now()?),
         })
     }

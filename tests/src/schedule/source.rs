@@ -43,6 +43,7 @@ fn piece(letter: char) -> Vec<u8> {
 #[derive(Clone)]
 pub struct Source {
     streams: String,
+    often: bool,
     files: Option<(Arc<Ground>, String)>,
     contents: Arc<Contents>,
 }
@@ -51,14 +52,20 @@ impl Source {
     /// Streams, one for each letter.
     pub fn streams(letters: &str) -> Self {
         let contents = letters.chars().map(|letter| (letter.to_string().into_bytes(), piece(letter)));
-        Source { streams: letters.to_owned(), files: None, contents: Arc::new(contents.collect()) }
+        Source { streams: letters.to_owned(), often: false, files: None, contents: Arc::new(contents.collect()) }
     }
 
     /// Files, one for each letter, which can be read once more.
     pub fn files(ground: &Arc<Ground>, letters: &str) -> Self {
         let stored = |letter| ground.path(letter).as_os_str().as_bytes()[1..].to_vec();
         let contents = letters.chars().map(|letter| (stored(letter), piece(letter)));
-        Source { streams: String::new(), contents: Arc::new(contents.collect()), files: Some((ground.clone(), letters.to_owned())) }
+        let files = Some((ground.clone(), letters.to_owned()));
+        Source { streams: String::new(), often: false, contents: Arc::new(contents.collect()), files }
+    }
+
+    /// The same, with a pending manifest wherever there is something new.
+    pub fn often(self) -> Self {
+        Source { often: true, ..self }
     }
 
     /// Its files and streams.
@@ -75,6 +82,7 @@ impl Source {
             series: Some("test".to_owned()),
             host: "here".to_owned(),
             threads: 1,
+            pending_bytes: if self.often { 1 } else { u64::MAX },
             ..Default::default()
         }
     }

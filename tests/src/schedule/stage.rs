@@ -2,8 +2,9 @@
 //! It never lets two of them run at once. A process that is not cut off runs on when its request was answered, until its next one.
 
 use crate::schedule::choice::{Budgets, Choice, Chooser, Place, Point};
-use crate::schedule::op::{Answer, Op, no_answer};
+use crate::schedule::op::{Answer, Op, Page, no_answer};
 use crate::schedule::trace::{Event, Trace};
+use crate::schedule::verbs::Refusal;
 use crate::schedule::world::{Clock, Judged, World};
 use seabed_engine::error::Result;
 use std::collections::VecDeque;
@@ -35,7 +36,7 @@ pub enum End {
     /// As it should.
     Done,
     /// With this error.
-    Failed(String),
+    Failed(Refusal),
 }
 
 #[derive(PartialEq, Eq)]
@@ -361,10 +362,10 @@ impl State {
             if self.budgets.refusals > 0 {
                 choices.push(Choice::Refuse(process));
             }
-            if let Op::List(folder) = op
+            if let Op::List(folder, Page::All) = op
                 && self.budgets.lacks > 0
             {
-                choices.extend((0..self.world.may_lack(folder)).map(|at| Choice::Lack(process, at)));
+                choices.extend((0..self.world.may_lack(folder).len()).map(|at| Choice::Lack(process, at)));
             }
             // Who is not at it can as well be stopped when it is.
             if self.budgets.stops > 0 && current.is_none_or(|current| current == process) {

@@ -26,7 +26,7 @@ impl Event {
     /// A request; without a choice it was one that cannot be chosen.
     pub fn new(process: usize, op: &Op, choice: Option<Choice>) -> Self {
         let object = match (op, op.name()) {
-            (Op::List(folder), _) => Object::Text(folder.clone()),
+            (Op::List(folder, _), _) => Object::Text(folder.clone()),
             (_, Some(name)) => Object::Name(name.clone()),
             _ => Object::None,
         };
@@ -44,7 +44,7 @@ impl Event {
         let (verb, object) = match end {
             End::None => ("ends", Object::None),
             End::Done => ("REPORTS SUCCESS", Object::None),
-            End::Failed(why) => ("FAILS:", Object::Text(why.clone())),
+            End::Failed(refusal) => ("FAILS:", Object::Text(refusal.why.clone())),
         };
         Event { process, verb, object, choice: None }
     }

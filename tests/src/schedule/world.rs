@@ -2,7 +2,7 @@
 //! Every change goes through here, and is judged before anything else happens.
 
 use crate::reader::{Id, Manifest, View, hex};
-use crate::schedule::op::{Answer, Op};
+use crate::schedule::op::{Answer, Op, Page};
 use seabed_engine::error::Result;
 use seabed_engine::id::ObjectName;
 use seabed_engine::store::Store;
@@ -53,9 +53,13 @@ pub struct World {
     pub forgetters: HashSet<usize>,
     /// Whether what was never acknowledged, and is visible all the same, must be whole too.
     pub strict: bool,
+    /// Whether listings of pendings may lack one too: not what the protocol can bear.
+    pub pendings_may_lack: bool,
     /// Objects by when they were first put: replays compare by that, for names are drawn anew.
     births: HashMap<ObjectName, u32>,
     counts: HashMap<String, u32>,
+    /// What was there in the beginning, by folder.
+    old: HashMap<String, u32>,
     asked: i64,
 }
 
@@ -70,8 +74,10 @@ impl World {
             forgotten: HashSet::new(),
             forgetters: HashSet::new(),
             strict: false,
+            pendings_may_lack: false,
             births: HashMap::new(),
             counts: HashMap::new(),
+            old: HashMap::new(),
             asked: 0,
         };
         world.store.set_now(BEGINNING);
@@ -79,6 +85,7 @@ impl World {
             world.born(name);
             world.store.put(name, bytes).expect("names never recur");
         }
+        world.old = world.counts.clone();
         world
     }
 
@@ -101,12 +108,28 @@ impl World {
         }
     }
 
-    /// How many objects a listing of this folder may lack: none where the protocol relies on listings.
-    pub fn may_lack(&self, folder: &str) -> usize {
-        match folder {
-            "data" | "names" | "lists" | "index" | "snapshots" => self.store.list(folder).map_or(0, |listed| listed.len()),
-            _ => 0,
-        }
+    /// The objects that a listing of this folder may lack, by age: none where the protocol relies on listings. Of records those that others
+    /// have seen: the newest ones have to be listed.
+    pub fn may_lack(&self, folder: &str) -> Vec<ObjectName> {
+        let may = |name: &ObjectName| match folder {
+            "data" | "names" | "lists" | "index" | "snapshots" => true,
+            "records" => self.view.is_seen(name.as_str()),
+            "pending" => self.pendings_may_lack,
+            _ => false,
+        };
+        let listed = self.store.list(folder).unwrap_or_default().into_iter().map(|listed| listed.name);
+        let mut names: Vec<ObjectName> = listed.filter(may).collect();
+        names.sort_by_key(|name| self.births.get(name).copied());
+        names
+    }
+
+    /// Whether an object is on a page of a listing of this folder.
+    fn is_on(&self, page: Page, folder: &str, name: &ObjectName, last_old: Option<&ObjectName>) -> bool {
+        let is_old = match folder {
+            "records" => last_old.is_some_and(|last| name <= last),
+            _ => self.births.get(name) < self.old.get(folder),
+        };
+        is_old == (page == Page::Old)
     }
 
     /// Does what a process asks for; `lacking` is the object, counted by age, that a listing does not show.
@@ -117,12 +140,14 @@ impl World {
             self.store.set_now(now);
         }
         let mut answer = op.apply(&self.store);
-        if let (Ok(Answer::Listed(listed)), Some(lacking)) = (&mut answer, lacking) {
-            let mut by_age: Vec<(u32, usize)> =
-                listed.iter().enumerate().map(|(at, object)| (self.births.get(&object.name).copied().unwrap_or(u32::MAX), at)).collect();
-            by_age.sort_unstable();
-            if let Some((_, at)) = by_age.get(lacking) {
-                listed.remove(*at);
+        if let (Ok(Answer::Listed(listed)), Op::List(folder, page)) = (&mut answer, op) {
+            if let Some(lacking) = lacking.and_then(|lacking| self.may_lack(folder).into_iter().nth(lacking)) {
+                listed.retain(|object| object.name != lacking);
+            }
+            if *page != Page::All {
+                let old = |name: &&ObjectName| self.births.get(*name) < self.old.get(folder);
+                let last_old = self.births.keys().filter(|name| name.as_record().is_some()).filter(old).max();
+                listed.retain(|object| self.is_on(*page, folder, &object.name, last_old));
             }
         }
         let seen = if answer.is_ok() { self.see(op) } else { Ok(()) };
@@ -155,6 +180,16 @@ impl World {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Takes in what was done past the scheduler, and judges.
+    pub fn look(&mut self, before: &BTreeMap<ObjectName, Arc<Vec<u8>>>) -> Judged {
+        let after = self.store.objects();
+        for (name, bytes) in after.iter().filter(|(name, _)| !before.contains_key(*name)) {
+            self.view.put(name.as_str(), bytes)?;
+        }
+        before.keys().filter(|name| !after.contains_key(*name)).for_each(|name| self.view.delete(name.as_str()));
+        self.judge()
     }
 
     /// What was promised, and whether it still holds.

@@ -3,5 +3,6 @@
 //! SEABED_TEST_REPLAY plays one schedule again, as a failure prints it.
 
 mod backups;
+mod collections;
 mod reader;
 mod scheduler;

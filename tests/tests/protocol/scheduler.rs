@@ -11,9 +11,10 @@ use seabed_tests::schedule::crew::Crew;
 use seabed_tests::schedule::explore::{PROCESSES_MAX, explore, roam};
 use seabed_tests::schedule::play::Actor;
 use seabed_tests::schedule::random::{Priorities, Random, Walk};
-use seabed_tests::schedule::scenario::{Maker, Scenario};
+use seabed_tests::schedule::scenario::{Failing, Scenario};
 use seabed_tests::schedule::script::Script;
 use seabed_tests::schedule::source::Source;
+use seabed_tests::schedule::start::Maker;
 use seabed_tests::schedule::verbs::Verb;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ fn naive(store: Arc<dyn Store>) -> Result<(), String> {
 fn scenario() -> Scenario {
     let start = Maker::new().killed(&Source::streams("x")).backup(&Source::streams("a")).done();
     let actors = vec![backup(&Source::streams("x")), Actor::new(Verb::Other(naive))];
-    Scenario { peaceful: false, strict: false, ..Scenario::new("naive", &start, actors) }
+    Scenario { failing: Failing::Anybody, tidy: false, strict: false, ..Scenario::new("naive", &start, actors) }
 }
 
 #[test]

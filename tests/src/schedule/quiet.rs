@@ -1,0 +1,28 @@
+//! What is left when everybody has stopped: requests under way never arrive, nobody has touched a pending for weeks, and two
+//! collections, one after the other, find all that is to be found. Garbage that stays then stays for ever.
+
+use crate::schedule::verbs::{Gc, Verb, perform};
+use crate::schedule::world::{BEGINNING, Clock, Judged, World};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Later than any clock of any schedule, by more than pendings are believed.
+const END: i64 = BEGINNING + 90 * 86_400 * 1_000_000_000;
+
+/// See the module's text.
+pub fn quiet(world: &mut World) -> Judged {
+    world.late.clear();
+    world.store.set_now(END);
+    for round in ["first", "second"] {
+        let before = world.store.objects();
+        let collected =
+            catch_unwind(AssertUnwindSafe(|| perform(&Verb::Collect(Gc::default()), Arc::new(world.store.clone()), Clock::default())));
+        let collected = collected.map_err(|_| format!("PANIC: in the {round} collection when all have stopped"))?;
+        collected.map_err(|refusal| format!("STUCK: the {round} collection when all have stopped: {}", refusal.why))?;
+        world.look(&before)?;
+    }
+    match world.view.garbage()?.first() {
+        None => Ok(()),
+        Some(garbage) => Err(format!("GARBAGE: two collections leave it: {garbage}")),
+    }
+}
