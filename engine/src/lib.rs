@@ -33,6 +33,7 @@ pub mod pack;
 pub mod rebuild;
 pub mod repository;
 pub mod restore;
+pub mod retention;
 pub mod seal;
 pub mod source;
 pub mod store;

@@ -97,6 +97,11 @@ pub const WRAPPED_BYTES_MAX: usize = 4096;
 /// Nesting of any CBOR item; ours use at most eight.
 pub const CBOR_DEPTH_MAX: usize = 16;
 
+/// How far the clocks of two hosts that share a repository may differ before one of them counts as wrong, seconds.
+pub const CLOCK_SKEW_SECS_MAX: i64 = 3600;
+/// How long nothing may have run before retention asks whether the clock jumped, seconds: five weeks, longer than a month.
+pub const CLOCK_IDLE_SECS_MAX: i64 = 35 * 86_400;
+
 const _: () = assert!(FRAME_BYTES_TARGET <= FRAME_BYTES_MAX);
 const _: () = assert!(PACK_BYTES_TARGET_MAX + FRAME_STORED_BYTES_MAX as u64 + FOOTER_BYTES_MAX as u64 <= PACK_BYTES_MAX);
 const _: () = assert!(1usize << ZSTD_WINDOW_LOG_MAX >= FRAME_BYTES_MAX);
