@@ -6,10 +6,12 @@ mod calendar;
 mod guards;
 mod policy;
 mod rules;
+mod simulate;
 
 pub use calendar::Bucket;
 pub use guards::{Refusal, guards};
 pub use policy::{Anchor, Interval, Keep, Mode, MonthSub, Period, Policy, Week};
+pub use simulate::{Forecast, Step, simulate};
 
 use crate::format::wire::Time;
 use crate::id::SnapshotId;

@@ -215,3 +215,26 @@ fn guards_name_group_and_figures() {
     assert!(refused(&[], 0, Some(now), day).is_empty());
     assert_eq!(guards(Some(&Policy::default()), &items, &[], at(now), None, None), [Refusal::EmptyPolicy]);
 }
+
+#[test]
+fn a_simulation_goes_on_as_the_history_did() {
+    let mut items: Vec<Item> = (0..10).map(|n| item(n * DAY + 3600, "a")).collect();
+    items.push(item(9 * DAY, "b"));
+    let forecasts = simulate(&last(5), &items, at(10 * DAY), 10);
+    assert_eq!(forecasts.iter().map(|f| (f.group.as_str(), f.interval_secs)).collect::<Vec<_>>(), [("a", DAY), ("b", DAY)]);
+    let a = &forecasts[0];
+    let steps: Vec<(u32, usize, i64)> = a.steps.iter().map(|s| (s.day, s.kept.len(), s.kept[0].secs)).collect();
+    assert_eq!(steps, [(0, 5, 9 * DAY + 3600), (7, 5, 16 * DAY + 3600), (10, 5, 19 * DAY + 3600)]);
+    assert_eq!((a.end.len(), a.steps[2].bytes), (5, 5));
+    assert!(a.end.iter().all(|(item, decision)| item.id == decision.id && decision.keeps()));
+    assert_eq!(forecasts[1].steps.last().map(|s| s.kept.len()), Some(5));
+    // What is dated in the future stays in front; a time at the end of time ends.
+    items.push(item(15 * DAY, "a"));
+    let a = simulate(&last(5), &items, at(10 * DAY), 3).remove(0);
+    assert_eq!(a.steps[1].kept.iter().map(|time| time.secs / DAY).collect::<Vec<_>>(), [15, 12, 11, 10, 9, 8]);
+    assert_eq!(simulate(&last(5), &items, at(i64::MAX), u32::MAX)[0].steps.len(), 523);
+    assert!(simulate(&last(5), &[item(i64::MIN, "a"), item(i64::MIN + 1, "a")], at(i64::MAX), 1)[0].end.len() > 1);
+    // Nothing there, and no time at all.
+    assert!(simulate(&last(5), &[], at(0), 90).is_empty());
+    assert_eq!(simulate(&last(5), &items, at(10 * DAY), 0)[0].steps.len(), 1);
+}
