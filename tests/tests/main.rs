@@ -15,6 +15,7 @@ mod life;
 mod proxy;
 mod prune;
 mod restore;
+mod retention;
 mod roundtrip;
 mod s3;
 mod s3_answers;
