@@ -104,6 +104,8 @@ pub const CLOCK_IDLE_SECS_MAX: i64 = 35 * 86_400;
 /// Runs of one group that a simulation of retention takes, hourly ones for four months; more frequent ones are taken to be rarer.
 /// Where a policy keeps all of them, work grows with the square: some seconds.
 pub const SIMULATED_RUNS_MAX: i64 = 3000;
+/// Days that a simulation of retention looks ahead: ten years, with the state at the end of each week.
+pub const SIMULATED_DAYS_MAX: u32 = 3653;
 
 const _: () = assert!(FRAME_BYTES_TARGET <= FRAME_BYTES_MAX);
 const _: () = assert!(PACK_BYTES_TARGET_MAX + FRAME_STORED_BYTES_MAX as u64 + FOOTER_BYTES_MAX as u64 <= PACK_BYTES_MAX);

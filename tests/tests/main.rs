@@ -18,6 +18,7 @@ mod pendings;
 mod proxy;
 mod prune;
 mod restore;
+mod retention;
 mod roundtrip;
 mod s3;
 mod s3_answers;

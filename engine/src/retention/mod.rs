@@ -16,6 +16,7 @@ pub use simulate::{Forecast, Step, simulate};
 use crate::format::wire::Time;
 use crate::id::SnapshotId;
 use rules::Candidate;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -161,7 +162,7 @@ impl Decision {
 pub fn decide(policy: &Policy, items: &[Item], now: Time) -> Vec<Decision> {
     let mut verdicts: Vec<Verdict> = vec![Verdict::Remove(Cause::NoRule); items.len()];
     for mut group in groups(items).into_values() {
-        group.sort_by(|a, b| items[*b].age().cmp(&items[*a].age()));
+        group.sort_by_key(|i| Reverse(items[*i].age()));
         decide_group(policy, items, &group, now, &mut verdicts);
     }
     items.iter().zip(verdicts).map(|(item, verdict)| Decision { id: item.id, verdict }).collect()

@@ -4,7 +4,8 @@
 use super::{Decision, Item, Policy, decide, groups};
 use crate::format::wire::Time;
 use crate::id::SnapshotId;
-use crate::limits::SIMULATED_RUNS_MAX;
+use crate::limits::{SIMULATED_DAYS_MAX, SIMULATED_RUNS_MAX};
+use std::cmp::Reverse;
 
 /// Gaps of the history from which the interval of a group is guessed: few, since retention has thinned older ones.
 const GAPS: usize = 7;
@@ -36,7 +37,7 @@ pub struct Step {
     pub bytes: u64,
 }
 
-/// Applies the policy now and after each of the snapshots that are expected in `days`, group by group. New snapshots are
+/// Applies the policy now and after each of the snapshots that are expected in `days`, ten years at most, group by group. New snapshots are
 /// complete, as large as the newest one, and have the tags that all the last ones have.
 pub fn simulate(policy: &Policy, items: &[Item], now: Time, days: u32) -> Vec<Forecast> {
     let groups = groups(items).into_values();
@@ -44,23 +45,25 @@ pub fn simulate(policy: &Policy, items: &[Item], now: Time, days: u32) -> Vec<Fo
 }
 
 fn forecast(policy: &Policy, mut items: Vec<Item>, now: Time, days: u32) -> Forecast {
-    items.sort_by(|a, b| b.age().cmp(&a.age()));
+    let days = days.min(SIMULATED_DAYS_MAX);
+    items.sort_by_key(|item| Reverse(item.age()));
     let past: Vec<&Item> = items.iter().filter(|item| item.complete && item.time <= now).take(GAPS + 1).collect();
     let interval_secs = interval(&past).max(i64::from(days) * DAY_SECS / SIMULATED_RUNS_MAX);
     let model = model(&items, &past);
     let last = past.first().map_or(now, |item| item.time);
-    // The next of the times that continue the history and are yet to come.
-    let behind = now.secs.saturating_sub(last.secs).max(0) / interval_secs;
-    let mut next = Time { secs: last.secs.saturating_add(interval_secs.saturating_mul(behind + 1)), ..last };
+    let mut next = Time { secs: following(last.secs, interval_secs, now.secs), ..last };
 
     let mut steps = Vec::new();
     let mut at = now;
     let mut decisions = apply(policy, &mut items, at);
     for day in (0..days).step_by(7).chain([days]) {
         let time = Time { secs: now.secs.saturating_add(i64::from(day) * DAY_SECS), ..now };
-        while next <= time {
+        // Time itself has an end, and a clock that broke may stand there.
+        while next <= time && next.secs < i64::MAX {
             let order = items.iter().map(|item| item.order).max().unwrap_or(0).saturating_add(1);
-            items.insert(0, Item { id: simulated_id(order), time: next, order, ..model.clone() });
+            // Only what is dated in the future is newer.
+            let place = items.partition_point(|item| item.time > next);
+            items.insert(place, Item { id: simulated_id(order), time: next, order, ..model.clone() });
             at = next;
             decisions = apply(policy, &mut items, at);
             next.secs = next.secs.saturating_add(interval_secs);
@@ -69,6 +72,14 @@ fn forecast(policy: &Policy, mut items: Vec<Item>, now: Time, days: u32) -> Fore
         steps.push(Step { day, time, kept: items.iter().map(|item| item.time).collect(), bytes });
     }
     Forecast { group: model.group, interval_secs, steps, end: items.into_iter().zip(decisions).collect() }
+}
+
+/// The first of the times after `now` that go on from `last` at an interval; what came from outside may be further apart than
+/// 64 bits.
+fn following(last: i64, interval: i64, now: i64) -> i64 {
+    let (last, interval) = (i128::from(last), i128::from(interval));
+    let behind = (i128::from(now) - last).max(0) / interval;
+    i64::try_from(last + (behind + 1) * interval).unwrap_or(i64::MAX)
 }
 
 /// Removes what the policy removes; answers why the rest stays.

@@ -228,6 +228,12 @@ fn a_simulation_goes_on_as_the_history_did() {
     assert_eq!((a.end.len(), a.steps[2].bytes), (5, 5));
     assert!(a.end.iter().all(|(item, decision)| item.id == decision.id && decision.keeps()));
     assert_eq!(forecasts[1].steps.last().map(|s| s.kept.len()), Some(5));
+    // What is dated in the future stays in front; a time at the end of time ends.
+    items.push(item(15 * DAY, "a"));
+    let a = simulate(&last(5), &items, at(10 * DAY), 3).remove(0);
+    assert_eq!(a.steps[1].kept.iter().map(|time| time.secs / DAY).collect::<Vec<_>>(), [15, 12, 11, 10, 9, 8]);
+    assert_eq!(simulate(&last(5), &items, at(i64::MAX), u32::MAX)[0].steps.len(), 523);
+    assert!(simulate(&last(5), &[item(i64::MIN, "a"), item(i64::MIN + 1, "a")], at(i64::MAX), 1)[0].end.len() > 1);
     // Nothing there, and no time at all.
     assert!(simulate(&last(5), &[], at(0), 90).is_empty());
     assert_eq!(simulate(&last(5), &items, at(10 * DAY), 0)[0].steps.len(), 1);
