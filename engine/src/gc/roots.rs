@@ -27,6 +27,8 @@ pub const DAY_NANOS: i64 = 86_400 * 1_000_000_000;
 pub struct Pending {
     pub name: ObjectName,
     pub roots: Vec<IndexRoot>,
+    /// All that it needs was found and marked.
+    pub whole: bool,
 }
 
 /// Everything that is a root, and what is one no more.
@@ -202,7 +204,7 @@ impl Roots {
         };
         for ((name, _), roots) in todo.iter().zip(each(repository.store(), &todo, read)) {
             match roots {
-                Ok(roots) => self.pendings.push(Pending { name: name.clone(), roots }),
+                Ok(roots) => self.pendings.push(Pending { name: name.clone(), roots, whole: false }),
                 // The snapshots were listed behind the last time that it was gone: if it was committed, its root is among them. Some
                 // listings show for minutes what is gone.
                 Err(error) if error.is_missing() => drop(gone.insert(name.clone())),
