@@ -10,6 +10,7 @@ use seabed_engine::gc::{GcOptions, GcReport, MaxUnused, collect, plan};
 use seabed_engine::id::SnapshotId;
 use seabed_engine::observe::Silent;
 use seabed_engine::repository::Repository;
+use seabed_engine::repository::grounds::Grounds;
 use seabed_engine::store::Store;
 use seabed_engine::store::memory::MemoryStore;
 use seabed_engine::undelete::undelete;
@@ -250,4 +251,42 @@ fn records_are_folded_and_none_is_forgotten() {
     let listed = store.list("records").unwrap().len();
     assert!(listed < 40, "{listed}");
     is_clean(&open(Arc::new(store), None).unwrap());
+}
+
+/// What was needed at G1 counted as walked at G4: below the node of a pending that was not whole at first, everything was taken for garbage
+/// once the pending was whole.
+#[test]
+fn what_was_not_there_at_first_is_marked_when_it_is() {
+    let store = MemoryStore::new();
+    let repository = init(Arc::new(store.clone()), None).unwrap();
+    let long = |bytes: usize| {
+        let mut options = options(&[]);
+        options.streams = vec![bytes_stream("s", noise(1, bytes))];
+        backup(&repository, options, &Silent).unwrap();
+    };
+    long(1_000_000);
+    let first: Vec<_> = store.list("data").unwrap().into_iter().map(|object| object.name).collect();
+    long(2_000_000);
+    let late = store.list("data").unwrap().into_iter().map(|object| object.name).find(|name| !first.contains(name)).unwrap();
+    let bytes = store.get(&late, 1 << 30).unwrap();
+    repository.refresh().unwrap();
+    let roots = repository.catalog().snapshots().unwrap().pop().unwrap().index.roots;
+    let marked = |grounds: &mut Grounds| {
+        let mut count = 0;
+        grounds.rows.choose(|_, _| {
+            count += 1;
+            None
+        });
+        count
+    };
+    let mut whole = Grounds::read(&repository, &Silent).unwrap();
+    whole.mark(&repository, &roots, &Silent).unwrap();
+    assert!(store.remove(&late));
+    let mut grounds = Grounds::read(&repository, &Silent).unwrap();
+    assert!(!grounds.mark_what_is_there(&repository, &roots, &Silent).unwrap());
+    assert!(marked(&mut grounds) < marked(&mut whole));
+    store.put(&late, &bytes).unwrap();
+    grounds.refresh(&repository, &Silent).unwrap();
+    assert!(grounds.mark_what_is_there(&repository, &roots, &Silent).unwrap());
+    assert_eq!(marked(&mut grounds), marked(&mut whole));
 }

@@ -73,9 +73,9 @@ fn plan_once(repository: &Repository, options: &GcOptions, observer: &dyn Observ
     // Before any listing: a snapshot that is committed meanwhile must not look like one that was lost.
     let watermark = Watermark::read(repository)?;
     // Roots first: whatever one of them needs is in the index by the time that is read.
-    let roots = Roots::read(repository, &watermark, None)?;
+    let mut roots = Roots::read(repository, &watermark, None)?;
     let mut grounds = Grounds::read(repository, observer)?;
-    mark(repository, &mut grounds, &roots, None, observer)?;
+    mark(repository, &mut grounds, &mut roots, None, observer)?;
     let mut planner = Planner { repository, options, now, figures: Figures::default(), condemn: Vec::new(), takes: Vec::new() };
     planner.figures.snapshots = roots.snapshots.len() as u64;
     planner.figures.pendings = roots.pendings.len() as u64;
@@ -96,10 +96,11 @@ pub(super) fn is_over(now: i64, at: i64, options: &GcOptions) -> bool {
 }
 
 /// Marks what the roots need. With `before`, only what is new since then: what was marked stays marked, which is on the safe side.
+/// A pending that was not whole may be by now, and then its run's CHECK passes.
 pub(super) fn mark(
     repository: &Repository,
     grounds: &mut Grounds,
-    roots: &Roots,
+    roots: &mut Roots,
     before: Option<&Roots>,
     observer: &dyn Observer,
 ) -> Result<()> {
@@ -112,12 +113,17 @@ pub(super) fn mark(
             marked => marked?,
         }
     }
-    let known: HashSet<&ObjectName> = before.into_iter().flat_map(|before| &before.pendings).map(|pending| &pending.name).collect();
-    for pending in roots.pendings.iter().filter(|pending| !known.contains(&pending.name)) {
+    let known = before.into_iter().flat_map(|before| &before.pendings).filter(|pending| pending.whole);
+    let known: HashSet<&ObjectName> = known.map(|pending| &pending.name).collect();
+    for pending in &mut roots.pendings {
+        if known.contains(&pending.name) {
+            pending.whole = true;
+            continue;
+        }
         if faults::seeded("pending-aborts") {
             grounds.mark(repository, &pending.roots, observer)?;
         }
-        grounds.mark_what_is_there(repository, &pending.roots, observer)?;
+        pending.whole = grounds.mark_what_is_there(repository, &pending.roots, observer)?;
     }
     Ok(())
 }

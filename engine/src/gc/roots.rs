@@ -27,6 +27,8 @@ pub const DAY_NANOS: i64 = 86_400 * 1_000_000_000;
 pub struct Pending {
     pub name: ObjectName,
     pub roots: Vec<IndexRoot>,
+    /// All that it needs was found and marked.
+    pub whole: bool,
 }
 
 /// Everything that is a root, and what is one no more.
@@ -71,14 +73,16 @@ impl Roots {
             Ok(listed)
         };
         let now = origin.now()?;
-        // Twice: all rests on this listing, and a store that cuts one short need not cut the next one.
-        let mut pendings: BTreeMap<ObjectName, Listed> = BTreeMap::new();
-        for listed in list(ObjectType::Pending, "pending")?.into_iter().chain(list(ObjectType::Pending, "pending")?) {
-            pendings.insert(listed.name.clone(), listed);
-        }
-        let snapshots = list(ObjectType::Snapshot, "snapshots")?;
+        // Twice: all rests on these listings, and a store that cuts one short need not cut the next one. A snapshot that was committed since
+        // the listing before is known to nobody else: no other one vouches for it yet, and its pending is gone.
+        let twice = |kind, folder: &str| -> Result<BTreeMap<ObjectName, Listed>> {
+            let listed = list(kind, folder)?.into_iter().chain(list(kind, folder)?);
+            Ok(listed.map(|listed| (listed.name.clone(), listed)).collect())
+        };
+        let pendings = twice(ObjectType::Pending, "pending")?;
+        let snapshots = twice(ObjectType::Snapshot, "snapshots")?;
         let tombstones = list(ObjectType::Tombstone, "forgotten")?;
-        let mut roots = Roots { listed: snapshots.iter().filter_map(|l| l.name.as_snapshot()).collect(), ..Roots::default() };
+        let mut roots = Roots { listed: snapshots.keys().filter_map(ObjectName::as_snapshot).collect(), ..Roots::default() };
         roots.read_tombstones(repository, &tombstones, before)?;
         let mut forgotten: HashMap<SnapshotId, i64> = HashMap::new();
         for listed in &tombstones {
@@ -200,7 +204,7 @@ impl Roots {
         };
         for ((name, _), roots) in todo.iter().zip(each(repository.store(), &todo, read)) {
             match roots {
-                Ok(roots) => self.pendings.push(Pending { name: name.clone(), roots }),
+                Ok(roots) => self.pendings.push(Pending { name: name.clone(), roots, whole: false }),
                 // The snapshots were listed behind the last time that it was gone: if it was committed, its root is among them. Some
                 // listings show for minutes what is gone.
                 Err(error) if error.is_missing() => drop(gone.insert(name.clone())),

@@ -178,9 +178,9 @@ fn look_again(
     before: Roots,
     observer: &dyn Observer,
 ) -> Result<Roots> {
-    let roots = Roots::read(repository, watermark, Some(&before))?;
+    let mut roots = Roots::read(repository, watermark, Some(&before))?;
     grounds.refresh(repository, observer)?;
-    mark(repository, grounds, &roots, Some(&before), observer)?;
+    mark(repository, grounds, &mut roots, Some(&before), observer)?;
     Ok(roots)
 }
 

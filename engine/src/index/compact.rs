@@ -27,6 +27,8 @@ const PACKS_MAX: usize = 1 << 24;
 const NEEDED: u64 = 1;
 /// This copy is the one to stay.
 const KEPT: u64 = 2;
+/// All that hangs below the node is needed too, and was found. Stands beside [`NEEDED`].
+const WALKED: u64 = 4;
 
 /// A chunk: its bucket, and the rest of what tells it from others.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -184,6 +186,8 @@ pub enum Need {
     First,
     /// It was needed before.
     Again,
+    /// It was needed before, and all that hangs below it too.
+    Walked,
     /// It is nowhere.
     Missing,
 }
@@ -321,7 +325,7 @@ impl Rows {
             let found = run.find(key);
             for (at, row) in run.rows()[found.clone()].iter().enumerate().filter(|(_, row)| self.of_class(row, class)) {
                 if is(row, NEEDED) {
-                    return Need::Again;
+                    return if is(row, WALKED) { Need::Walked } else { Need::Again };
                 }
                 first = first.or(Some((number, found.start + at)));
             }
@@ -329,6 +333,19 @@ impl Rows {
         let Some((run, at)) = first else { return Need::Missing };
         set(&mut self.runs[run].rows_mut()[at], NEEDED);
         Need::First
+    }
+
+    /// All that hangs below a node that is needed was found.
+    pub fn walked(&mut self, class: Class, id: &ChunkId) {
+        let key = Key::of(id);
+        for at in 0..self.runs.len() {
+            for row in self.runs[at].find(key) {
+                let found = self.runs[at].rows()[row];
+                if is(&found, NEEDED) && self.of_class(&found, class) {
+                    set(&mut self.runs[at].rows_mut()[row], WALKED);
+                }
+            }
+        }
     }
 
     /// Calls `each` for every chunk that is needed, with all of its copies. It returns which one is to stay.

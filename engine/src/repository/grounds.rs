@@ -227,22 +227,24 @@ impl Grounds {
 
     /// Marks everything that a snapshot needs. An error where a node or leaf cannot be read, or a chunk is nowhere.
     pub fn mark(&mut self, repository: &Repository, roots: &[IndexRoot], observer: &dyn Observer) -> Result<()> {
-        self.walk(repository, roots, observer, None)
+        self.walk(repository, roots, observer, None).map(drop)
     }
 
     /// Marks what is there of what a pending needs. What is not is for its owner's CHECK to find out: an index that still speaks of a pack
-    /// which is gone must not make a loss of it that nobody has.
-    pub fn mark_what_is_there(&mut self, repository: &Repository, roots: &[IndexRoot], observer: &dyn Observer) -> Result<()> {
+    /// which is gone must not make a loss of it that nobody has. Returns whether all of it is there.
+    pub fn mark_what_is_there(&mut self, repository: &Repository, roots: &[IndexRoot], observer: &dyn Observer) -> Result<bool> {
         let there = self.states().into_iter().map(|state| state != State::Gone).collect();
         match self.walk(repository, roots, observer, Some(there)) {
-            Err(error) if error.is_damage() => Ok(()),
+            Err(error) if error.is_damage() => Ok(false),
             other => other,
         }
     }
 
-    fn walk(&mut self, repository: &Repository, roots: &[IndexRoot], observer: &dyn Observer, there: Option<Vec<bool>>) -> Result<()> {
+    fn walk(&mut self, repository: &Repository, roots: &[IndexRoot], observer: &dyn Observer, there: Option<Vec<bool>>) -> Result<bool> {
         let reader = repository.reader_over(self.lists.clone()).with_small_caches();
-        walk(&reader, roots, &mut Mark { rows: &mut self.rows, observer, steps: 0, there })
+        let mut mark = Mark { rows: &mut self.rows, observer, steps: 0, there, missed: 0, above: Vec::new() };
+        walk(&reader, roots, &mut mark)?;
+        Ok(mark.missed == 0)
     }
 }
 
@@ -252,6 +254,10 @@ struct Mark<'a> {
     steps: u32,
     /// Which packs are there, by their numbers, where what is not there is passed over.
     there: Option<Vec<bool>>,
+    /// How much was passed over,
+    missed: u64,
+    /// and how much it was when each of the nodes above was reached.
+    above: Vec<u64>,
 }
 
 impl Visit for Mark<'_> {
@@ -263,12 +269,29 @@ impl Visit for Mark<'_> {
         if let Some(there) = &self.there
             && !self.rows.any(class, id, |copy| there[copy.pack as usize])
         {
+            self.missed += 1;
             return Ok(false);
         }
         match self.rows.need(class, id) {
-            Need::First => Ok(true),
-            Need::Again => Ok(false),
+            Need::Missing if self.there.is_some() => {
+                self.missed += 1;
+                Ok(false)
+            }
             Need::Missing => Err(Error::ChunkMissing { id: *id }),
+            Need::Walked => Ok(false),
+            // Needed before is not walked before: what hung below may not have been there then, and be there now.
+            Need::First | Need::Again => {
+                if class == Class::Lists {
+                    self.above.push(self.missed);
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    fn below(&mut self, id: &ChunkId) {
+        if self.above.pop() == Some(self.missed) {
+            self.rows.walked(Class::Lists, id);
         }
     }
 }

@@ -14,6 +14,9 @@ use crate::repository::tree::decoded;
 pub trait Visit {
     /// A chunk that is needed. What it returns counts for nodes and leaves of the lists class: whether what hangs below is walked too.
     fn chunk(&mut self, class: Class, id: &ChunkId) -> Result<bool>;
+
+    /// All that hangs below a node or leaf was visited; called in the reverse order of [`Visit::chunk`], for those that were walked.
+    fn below(&mut self, _id: &ChunkId) {}
 }
 
 /// Walks everything below `roots`. A node or leaf that cannot be read ends the walk: nobody knows what hangs below it.
@@ -47,11 +50,12 @@ impl Walk<'_> {
             for content in decoded(Class::Lists, lists, get_lists_leaf(&plain))? {
                 self.content(&content)?;
             }
-            return Ok(());
+        } else {
+            for child in decoded(Class::Lists, lists, get_lists_node(&plain, level))? {
+                self.tree(level - 1, &child.names, &child.lists)?;
+            }
         }
-        for child in decoded(Class::Lists, lists, get_lists_node(&plain, level))? {
-            self.tree(level - 1, &child.names, &child.lists)?;
-        }
+        self.visit.below(lists);
         Ok(())
     }
 
@@ -68,12 +72,14 @@ impl Walk<'_> {
         }
         let plain = self.reader.chunk(Class::Lists, id, &mut self.buffers)?;
         match decoded(Class::Lists, id, from_bytes::<ListNode>(&plain, "list node"))? {
-            ListNode::Items(items) if level == 0 => self.items(&items),
+            ListNode::Items(items) if level == 0 => self.items(&items)?,
             ListNode::Children { level: below, children } if below == level && level > 0 => {
-                children.iter().try_for_each(|(child, _)| self.list(level - 1, child))
+                children.iter().try_for_each(|(child, _)| self.list(level - 1, child))?;
             }
-            _ => decoded(Class::Lists, id, Err(Malformed::Field("list node"))),
+            _ => return decoded(Class::Lists, id, Err(Malformed::Field("list node"))),
         }
+        self.visit.below(id);
+        Ok(())
     }
 
     fn items(&mut self, items: &[Item]) -> Result<()> {
