@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Forgetting and collecting beside restic and rustic: the same history, the same policy, in one run.
 
-    compare_gc.py --seabed EXE --peers DIR --corpus DIR [--days 20] [--runs 3] [--bar 2.0] [--work DIR] [--json FILE]
+    compare_gc.py --seabed EXE --peers DIR --corpus DIR [--days 20] [--runs 3] [--bar 2.0] [--work DIR] [--history DIR] [--json FILE]
 
 The corpus is that of corpus.sh with DAYS=20: a dump per day (dump0.sql …) and two releases of a source tree. Each tool backs up a dump
 and a tree each day, the trees in turn under one path; then all but the last three of each are forgotten and collected at once. What is
-timed is that one command, on copies of the repository, in turn. Then the repository is compared with a fresh one of the same snapshots,
+timed is that one command, on copies of the repository, in turn. --history keeps the repositories for another run, or takes those of one. Then the repository is compared with a fresh one of the same snapshots,
 all data is checked, and the last dump and tree are compared with their sources.
 Exit status: 0 every bar is reached, 1 one is not, 2 it could not be measured.
 """
@@ -35,11 +35,13 @@ def run(command, env, stdin=None, stdout=None):
 
 
 class Tool:
-    def __init__(self, name, program, work):
+    def __init__(self, name, program, work, history):
         self.name, self.program, self.work = name, program, os.path.join(work, name)
-        self.repo = os.path.join(self.work, 'repo')
+        self.history = os.path.join(history or work, name)
+        self.repo = os.path.join(self.history, 'repo')
         home = os.path.join(self.work, 'home')
         os.makedirs(home)
+        os.makedirs(self.history, exist_ok=True)
         secret = {'RESTIC_PASSWORD': 'gc', 'RUSTIC_PASSWORD': 'gc', 'SEABED_PASSWORD': 'gc'}
         self.env = {'PATH': os.environ['PATH'], 'HOME': home, 'XDG_CACHE_HOME': home + '/cache', 'TMPDIR': work, **secret}
 
@@ -68,13 +70,16 @@ def bytes_of(path):
 
 def history(tools, given, work):
     """The same days for all of them; the tree of each day stands under one path."""
-    trees = [os.path.join(work, f'release{n}') for n in range(2)]
+    place, dump = os.path.join(given.history or work, 'tree'), os.path.join(given.corpus, f'dump{given.days - 1}.sql')
+    given.history = given.history and os.path.realpath(given.history)
+    if given.history and os.path.isdir(place):
+        return place, dump, os.path.join(given.history, 'seabed', 'fresh')
+    trees = [os.path.join(given.history or work, f'release{n}') for n in range(2)]
     for n, tree in enumerate(trees):
         subprocess.run(['cp', '-a', os.path.realpath(os.path.join(given.corpus, f'tree{n + 1}')), tree], check=True)
-    place = os.path.join(work, 'tree')
     for tool in tools:
         tool.init()
-    fresh = {tool.name: os.path.join(tool.work, 'fresh') for tool in tools}
+    fresh = {tool.name: os.path.join(tool.history, 'fresh') for tool in tools}
     for tool in tools:
         if tool.name == 'seabed':
             tool.init(fresh[tool.name])
@@ -116,6 +121,7 @@ def main():
     parser.add_argument('--runs', type=int, default=3)
     parser.add_argument('--bar', type=float, default=2.0)
     parser.add_argument('--work')
+    parser.add_argument('--history')
     parser.add_argument('--tools', default='seabed,restic,rustic')
     parser.add_argument('--json')
     given = parser.parse_args()
@@ -123,7 +129,7 @@ def main():
     work = tempfile.mkdtemp(dir=given.work or ('/dev/shm' if large else None), prefix='compare-gc-')
     try:
         programs = {'seabed': os.path.abspath(given.seabed), **{p: os.path.join(os.path.abspath(given.peers), p) for p in ('restic', 'rustic')}}
-        tools = [Tool(name, programs[name], work) for name in given.tools.split(',')]
+        tools = [Tool(name, programs[name], work, given.history) for name in given.tools.split(',')]
         place, dump, fresh = history(tools, given, work)
         figures, sizes = {tool.name: [] for tool in tools}, {}
         for tool in tools:
