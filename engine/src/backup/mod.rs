@@ -31,7 +31,7 @@ use crate::observe::Observer;
 use crate::pack::sink::{PanicGuard, Sink, SinkOptions, Trouble, frame_channel, job_channel, write_channel};
 use crate::repository::{Access, Records, Repository, Segments, Trust};
 use crate::seal::random;
-use crate::store::{beside, each, there};
+use crate::store::{Listed, beside, each, there};
 use crossbeam_channel::{bounded, unbounded};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,7 +66,7 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     }
     let series = options.series_name();
     let committed = repository.catalog().ids()?;
-    let parents = Parents::choose(repository, &options, &series, &committed)?;
+    let parents = Parents::choose(repository, &options, &series, (&committed, usable.pendings))?;
     if let Some(pending) = &parents.pending {
         observer.remark(&format!("going on where run {} stopped, which did not end", pending.id.short()));
     }
@@ -202,6 +202,8 @@ struct Usable {
     records: Records,
     /// Packs that the index names, no record names, and that are not there or damaged all the same.
     lost: HashSet<PackId>,
+    /// What lies in the folder of pending manifests.
+    pendings: Vec<Listed>,
 }
 
 /// The index, with the packs marked that a new snapshot may rely on: those that the store lists at their full length and
@@ -210,10 +212,11 @@ fn usable_index(repository: &Repository, dry_run: bool, observer: &dyn Observer)
     // In any order, so at once where that saves time: named is for ever, and a pack that a record names later than this is found by the
     // CHECK before the commit.
     let store = repository.store();
+    let folders: Vec<&str> = Class::ALL.iter().map(|class| class.folder()).chain(["pending"]).collect();
     let (records, (segments, listings)) = beside(
         store,
         || repository.records(&Records::default()),
-        || beside(store, || repository.read_segments(), || each(store, &Class::ALL, |class| store.list(class.folder()))),
+        || beside(store, || repository.read_segments(), || each(store, &folders, |folder| store.list(folder))),
     );
     let (records, Segments { good, damaged }) = (records?, segments?);
     for error in &damaged {
@@ -222,7 +225,7 @@ fn usable_index(repository: &Repository, dry_run: bool, observer: &dyn Observer)
     }
     let mut index = Index::new(good);
     let mut listed: HashMap<PackId, u64> = HashMap::new();
-    let mut unknown = Vec::new();
+    let (mut unknown, mut pendings) = (Vec::new(), Vec::new());
     for listing in listings {
         let objects = match listing {
             Ok(objects) => objects,
@@ -234,7 +237,10 @@ fn usable_index(repository: &Repository, dry_run: bool, observer: &dyn Observer)
             Err(error) => return Err(error),
         };
         for object in objects {
-            let Some((class, id)) = object.name.as_pack() else { continue };
+            let Some((class, id)) = object.name.as_pack() else {
+                pendings.push(object);
+                continue;
+            };
             if !index.knows_pack(&id) && !records.name(&id) {
                 unknown.push((class, id, object.bytes));
             }
@@ -258,7 +264,7 @@ fn usable_index(repository: &Repository, dry_run: bool, observer: &dyn Observer)
     let sound = |pack: &IndexPack| listed.get(&pack.id) == Some(&pack.bytes) && !suspects.contains(&pack.id);
     let lost = index.packs().iter().filter(|pack| !sound(pack) && !records.name(&pack.id)).map(|pack| pack.id).collect();
     index.set_usable(|pack| sound(pack) && !records.name(&pack.id));
-    Ok(Usable { index: Arc::new(index), records, lost })
+    Ok(Usable { index: Arc::new(index), records, lost, pendings })
 }
 
 /// Asks for the packs that segments name and a listing of a remote store did not show: listings have been short and said that they were

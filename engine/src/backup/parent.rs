@@ -13,6 +13,7 @@ use crate::observe::Action;
 use crate::pack::reader::{ChunkReader, ReadBuffers};
 use crate::repository::Repository;
 use crate::repository::tree::{ContentCursor, TreeCursor};
+use crate::store::Listed;
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -36,7 +37,12 @@ pub struct Parents {
 
 impl Parents {
     /// As `options` say. A dead run's pending is only a parent: nothing of it is deleted, for it may not be dead.
-    pub fn choose(repository: &Repository, options: &BackupOptions, series: &str, committed: &HashSet<SnapshotId>) -> Result<Self> {
+    pub fn choose(
+        repository: &Repository,
+        options: &BackupOptions,
+        series: &str,
+        (committed, pendings): (&HashSet<SnapshotId>, Vec<Listed>),
+    ) -> Result<Self> {
         let snapshot = match &options.parent {
             ParentChoice::None => return Ok(Parents { snapshot: None, pending: None }),
             ParentChoice::Snapshot(selector) => {
@@ -47,7 +53,7 @@ impl Parents {
         };
         let since = snapshot.as_ref().map(|s| s.index.started);
         let ours = |p: &Snapshot| p.names.series == series && p.names.host == options.host && since.is_none_or(|at| p.index.finished > at);
-        let pending = repository.pendings(committed)?.into_iter().rev().find(ours);
+        let pending = repository.read_pendings(pendings, committed)?.into_iter().rev().find(ours);
         Ok(Parents { snapshot, pending })
     }
 }

@@ -6,15 +6,20 @@ use crate::error::{Error, Kind, Result};
 use crate::format::object::ObjectType;
 use crate::id::{ObjectName, SnapshotId};
 use crate::repository::Repository;
-use crate::store::each_busy;
+use crate::store::{Listed, each_busy};
 use std::collections::{BTreeMap, HashSet};
 
 impl Repository {
     /// The newest pending manifest of each run whose snapshot is not among `committed`, oldest run first. One that does not open is
     /// passed over: whatever it was, the next run does the work again.
     pub fn pendings(&self, committed: &HashSet<SnapshotId>) -> Result<Vec<Snapshot>> {
+        self.read_pendings(self.listed(ObjectType::Pending, "pending")?, committed)
+    }
+
+    /// As [`Repository::pendings`], of what a listing of their folder has shown.
+    pub fn read_pendings(&self, listed: Vec<Listed>, committed: &HashSet<SnapshotId>) -> Result<Vec<Snapshot>> {
         let mut newest: BTreeMap<SnapshotId, (u32, ObjectName)> = BTreeMap::new();
-        for listed in self.listed(ObjectType::Pending, "pending")? {
+        for listed in listed {
             let Some((id, number)) = listed.name.as_pending().filter(|(id, _)| !committed.contains(id)) else { continue };
             let known = newest.entry(id).or_insert_with(|| (number, listed.name.clone()));
             if known.0 < number {
