@@ -56,6 +56,8 @@ pub struct Grounds {
     lists: Arc<Index>,
     /// Footers that do not open: nobody can use these packs, and nobody can tell what was in them.
     pub unreadable: Vec<ObjectName>,
+    /// A walk has ended within a pending: below nodes that were marked then, not all is marked.
+    torn: bool,
 }
 
 impl Grounds {
@@ -68,6 +70,7 @@ impl Grounds {
             records: Records::default(),
             lists: Arc::default(),
             unreadable: Vec::new(),
+            torn: false,
         };
         grounds.refresh(repository, observer)?;
         Ok(grounds)
@@ -226,9 +229,12 @@ impl Grounds {
 
     fn walk(&mut self, repository: &Repository, roots: &[IndexRoot], observer: &dyn Observer, there: Option<Vec<bool>>) -> Result<bool> {
         let reader = repository.reader_over(self.lists.clone());
-        let mut mark = Mark { rows: &mut self.rows, observer, steps: 0, there, whole: true };
-        walk(&reader, roots, &mut mark)?;
-        Ok(mark.whole)
+        let walked = self.torn.then(HashSet::new);
+        let mut mark = Mark { rows: &mut self.rows, observer, steps: 0, there, whole: true, walked };
+        let end = walk(&reader, roots, &mut mark);
+        let whole = mark.whole;
+        self.torn |= end.is_err() || !whole;
+        end.map(|()| whole)
     }
 }
 
@@ -239,6 +245,8 @@ struct Mark<'a> {
     /// Which packs are there, by their numbers, where what is not there is passed over.
     there: Option<Vec<bool>>,
     whole: bool,
+    /// Nodes that this walk has come by, where those that an earlier one has marked must be walked once more.
+    walked: Option<HashSet<ChunkId>>,
 }
 
 impl Visit for Mark<'_> {
@@ -253,10 +261,14 @@ impl Visit for Mark<'_> {
             self.whole = false;
             return Ok(false);
         }
-        match self.rows.need(class, id) {
-            Need::First => Ok(true),
-            Need::Again => Ok(false),
-            Need::Missing => Err(Error::ChunkMissing { id: *id }),
-        }
+        let first = match self.rows.need(class, id) {
+            Need::First => true,
+            Need::Again => false,
+            Need::Missing => return Err(Error::ChunkMissing { id: *id }),
+        };
+        Ok(match &mut self.walked {
+            Some(walked) => class == Class::Lists && walked.insert(*id),
+            None => first,
+        })
     }
 }
