@@ -153,7 +153,15 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let written = sink.written();
     let times = commit::Times { started, finished: clock::now() };
     let commit = commit.into_inner().unwrap_or_else(PoisonError::into_inner);
-    commit::commit(repository, &options, commit::Made { session, commit, series, parents, times, ends, assembled, written })
+    let resumed = parents.pending.as_ref().map(|pending| pending.id).filter(|_| faults::seeded("resumer-deletes"));
+    let report = commit::commit(repository, &options, commit::Made { session, commit, series, parents, times, ends, assembled, written })?;
+    if let Some(resumed) = resumed {
+        let pendings = repository.store().list("pending")?.into_iter().map(|listed| listed.name);
+        pendings
+            .filter(|name| name.as_pending().is_some_and(|(id, _)| id == resumed))
+            .try_for_each(|name| repository.store().delete(&name))?;
+    }
+    Ok(report)
 }
 
 /// A thread that panics (an observer's bug is enough) gives no credit back: the reading thread would wait for it for ever.

@@ -138,6 +138,9 @@ fn carry_out(repository: &Repository, plan: Plan, observer: &dyn Observer) -> Re
         let spared = spared(&mut grounds, &due, &own, &taken);
         report.spared_packs = spared.len() as u64;
         delete(repository, &grounds, (&due, &spared), &mut report)?;
+        if faults::seeded("drop-records") {
+            drop_records(repository, &grounds, (&due, &spared))?;
+        }
         // G5. Packs before manifests: a collection that dies here leaves a forgotten snapshot that cannot be undeleted, and no more.
         let over = roots.forgotten.iter().filter(|(_, at)| is_over(now, *at, &options)).map(|(name, _)| name.clone());
         report.deleted_manifests = delete_all(repository, over.collect())?;
@@ -223,6 +226,13 @@ fn delete(
         report.deleted_bytes += object.bytes;
     }
     Ok(())
+}
+
+/// What the protocol forbids: records whose packs are gone go too.
+fn drop_records(repository: &Repository, grounds: &Grounds, (due, spared): (&HashSet<PackId>, &HashSet<PackId>)) -> Result<()> {
+    let stays = |id: &PackId| grounds.packs.contains_key(id) && (!due.contains(id) || spared.contains(id));
+    let over = grounds.records.iter().filter(|(_, record)| !record.packs.iter().any(|pack| stays(&pack.id)));
+    delete_all(repository, over.map(|(name, _)| name.clone()).collect()).map(drop)
 }
 
 fn delete_all(repository: &Repository, names: Vec<ObjectName>) -> Result<u64> {

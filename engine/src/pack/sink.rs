@@ -3,6 +3,7 @@
 
 use crate::buffers::Buffers;
 use crate::error::{Error, Result};
+use crate::faults;
 use crate::format::pack::CODEC_RAW;
 use crate::format::segment::Segment;
 use crate::id::{ChunkId, Class, PackId, SnapshotId, WriterId};
@@ -342,6 +343,9 @@ impl<'a> Sink<'a> {
                 }
                 if let ToFinish::Pack(upload) = upload {
                     let number = upload.number;
+                    if faults::seeded("seg-before-pack") {
+                        (self.put_segment)(&build_segment(std::slice::from_ref(&upload.pack)))?;
+                    }
                     let pack = upload.finish()?;
                     self.packs_written.fetch_add(1, Ordering::Relaxed);
                     self.pack_bytes_written.fetch_add(pack.bytes, Ordering::Relaxed);

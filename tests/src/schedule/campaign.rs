@@ -1,6 +1,6 @@
 //! How many schedules of what: each test has its share of the number that was asked for, and says what it played.
 
-use crate::schedule::choice::Chooser;
+use crate::schedule::choice::{Budgets, Chooser};
 use crate::schedule::crew::Crew;
 use crate::schedule::explore::{Explored, PROCESSES_MAX, explore, roam};
 use crate::schedule::scenario::Scenario;
@@ -55,7 +55,9 @@ fn say(name: &str, found: &Explored, began: Instant) {
 pub fn exhaust(scenario: &Scenario, thousandths: u64) {
     if let Some((name, script)) = replay() {
         if name == scenario.name {
-            play_again(scenario, script.chooser());
+            // Whoever has written a schedule may switch as often as it takes.
+            let budgets = Budgets { switches: u32::MAX, ..scenario.budgets };
+            play_again(&Scenario { budgets, ..scenario.clone() }, script.chooser());
         }
         return;
     }

@@ -109,6 +109,8 @@ pub struct Point<'a> {
     pub current: Option<usize>,
     /// Where this is.
     pub place: Place,
+    /// What the one who could run on is about to do, and in which folder.
+    pub next: Option<(&'static str, String)>,
     /// How many points came before.
     pub step: usize,
 }

@@ -5,6 +5,7 @@
 pub mod campaign;
 pub mod choice;
 pub mod crew;
+pub mod cues;
 pub mod explore;
 pub mod gate;
 pub mod op;

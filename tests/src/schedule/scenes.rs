@@ -26,6 +26,7 @@ pub const SCENES: &[(&str, u64)] = &[
     ("f-b-g-g", 40),
     ("f-same-g-g", 40),
     ("f-b-b-g", 40),
+    ("b-g-g-files", 40),
     ("g-g-dead-only", 20),
     // Copies in several packs.
     ("dup-g-g-g", 40),
@@ -167,6 +168,10 @@ impl Scenes {
             "f-same-g-g" => {
                 let start = Maker::new().backup(&files("ab")).backup(&files("c")).done();
                 plain(&start, vec![Actor::new(start.forget(0)), backup(files("ab")), collect(), collect()])
+            }
+            "b-g-g-files" => {
+                let start = Maker::new().backup(&files("c")).done();
+                plain(&start, vec![backup(files("ab")), collect(), collect()])
             }
             "f-b-b-g" => {
                 let start = Maker::new().backup(&streams("ab")).backup(&streams("c")).done();

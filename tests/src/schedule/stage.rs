@@ -232,6 +232,7 @@ impl Stage {
                         signatures: &signatures,
                         current: state.current(),
                         place: state.place(),
+                        next: state.current().and_then(|process| state.front(process)).map(|op| (op.verb(), op.folder().to_owned())),
                         step: state.trace.taken.len(),
                     };
                     let taken = state.chooser.choose(&point);

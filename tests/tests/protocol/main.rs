@@ -4,5 +4,7 @@
 
 mod backups;
 mod collections;
+mod mixed;
+mod pinned;
 mod reader;
 mod scheduler;
