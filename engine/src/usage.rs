@@ -131,7 +131,7 @@ fn shares(repository: &Repository, grounds: &Grounds, observer: &dyn Observer, m
             for (chunk, id) in opened.table.ids().enumerate() {
                 let Some(row) = grounds.rows.first(opened.class, &id) else { continue };
                 // A chunk in two packs counts once.
-                if !grounds.rows.at(row).is_some_and(|copy| (copy.pack, copy.chunk as usize) == (*number, chunk)) {
+                if grounds.rows.at(row).is_none_or(|copy| (copy.pack, copy.chunk as usize) != (*number, chunk)) {
                     continue;
                 }
                 let Some(span) = opened.table.chunks.get(chunk) else { continue };
