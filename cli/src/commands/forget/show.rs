@@ -26,8 +26,8 @@ pub fn decisions(judged: &Judged, explain: bool, (dry_run, freed): (bool, Option
             "freed_bytes": freed,
             "groups": groups.iter().map(|(group, of)| json!({
                 "group": group,
-                "keep": of.iter().filter(|(_, d)| d.keeps()).map(|row| row_json(row)).collect::<Vec<_>>(),
-                "remove": of.iter().filter(|(_, d)| !d.keeps()).map(|row| row_json(row)).collect::<Vec<_>>(),
+                "keep": of.iter().filter(|(_, d)| d.keeps()).map(row_json).collect::<Vec<_>>(),
+                "remove": of.iter().filter(|(_, d)| !d.keeps()).map(row_json).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
         }));
     }
