@@ -49,6 +49,8 @@ pub const SEGMENT_CHUNKS_TARGET: usize = 1 << 18;
 pub const SMALL_OBJECT_BYTES_MAX: u64 = 16 << 20;
 /// Largest record a reader accepts: 2^20 packs of 34 bytes and the ids of the records seen.
 pub const RECORD_BYTES_MAX: u64 = 64 << 20;
+/// Packs that one record names at most, 32 TiB of them: what is more waits for the next collection, and is not folded.
+pub const RECORD_PACKS_MAX: usize = 1 << 20;
 
 /// Entries after which a leaf is cut even where no path asks for it.
 pub const LEAF_ENTRIES_MAX: usize = 2048;
@@ -112,6 +114,8 @@ const _: () = assert!(PACK_BYTES_TARGET_MAX + FRAME_STORED_BYTES_MAX as u64 + FO
 const _: () = assert!(1usize << ZSTD_WINDOW_LOG_MAX >= FRAME_BYTES_MAX);
 const _: () = assert!(PACK_CHUNKS_MAX * 44 <= FOOTER_BYTES_MAX);
 const _: () = assert!(SEGMENT_CHUNKS_MAX * 21 + (1 << 20) <= SEGMENT_BYTES_MAX as usize);
+// A pack takes 38 bytes; the rest is for the ids of records seen and folded.
+const _: () = assert!(RECORD_PACKS_MAX * 40 + (16 << 20) <= RECORD_BYTES_MAX as usize);
 const _: () = assert!(LEAF_BYTES_SOFT_MAX + ENTRY_BYTES_MAX <= CHUNK_BYTES_MAX);
 const _: () = assert!(LEAF_ENTRIES_MAX * LIST_INLINE_MAX * 34 <= CHUNK_BYTES_MAX);
 const _: () =

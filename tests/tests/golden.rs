@@ -185,6 +185,7 @@ fn every_limit_is_in_the_spec() {
         SEGMENT_CHUNKS_TARGET,
         SMALL_OBJECT_BYTES_MAX,
         RECORD_BYTES_MAX,
+        RECORD_PACKS_MAX,
         LEAF_ENTRIES_MAX,
         LEAF_BYTES_SOFT_MAX,
         ENTRY_BYTES_MAX,

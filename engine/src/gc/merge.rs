@@ -8,7 +8,7 @@ use crate::format::protocol::Record;
 use crate::format::segment::{ENTRY_BYTES, Segment};
 use crate::format::wire::Time;
 use crate::id::{ObjectId, ObjectName, PackId};
-use crate::limits::SEGMENT_CHUNKS_TARGET;
+use crate::limits::{RECORD_PACKS_MAX, SEGMENT_CHUNKS_TARGET};
 use crate::observe::Observer;
 use crate::repository::grounds::{Grounds, SegmentFacts};
 use crate::repository::{Records, Repository};
@@ -138,7 +138,11 @@ fn fold(repository: &Repository) -> Result<u64> {
     if records.count() < RECORDS_MAX {
         return Ok(0);
     }
-    let parts: Vec<(&ObjectName, &Record)> = records.iter().take(records.count() - RECORDS_KEPT).collect();
+    // With its order goes what stands behind it: that the newest stay.
+    let parts = if faults::seeded("fold-page-order") { records.iter().collect() } else { records.to_fold(RECORDS_KEPT, RECORD_PACKS_MAX) };
+    if parts.len() < 2 {
+        return Ok(0);
+    }
     let mut folds: BTreeSet<ObjectId> = parts.iter().filter_map(|(name, _)| name.as_record()).map(|(_, id)| id).collect();
     // With what they had folded: somebody may have seen those.
     folds.extend(parts.iter().flat_map(|(_, record)| record.folds.iter().copied()));

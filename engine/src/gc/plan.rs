@@ -9,6 +9,7 @@ use crate::gc::roots::{DAY_NANOS, Roots};
 use crate::gc::{GcOptions, MaxUnused, is_overtaken};
 use crate::id::{Class, ObjectName, PackId};
 use crate::index::compact::{Copy, PackRow};
+use crate::limits::RECORD_PACKS_MAX;
 use crate::observe::Observer;
 use crate::pack::OpenPack;
 use crate::pack::bits::Bits;
@@ -59,9 +60,13 @@ const PLANS: u32 = 3;
 /// Makes a plan.
 pub fn plan(repository: &Repository, options: &GcOptions, observer: &dyn Observer) -> Result<Plan> {
     repository.require_features(Access::Gc)?;
+    let mut doubts = 1;
     for _ in 1..PLANS {
         match plan_once(repository, options, observer) {
             Err(error) if is_overtaken(repository, &error) => {}
+            // What is lost is still lost the second time. What was only moved is found: a pack without a segment that another collection
+            // gave one and wrote anew, say, while this one read the index before and its footer behind that.
+            Err(error) if error.is_damage() && doubts > 0 => doubts -= 1,
             planned => return planned,
         }
     }
@@ -180,7 +185,7 @@ impl Planner<'_> {
                 self.figures.young_packs += 1;
                 self.figures.young_bytes += object.bytes;
             }
-            if young || !unused && !small {
+            if young || !unused && !small || self.is_full() {
                 continue;
             }
             if count == 0 {
@@ -305,7 +310,15 @@ impl Planner<'_> {
         }
     }
 
+    /// One record names no more; the next collection goes on.
+    fn is_full(&self) -> bool {
+        self.condemn.len() >= RECORD_PACKS_MAX
+    }
+
     fn take_out(&mut self, candidate: &Candidate, packs: &[PackRow], kept: &[Option<Bits>], grounds: &Grounds) {
+        if self.is_full() {
+            return;
+        }
         if let Some(object) = grounds.packs.get(&packs[candidate.number as usize].id) {
             self.repack(candidate.number as usize, kept, candidate.share, object);
         }

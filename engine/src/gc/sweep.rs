@@ -102,9 +102,9 @@ fn carry_out(repository: &Repository, plan: Plan, observer: &dyn Observer) -> Re
     // G3. From here on nobody uses these packs. An outcome that is not known ends the run: a later one finds the record, or does not.
     let own: Vec<PackId> = condemn.iter().map(|number| grounds.rows.packs()[*number as usize].id).collect();
     if !own.is_empty() {
-        let records = if faults::seeded("own-only") { Records::default() } else { repository.records(&grounds.records)? };
+        let records = repository.records(&grounds.records)?;
         match put_record(repository, &records, &grounds, &condemn) {
-            Ok(name) => record = Some(name),
+            Ok(id) => record = Some(id),
             Err(Error::Unreachable { .. }) if faults::seeded("record-unconfirmed") => {}
             Err(error) => return Err(error),
         }
@@ -124,8 +124,9 @@ fn carry_out(repository: &Repository, plan: Plan, observer: &dyn Observer) -> Re
         if !faults::seeded("no-remark") && !faults::seeded("remark-before-record") {
             roots = look_again(repository, &watermark, &mut grounds, roots, observer)?;
         }
-        // All rests on it that the newest records are listed. Where even the own one is not, nothing is deleted.
-        if record.is_some_and(|own| !grounds.records.iter().any(|(name, _)| *name == own))
+        // All rests on it that the newest records are listed. Where even the own one is not (and nobody has folded it while this process
+        // was suspended), nothing is deleted.
+        if record.is_some_and(|own| !grounds.records.speak_of(&own))
             && !faults::seeded("no-remark")
             && !faults::seeded("remark-before-record")
         {
@@ -156,7 +157,7 @@ fn carry_out(repository: &Repository, plan: Plan, observer: &dyn Observer) -> Re
     Ok(report)
 }
 
-fn put_record(repository: &Repository, records: &Records, grounds: &Grounds, condemn: &[u32]) -> Result<ObjectName> {
+fn put_record(repository: &Repository, records: &Records, grounds: &Grounds, condemn: &[u32]) -> Result<ObjectId> {
     let packs = condemn.iter().map(|number| &grounds.rows.packs()[*number as usize]);
     let record = Record {
         sequence: records.next_sequence(),
@@ -166,11 +167,12 @@ fn put_record(repository: &Repository, records: &Records, grounds: &Grounds, con
         time: Time::from_nanos(repository.origin().now()?),
         extra: Vec::new(),
     };
-    let name = ObjectName::record(record.sequence, &ObjectId::new(random()?));
+    let id = ObjectId::new(random()?);
+    let name = ObjectName::record(record.sequence, &id);
     let object = seal_object(repository.keys(), &repository.id(), &name, ObjectType::Record, &record)?;
     repository.store().put(&name, &object)?;
     repository.store().confirm()?;
-    Ok(name)
+    Ok(id)
 }
 
 /// Roots, index, packs, records, in this order, and marks for what is new.
@@ -196,7 +198,8 @@ fn spared(grounds: &mut Grounds, due: &HashSet<PackId>, own: &[PackId], taken: &
     let mut spared = HashSet::new();
     let own: HashSet<&PackId> = own.iter().collect();
     let counts = |pack: u32, id: &PackId| match states[pack as usize] {
-        State::Good => true,
+        // Whatever is about to go was named when it was condemned, though a listing may not show it.
+        State::Good => !due.contains(id),
         State::Named => faults::seeded("reuse-kept") && !due.contains(id) || faults::seeded("own-only") && !own.contains(id),
         State::Orphan | State::Gone => false,
     };

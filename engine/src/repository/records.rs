@@ -54,6 +54,27 @@ impl Records {
         self.read.keys().filter_map(|name| name.as_record()).map(|(_, id)| id).collect()
     }
 
+    /// Whether a record is among them, or was folded into one of them.
+    pub fn speak_of(&self, id: &ObjectId) -> bool {
+        self.ids().contains(id) || self.read.values().any(|record| record.folds.contains(id))
+    }
+
+    /// Those that may be folded into one: of all but the `newest` those that one of these has seen, as long as together they name no more
+    /// than `room` packs. A record that was put late, by a collector that slept, may sort before others that have not seen it; a listing of
+    /// a directory may lack both it and what it was folded into, and who has seen it must be there to show the hole (the protocol's model:
+    /// `fold-unseen`). A record that nobody can read would stop everybody, so what would make it too large stays as it is.
+    pub fn to_fold(&self, newest: usize, mut room: usize) -> Vec<(&ObjectName, &Record)> {
+        let old = self.count().saturating_sub(newest);
+        let seen: HashSet<ObjectId> = self.iter().skip(old).flat_map(|(_, record)| record.seen.iter().copied()).collect();
+        let is_seen = |(name, _): &(&ObjectName, &Record)| name.as_record().is_some_and(|(_, id)| seen.contains(&id));
+        let fits = |(_, record): &(&ObjectName, &Record)| {
+            let left = room.checked_sub(record.packs.len());
+            room = left.unwrap_or(room);
+            left.is_some()
+        };
+        self.iter().take(old).filter(is_seen).filter(fits).collect()
+    }
+
     /// The number of the next one.
     pub fn next_sequence(&self) -> u64 {
         self.read.keys().filter_map(|name| name.as_record()).map(|(sequence, _)| sequence).max().unwrap_or(0).saturating_add(1)
@@ -112,6 +133,8 @@ impl Repository {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::protocol::Condemned;
+    use crate::id::Class;
 
     fn record(n: u8, seen: &[u8], folds: &[u8]) -> (ObjectName, Arc<Record>) {
         let ids = |ids: &[u8]| ids.iter().map(|id| ObjectId::new([*id; 16])).collect();
@@ -121,12 +144,36 @@ mod tests {
     }
 
     #[test]
+    fn what_is_folded_can_still_be_read_and_was_seen() {
+        let packs = |n: u8, count: u8, seen: &[u8]| {
+            let (name, body) = record(n, seen, &[]);
+            let pack = |at| Condemned { class: Class::Data, id: PackId::new([at; 32]), extra: vec![] };
+            (name, Arc::new(Record { packs: (0..count).map(pack).collect(), ..Record::clone(&body) }))
+        };
+        let all = |seen: &[u8]| {
+            let list = [packs(1, 3, &[]), packs(2, 90, &[1]), packs(3, 4, &[]), packs(4, 4, &[1, 2]), packs(5, 1, seen)];
+            Records::new(list.into_iter().collect())
+        };
+        let sequences = |records: &Records, newest, room| records.to_fold(newest, room).iter().map(|(_, r)| r.sequence).collect::<Vec<_>>();
+        assert_eq!(sequences(&all(&[1, 2, 3, 4]), 1, 200), [1, 2, 3, 4]);
+        // The large one stays as it is, and stands in nobody's way.
+        assert_eq!(sequences(&all(&[1, 2, 3, 4]), 1, 10), [1, 3]);
+        assert_eq!(sequences(&all(&[1, 2, 3, 4]), 9, 10), [0; 0]);
+        // The third was put by a collector that had slept: the others do not know of it.
+        assert_eq!(sequences(&all(&[1, 2, 4]), 1, 200), [1, 2, 4]);
+        assert_eq!(sequences(&all(&[1, 2, 4]), 2, 200), [1, 2]);
+    }
+
+    #[test]
     fn a_hole_in_the_listing_is_seen_unless_it_was_folded() {
         let of = |list: Vec<(ObjectName, Arc<Record>)>| Records::new(list.into_iter().collect());
         let (one, two, three) = (record(1, &[], &[]), record(2, &[1], &[]), record(3, &[1, 2], &[]));
         assert!(of(vec![one.clone(), two.clone(), three.clone()]).lost().is_none());
         assert!(of(vec![one, three.clone()]).lost().is_some_and(|(id, _)| id == ObjectId::new([2; 16])));
         assert!(of(vec![three.clone(), record(4, &[1, 2, 3], &[1, 2])]).lost().is_none());
+        let folded = of(vec![three.clone(), record(4, &[1, 2, 3], &[1, 2])]);
+        let spoken_of = [1, 2, 3, 4, 5].map(|id| folded.speak_of(&ObjectId::new([id; 16])));
+        assert_eq!(spoken_of, [true, true, true, true, false]);
         // The newest one cannot be missed by anybody.
         assert_eq!(of(vec![two, three]).next_sequence(), 4);
     }
