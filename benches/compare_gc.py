@@ -7,6 +7,8 @@ The corpus is that of corpus.sh with DAYS=20: a dump per day (dump0.sql …) and
 and a tree each day, the trees in turn under one path; then all but the last three of each are forgotten and collected at once. What is
 timed is that one command, on copies of the repository, in turn. --history keeps the repositories for another run, or takes those of one. Then the repository is compared with a fresh one of the same snapshots,
 all data is checked, and the last dump and tree are compared with their sources.
+At last a restore of the tree and a backup of the next dump are timed while Seabed collects in the same repository, and while it collects
+in another one, which costs the machine as much: between the two stands only what a collection makes others wait for.
 Exit status: 0 every bar is reached, 1 one is not, 2 it could not be measured.
 """
 import argparse, filecmp, json, os, shutil, statistics, subprocess, sys, tempfile, time
@@ -14,6 +16,8 @@ import argparse, filecmp, json, os, shutil, statistics, subprocess, sys, tempfil
 KEEP = 3
 SIZE_MAX = 1.05
 PEAK_MB_MAX = 128
+# Of two medians on a machine whose seconds vary by a third.
+BESIDE_MAX = 1.2
 
 
 class Failed(Exception):
@@ -112,6 +116,41 @@ def verify(tool, repo, place, dump):
     shutil.rmtree(out)
 
 
+def beside(tool, place, dump, runs):
+    """Medians of seconds of two commands: alone, while another repository is collected, while theirs is."""
+    out = os.path.join(tool.work, 'beside')
+
+    def restore(repo):
+        run(tool.command('restore', 'latest', '--series', place, '--target', out, repo=repo), tool.env)
+
+    def backup(repo):
+        tool.stream(dump, repo)
+
+    seconds = {}
+    for name, work in (('restore of the tree', restore), ('backup of the next dump', backup)):
+        for _ in range(runs):
+            for where in ('alone', 'other', 'same'):
+                repo, other = os.path.join(tool.work, 'copy'), os.path.join(tool.work, 'other')
+                for copy in [repo] + ([other] if where == 'other' else []):
+                    shutil.copytree(tool.repo, copy)
+                os.sync()
+                gc = None
+                if where != 'alone':
+                    keep = tool.command('forget', '--keep-last', str(KEEP), '--gc', '--grace', '0', '--force', repo=other if where == 'other' else repo)
+                    gc = subprocess.Popen(keep, env=tool.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                    time.sleep(0.3)
+                began = time.monotonic()
+                work(repo)
+                seconds.setdefault(name, {}).setdefault(where, []).append(time.monotonic() - began)
+                if gc and gc.wait():
+                    raise Failed(f'a collection beside a {name}: exit {gc.returncode}')
+                if where == 'same':
+                    run(tool.command('check', '--read-data', repo=repo), tool.env)
+                for left in (repo, other, out):
+                    shutil.rmtree(left, ignore_errors=True)
+    return {name: {where: statistics.median(of) for where, of in by.items()} for name, by in seconds.items()}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--seabed', required=True)
@@ -149,6 +188,9 @@ def main():
                         verify(tool, copy, place, dump)
                 shutil.rmtree(copy)
         whole = bytes_of(fresh)
+        next_dump = os.path.join(given.corpus, f'dump{given.days}.sql')
+        ours = next(tool for tool in tools if tool.name == 'seabed')
+        at_once = beside(ours, place, next_dump if os.path.exists(next_dump) else dump, given.runs)
     except (Failed, OSError, subprocess.CalledProcessError) as e:
         print(f'compare_gc.py: {e}', file=sys.stderr)
         return 2
@@ -172,9 +214,14 @@ def main():
         missed.append('size')
     if peak['seabed'] > PEAK_MB_MAX:
         missed.append('memory')
+    for name, of in at_once.items():
+        ratio = of['same'] / of['other']
+        print(f'{name}: {of["alone"]:.2f} s alone, {of["other"]:.2f} s while another repository is collected, {of["same"]:.2f} s while its own is: {ratio:.2f}, the bar is {BESIDE_MAX:.2f}')
+        if ratio > BESIDE_MAX:
+            missed.append(f'{name} beside a collection')
     if given.json:
         with open(given.json, 'w') as file:
-            json.dump({'figures': figures, 'sizes': sizes, 'fresh': whole}, file, indent=1)
+            json.dump({'figures': figures, 'sizes': sizes, 'fresh': whole, 'beside': at_once}, file, indent=1)
     for what in missed:
         print(f'missed: {what}')
     return 1 if missed else 0
