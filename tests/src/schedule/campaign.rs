@@ -4,7 +4,7 @@ use crate::schedule::choice::{Budgets, Chooser};
 use crate::schedule::crew::Crew;
 use crate::schedule::explore::{Explored, PROCESSES_MAX, explore, roam};
 use crate::schedule::scenario::Scenario;
-use crate::schedule::script::Script;
+use crate::schedule::script::{Failure, Script};
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
@@ -51,20 +51,32 @@ fn say(name: &str, found: &Explored, began: Instant) {
     said.unwrap_or(());
 }
 
+/// Whether a scenario is to be played: all are, unless one was asked for.
+pub fn is_asked_for(name: &str) -> bool {
+    replay().is_none_or(|(wanted, _)| wanted == name)
+}
+
 /// Plays all schedules of a scenario within its bounds, or as many as `thousandths` of the number that was asked for, the simplest first.
-pub fn exhaust(scenario: &Scenario, thousandths: u64) {
+/// Returns what must not be.
+pub fn search(scenario: &Scenario, thousandths: u64) -> Option<Failure> {
     if let Some((name, script)) = replay() {
         if name == scenario.name {
             // Whoever has written a schedule may switch as often as it takes.
             let budgets = Budgets { switches: u32::MAX, ..scenario.budgets };
             play_again(&Scenario { budgets, ..scenario.clone() }, script.chooser());
         }
-        return;
+        return None;
     }
     let began = Instant::now();
     let found = explore(scenario, number(COUNT, COUNT_DEFAULT) * thousandths / 1000);
     say(&scenario.name, &found, began);
-    assert!(found.failure.is_none(), "{}", found.failure.unwrap());
+    found.failure
+}
+
+/// The same, and fails where something must not be.
+pub fn exhaust(scenario: &Scenario, thousandths: u64) {
+    let failure = search(scenario, thousandths);
+    assert!(failure.is_none(), "{}", failure.unwrap());
 }
 
 /// Plays schedules by chance, `thousandths` of the number that was asked for: `make` says for each seed what is played, and who chooses.

@@ -9,6 +9,7 @@ pub mod cues;
 pub mod explore;
 pub mod gate;
 pub mod op;
+pub mod pins;
 pub mod play;
 pub mod quiet;
 pub mod random;

@@ -33,6 +33,8 @@ pub struct Scenario {
     pub budgets: Budgets,
     /// Which reads others may come between.
     pub reads: Reads,
+    /// Folders whose listings may lack anything: more than the protocol assumes of a store.
+    pub hidden: &'static [&'static str],
     /// In which pages listings come.
     pub pages: Pages,
     /// Whether what is visible must be whole, acknowledged or not.
@@ -52,6 +54,7 @@ impl Scenario {
             actors,
             budgets: Budgets::switches(2),
             reads: Reads::First,
+            hidden: &[],
             pages: Pages::One,
             strict: true,
             failing: Failing::Nobody,
@@ -63,6 +66,7 @@ impl Scenario {
     pub fn play(&self, crew: &Crew, chooser: Box<dyn Chooser>) -> Played {
         let mut world = self.start.world();
         world.strict = self.strict;
+        world.hidden = self.hidden;
         let mut played = play(crew, world, &self.actors, chooser, self.budgets, (self.reads, self.pages));
         if played.violation.is_none() {
             played.violation = self.judge(&mut played).err();

@@ -10,6 +10,7 @@ use crate::schedule::start::{Maker, Start};
 use crate::schedule::verbs::{Gc, Verb};
 use crate::schedule::world::Clock;
 use seabed_engine::gc::MaxUnused;
+use seabed_engine::store::Store;
 use std::sync::Arc;
 
 /// All of them, and of every thousand schedules how many each may take: small ones are played to their end by fewer.
@@ -20,6 +21,7 @@ pub const SCENES: &[(&str, u64)] = &[
     ("g-g", 60),
     ("u-g", 60),
     ("b-b-g", 60),
+    ("b-b-same-g", 60),
     ("f-b-g", 60),
     ("f-b-g-files", 60),
     // More of them, and with nothing that could be stored anew.
@@ -28,10 +30,12 @@ pub const SCENES: &[(&str, u64)] = &[
     ("f-b-b-g", 40),
     ("b-g-g-files", 40),
     ("g-g-dead-only", 20),
+    ("dead-only-b-g-g", 20),
     // Copies in several packs.
     ("dup-g-g-g", 40),
     ("dup-b-g-g", 40),
     ("dup-f-b-g-g", 40),
+    ("dup-f-g-g", 40),
     // What dead runs left, and who goes on from there.
     ("orphan-b-g", 40),
     ("resume-b-g", 40),
@@ -56,10 +60,13 @@ pub const SCENES: &[(&str, u64)] = &[
     // Stores that lose packs, or list too little.
     ("lost-b-g", 20),
     ("lost-dup-g-g", 20),
+    ("lost-index-g-g", 20),
     ("short-f-b-g", 40),
     ("short-f-b-g-files", 40),
     ("short-g-g", 40),
     ("short-records-b-g-g", 20),
+    // More than the protocol assumes: pendings that a listing does not show.
+    ("hidden-pending-f-b-g", 40),
 ];
 
 /// Weeks ahead: every pending counts as one that nobody has touched for long.
@@ -110,6 +117,12 @@ fn records(count: usize) -> Maker {
     (0..count).fold(Maker::new(), |maker, _| maker.killed(&streams("x")).collect())
 }
 
+/// Somebody deletes all snapshots, and tells nobody.
+fn steal(store: Arc<dyn Store>) -> Result<(), String> {
+    let stolen = store.list("snapshots").map_err(|error| error.to_string())?;
+    stolen.iter().try_for_each(|object| store.delete(&object.name)).map_err(|error| error.to_string())
+}
+
 impl Scenes {
     /// With sources of their own.
     pub fn new() -> Self {
@@ -138,12 +151,20 @@ impl Scenes {
                 let dead_only = Gc { max_unused: MaxUnused::Unlimited, ..Gc::default() };
                 plain(&start, vec![collect_with(dead_only), collect()])
             }
+            "dead-only-b-g-g" => {
+                // Only the second collection condemns what the backup relies on.
+                let start = Maker::new().killed(&streams("x")).backup(&streams("ab")).backup(&streams("bc")).forget(0).done();
+                let dead_only = Gc { max_unused: MaxUnused::Unlimited, ..Gc::default() };
+                plain(&start, vec![backup(streams("ad")), collect_with(dead_only), collect()])
+            }
             "u-g" => {
                 let start = one_forgotten();
                 plain(&start, vec![Actor::new(start.undelete(0)), collect()])
             }
             "b-b-g" => plain(&one_forgotten(), vec![backup(streams("ad")), backup(streams("bd")), collect()]),
-            "f-b-g" | "f-b-g-g" | "late-f-b-g" | "late2-f-b-g" | "stale-f-b-g" | "short-f-b-g" => {
+            // The second may store anew what the first one relies on.
+            "b-b-same-g" => plain(&one_forgotten(), vec![backup(streams("ad")), backup(streams("ae")), collect()]),
+            "f-b-g" | "f-b-g-g" | "late-f-b-g" | "late2-f-b-g" | "stale-f-b-g" | "short-f-b-g" | "hidden-pending-f-b-g" => {
                 let start = Maker::new().backup(&streams("ab")).backup(&streams("bc")).done();
                 let mut actors = vec![Actor::new(start.forget(0)), backup(streams("ad")), collect()];
                 match name {
@@ -157,6 +178,10 @@ impl Scenes {
                     "late2-f-b-g" => Scenario { budgets: late(2), ..scenario },
                     "stale-f-b-g" => Scenario { strict: false, failing: Failing::Anybody, ..scenario },
                     "short-f-b-g" => Scenario { budgets: lacks(1), ..scenario },
+                    // A collection lists them twice: both times it is not there. The backup may fail then, and nothing more.
+                    "hidden-pending-f-b-g" => {
+                        Scenario { budgets: lacks(2), hidden: &["pending"], strict: false, failing: Failing::Anybody, ..scenario }
+                    }
                     _ => scenario,
                 }
             }
@@ -185,6 +210,11 @@ impl Scenes {
                     "short-g-g" => Scenario { budgets: lacks(2), ..plain(&start, vec![collect(), collect()]) },
                     _ => plain(&start, vec![Actor::new(start.forget(0)), backup(streams("ab")), collect(), collect()]),
                 }
+            }
+            "dup-f-g-g" => {
+                // Of b the one who comes before the forgetting keeps the copy beside c and d, the other one that beside a.
+                let start = Maker::new().backup(&streams("ab")).apart(&streams("bcd")).done();
+                plain(&start, vec![Actor::new(start.forget(1)), collect(), collect()])
             }
             "orphan-b-g" => {
                 let start = Maker::new().killed(&streams("ax")).orphaned(&streams("by")).backup(&streams("c")).done();
@@ -240,12 +270,50 @@ impl Scenes {
                 Scenario { failing: Failing::Anybody, strict: false, ..plain(&start, vec![backup(streams("ab")), collect()]) }
             }
             "lost-dup-g-g" => {
-                let start = Maker::new().backup(&streams("ab")).lose("data").apart(&streams("ab")).done();
+                // The lost pack would be the better one to keep.
+                let start = Maker::new().backup(&streams("ab")).lose("data").apart(&streams("a")).apart(&streams("b")).done();
+                plain(&start, vec![collect(), collect()])
+            }
+            "lost-index-g-g" => {
+                // What no segment names any more is found in the footers of packs.
+                let start = Maker::new().backup(&streams("ab")).lose("index").done();
                 plain(&start, vec![collect(), collect()])
             }
             "short-records-b-g-g" => {
                 let start = records(2).backup(&streams("ab")).backup(&streams("bc")).forget(0).done();
                 Scenario { budgets: lacks(2), ..plain(&start, vec![backup(streams("ad")), collect(), collect()]) }
+            }
+            // Those of pinned schedules, which take too many interventions to be searched for.
+            "mid-f-b-g" => {
+                // What is new comes first, and is a part by itself.
+                let start = Maker::new().backup(&streams("ab")).done();
+                plain(&start, vec![Actor::new(start.forget(0)), backup(streams("da").often()), collect()])
+            }
+            "live-resume-f-b-b-g" => {
+                let start = Maker::new().backup(&files("ab")).done();
+                plain(&start, vec![Actor::new(start.forget(0)), backup(files("abx").often()), backup(files("xy").often()), collect()])
+            }
+            "stale-copies-f-b-g-g" => {
+                // The first collection takes a out of its pack, for the snapshot that is forgotten; for the second one no pending counts.
+                let start = Maker::new().backup(&streams("ax")).backup(&streams("a")).forget(0).done();
+                let stale = Actor { clock: LATER, ..collect() };
+                plain(&start, vec![Actor::new(start.forget(1)), backup(streams("ad")), collect(), stale])
+            }
+            // The first needs nothing new, the second stores anew what the first one relies on.
+            "reuse-b-b-g" => plain(&one_forgotten(), vec![backup(streams("a")), backup(streams("ae")), collect()]),
+            "torn-fold-b-g" => {
+                let start = records(63).backup(&streams("ab")).backup(&streams("bc")).forget(0).done();
+                Scenario { pages: Pages::OldFirst, ..plain(&start, vec![backup(streams("ad")), collect()]) }
+            }
+            "unfinished-b-g" => {
+                // Two collections have condemned something and deleted nothing; the second one has seen the record of the first.
+                let start = Maker::new().backup(&streams("ab")).backup(&streams("c")).forget(0).condemned();
+                let start = start.killed(&streams("x")).condemned().done();
+                plain(&start, vec![backup(streams("a")), collect()])
+            }
+            "g-thief" => {
+                let start = Maker::new().killed(&streams("x")).unpromised(&streams("ab")).done();
+                Scenario { failing: Failing::Anybody, ..plain(&start, vec![collect(), Actor::new(Verb::Other(steal))]) }
             }
             other => unreachable!("there is no scenario {other}"),
         }

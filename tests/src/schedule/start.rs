@@ -52,6 +52,7 @@ pub struct Maker {
     objects: Vec<ObjectName>,
     snapshots: Vec<(Id, Source)>,
     forgotten: HashSet<Id>,
+    unpromised: HashSet<Id>,
     lost: bool,
 }
 
@@ -74,8 +75,8 @@ impl Maker {
     pub fn new() -> Self {
         let store = MemoryStore::new();
         init(Arc::new(store.clone()), None).unwrap();
-        let (seen, forgotten) = Default::default();
-        let mut maker = Maker { store, seen, objects: Vec::new(), snapshots: Vec::new(), forgotten, lost: false };
+        let (seen, forgotten, unpromised) = Default::default();
+        let mut maker = Maker { store, seen, objects: Vec::new(), snapshots: Vec::new(), forgotten, unpromised, lost: false };
         maker.look();
         maker
     }
@@ -94,6 +95,13 @@ impl Maker {
         let id = make(&self.store, source);
         self.look();
         self.snapshots.push((id, source.clone()));
+        self
+    }
+
+    /// A snapshot that may be lost.
+    pub fn unpromised(mut self, source: &Source) -> Self {
+        self = self.backup(source);
+        self.unpromised.extend(self.snapshots.last().map(|(id, _)| *id));
         self
     }
 
@@ -155,6 +163,17 @@ impl Maker {
         self
     }
 
+    /// A collection was there that died when it had condemned, and before it deleted a pack of data.
+    pub fn condemned(mut self) -> Self {
+        let faulty = FaultStore::new(Arc::new(self.store.clone()));
+        let state = faulty.clone();
+        let dies = move || state.schedule(Some(Schedule { at: 0, fault: Fault::Before, for_ever: true }));
+        faulty.before(StoreOp::Delete, "data/", dies);
+        assert!(perform(&Verb::Collect(Gc::default()), Arc::new(faulty), Clock::default()).is_err());
+        self.look();
+        self
+    }
+
     /// The store loses the newest pack of a class, and what needs it.
     pub fn lose(mut self, folder: &str) -> Self {
         let newest = self.objects.iter().rev().find(|name| name.as_str().starts_with(folder)).expect("a pack");
@@ -175,7 +194,7 @@ impl Maker {
             (*id, Promise { manifest, contents: source.contents() })
         };
         let mut promises: BTreeMap<Id, Promise> =
-            self.snapshots.iter().filter(|(id, _)| !self.forgotten.contains(id)).map(promise).collect();
+            self.snapshots.iter().filter(|(id, _)| !self.forgotten.contains(id) && !self.unpromised.contains(id)).map(promise).collect();
         // What the store has lost nobody can be blamed for, until another run has stored it again.
         promises.retain(|_, promise| !self.lost || view.why_not(&promise.manifest).is_none());
         let snapshots = self.snapshots.iter().map(|(id, source)| (*id, source.contents())).collect();

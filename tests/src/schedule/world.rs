@@ -53,8 +53,8 @@ pub struct World {
     pub forgetters: HashSet<usize>,
     /// Whether what was never acknowledged, and is visible all the same, must be whole too.
     pub strict: bool,
-    /// Whether listings of pendings may lack one too: not what the protocol can bear.
-    pub pendings_may_lack: bool,
+    /// Folders whose listings may lack anything at all: more than the protocol assumes of a store.
+    pub hidden: &'static [&'static str],
     /// Objects by when they were first put: replays compare by that, for names are drawn anew.
     births: HashMap<ObjectName, u32>,
     counts: HashMap<String, u32>,
@@ -74,7 +74,7 @@ impl World {
             forgotten: HashSet::new(),
             forgetters: HashSet::new(),
             strict: false,
-            pendings_may_lack: false,
+            hidden: &[],
             births: HashMap::new(),
             counts: HashMap::new(),
             old: HashMap::new(),
@@ -112,9 +112,9 @@ impl World {
     /// have seen: the newest ones have to be listed.
     pub fn may_lack(&self, folder: &str) -> Vec<ObjectName> {
         let may = |name: &ObjectName| match folder {
+            hidden if self.hidden.contains(&hidden) => true,
             "data" | "names" | "lists" | "index" | "snapshots" => true,
             "records" => self.view.is_seen(name.as_str()),
-            "pending" => self.pendings_may_lack,
             _ => false,
         };
         let listed = self.store.list(folder).unwrap_or_default().into_iter().map(|listed| listed.name);

@@ -22,7 +22,7 @@ pub fn backup(source: &Source) -> Actor {
 fn two_at_once() {
     let start = Maker::new().backup(&Source::streams("ab")).done();
     let actors = vec![backup(&Source::streams("ac")), backup(&Source::streams("c"))];
-    exhaust(&Scenario::new("backup-backup", &start, actors), 60);
+    exhaust(&Scenario::new("backup-backup", &start, actors), 20);
 }
 
 #[test]
@@ -31,9 +31,9 @@ fn two_at_once_of_files() {
     let files = |letters| Source::files(&ground, letters);
     let start = Maker::new().backup(&files("ab")).done();
     let near = vec![backup(&files("abc")), backup(&files("abd"))];
-    exhaust(&Scenario::new("backup-backup-files", &start, near.clone()), 60);
+    exhaust(&Scenario::new("backup-backup-files", &start, near.clone()), 20);
     let far = near.into_iter().map(|actor| Actor { far: true, ..actor }).collect();
-    exhaust(&Scenario::new("backup-backup-far", &start, far), 60);
+    exhaust(&Scenario::new("backup-backup-far", &start, far), 20);
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn one_dies_and_the_next_goes_on() {
     let start = Maker::new().killed(&files("xy")).backup(&files("a")).done();
     let actors = vec![backup(&files("abx")), backup(&files("abx")).after(0)];
     let scenario = Scenario { budgets: Budgets { stops: 1, late: 1, ..Budgets::NONE }, ..Scenario::new("backup-resume", &start, actors) };
-    exhaust(&scenario, 150);
+    exhaust(&scenario, 50);
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn listings_may_be_short_and_answers_may_fail() {
     let budgets = Budgets { lacks: 1, refusals: 1, ..Budgets::NONE };
     let scenario =
         Scenario { budgets, ..Scenario::new("backup-short", &start, vec![backup(&files("bcx")), backup(&files("cxy")).after(0)]) };
-    exhaust(&scenario, 150);
+    exhaust(&scenario, 50);
 }
 
 /// Repositories that schedules by chance begin with.
@@ -89,7 +89,7 @@ pub fn clock(random: &mut Random) -> Clock {
 fn hosts_by_chance() {
     let ground = Ground::new();
     let starts = starts(&ground);
-    wander("hosts", 400, |seed| {
+    wander("hosts", 150, |seed| {
         let mut random = Random::new(seed);
         let hosts = 3 + random.below(4);
         let host = |at: u64| {

@@ -47,7 +47,7 @@ fn gc(random: &mut Random) -> Gc {
 fn everything_by_chance() {
     let ground = Ground::new();
     let starts = starts(&ground);
-    wander("mixed", 100, |seed| {
+    wander("mixed", 400, |seed| {
         let mut random = Random::new(seed);
         let start = random.pick(&starts).clone();
         let hosts = 3 + random.below(4);
