@@ -123,9 +123,10 @@ pub fn rebuild(repository: &Repository, observer: &dyn Observer) -> Result<Rebui
     }
     // Last: until here the old segments and the new ones say the same twice, which is always right. A rebuild that dies before
     // this line leaves a larger index, one that died after a removal before its put would leave packs that nobody finds.
-    repository.store().confirm()?;
-    for segment in &old {
-        repository.store().delete(&segment.name)?;
+    let going: Vec<ObjectName> = old.iter().map(|segment| segment.name.clone()).collect();
+    repository.confirm(&going)?;
+    for segment in &going {
+        repository.store().delete(segment)?;
         report.removed += 1;
     }
     repository.drop_index();

@@ -6,6 +6,8 @@
     drill.py cluster                                                three Garage nodes that are killed and cut off; needs root
     drill.py hosts --server rclone|garage [--hosts 4]               hosts that back up into one repository at the same time
     drill.py requests [--server garage]                             what we say of requests and bytes against what a proxy counts
+    drill.py soak --server rclone|garage --minutes 10 [--dumps DIR] three hosts that back up, forget and collect at the same time, some of
+                                                                    them suspended; all restores, space returns
 
 All take --seabed EXE, --work DIR (where everything is kept meanwhile; /dev/shm) and --keep. SEABED_TEST_SERVERS says where
 tests/servers/install.sh installed the servers. Printed are figures. Exit status: 0 it held, 1 it did not: what did not is said, and
@@ -17,6 +19,7 @@ import argparse, collections, json, os, random, re, shutil, signal, statistics, 
 from counting import PHASES, depth, fetched_again, outside_upload
 from drill_parts import (MIB, Bench, CannotRun, Host, NotHeld, Tree, bulk, clean_check, folders, held, is_pack, manifest, mb, restored,
                          say, script, sizes)
+from soak import soak
 
 SMALL_PACKS = ('--pack-size', '4')
 
@@ -531,12 +534,15 @@ def requests(given, bench):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('drill', choices=['kills', 'cluster', 'hosts', 'requests'])
+    parser.add_argument('drill', choices=['kills', 'cluster', 'hosts', 'requests', 'soak'])
     parser.add_argument('--seabed', required=True, metavar='EXE')
     parser.add_argument('--server', choices=['rclone', 'garage'], default='garage')
     parser.add_argument('--kills', type=int, default=40, help='how many kills must find a run alive')
     parser.add_argument('--hosts', type=int, default=4)
     parser.add_argument('--hold', type=float, default=30, metavar='MS', help='by how much the requests drill makes each request later')
+    parser.add_argument('--minutes', type=float, default=10, help='how long the soak lasts, what comes behind it aside')
+    parser.add_argument('--dumps', metavar='DIR', help='where dump0.sql, dump1.sql … of successive days are; without it rows are made up')
+    parser.add_argument('--whole', action='store_true', help='take the dumps whole, not only the first 60 MiB of each')
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--work', default='/dev/shm', metavar='DIR')
     parser.add_argument('--keep', action='store_true', help='leave the work directory also where all held')

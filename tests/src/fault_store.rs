@@ -4,7 +4,7 @@
 
 use seabed_engine::error::{Error, Result, StoreOp};
 use seabed_engine::id::ObjectName;
-use seabed_engine::store::{Listed, Store, Upload};
+use seabed_engine::store::{Listed, Store, Taken, Upload};
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -206,5 +206,9 @@ impl Store for FaultStore {
 
     fn now(&self) -> Result<i64> {
         self.run(StoreOp::Open, "the clock", || self.inner.now())
+    }
+
+    fn confirm(&self, taken: Taken<'_>) -> Result<()> {
+        self.inner.confirm(taken)
     }
 }

@@ -3,7 +3,7 @@
 
 use seabed_engine::backup::{BackupReport, backup};
 use seabed_engine::check::{CheckOptions, ReadData, check};
-use seabed_engine::error::{Error, Result};
+use seabed_engine::error::{Error, Result, StoreOp};
 use seabed_engine::forget::forget;
 use seabed_engine::format::object::Purpose;
 use seabed_engine::gc::{GcOptions, GcReport, MaxUnused, collect, plan};
@@ -14,6 +14,7 @@ use seabed_engine::repository::grounds::Grounds;
 use seabed_engine::store::Store;
 use seabed_engine::store::memory::MemoryStore;
 use seabed_engine::undelete::undelete;
+use seabed_tests::fault_store::FaultStore;
 use seabed_tests::repo::{bytes_stream, dump_path, init, open, options};
 use std::sync::Arc;
 use std::time::Duration;
@@ -180,6 +181,26 @@ fn what_is_lost_stops_a_collection() {
     let pack = store.list("data").unwrap().remove(0).name;
     assert!(store.remove(&pack));
     assert!(plan(&repository, &thorough(), &Silent).is_err_and(|error| error.is_damage()));
+}
+
+/// The roots were read, one of them was forgotten and collected, and its rows had left the index: that was called damage. Found by a soak.
+#[test]
+fn what_is_forgotten_and_collected_meanwhile_is_no_damage() {
+    let store = MemoryStore::new();
+    let other = init(Arc::new(store.clone()), None).unwrap();
+    let (gone, stays) = (store_blocks(&other, &[1, 2]), store_blocks(&other, &[3]));
+    let watched = FaultStore::new(Arc::new(store));
+    let repository = open(Arc::new(watched.clone()), None).unwrap();
+    repository.refresh().unwrap();
+    watched.before(StoreOp::List, "index", move || {
+        forget(&other, &[gone]).unwrap();
+        assert!(gc(&other, &thorough()).unwrap().merged_segments > 0);
+    });
+    let planned = plan(&repository, &thorough(), &Silent).unwrap();
+    assert_eq!(planned.figures.snapshots, 1);
+    collect(&repository, planned, &Silent).unwrap();
+    holds(&repository, &stays, &[3]);
+    is_clean(&repository);
 }
 
 #[test]

@@ -2,13 +2,15 @@
 
 use crate::s3::{quick, store};
 use seabed_engine::check::{CheckOptions, Warning, check};
-use seabed_engine::error::{Error, Kind};
+use seabed_engine::error::{Error, Kind, StoreOp};
+use seabed_engine::gc::{GcOptions, collect, plan};
 use seabed_engine::id::SnapshotId;
 use seabed_engine::observe::Silent;
 use seabed_engine::rebuild::rebuild;
 use seabed_engine::repository::{InitOptions, OpenOptions, Repository};
 use seabed_engine::store::Store;
 use seabed_engine::store::s3::{Pace, S3Options, S3Place, S3Store};
+use seabed_tests::fault_store::FaultStore;
 use seabed_tests::repo::{backup_paths, init, open, restored, secret};
 use seabed_tests::s3_server::behaviour::Conditional;
 use seabed_tests::s3_server::{Fault, ListFault, Operation, Rule, S3Server};
@@ -45,6 +47,10 @@ impl World {
 
     fn open(&self) -> Repository {
         open(self.store(), None).unwrap()
+    }
+
+    fn change(&self, n: u64) {
+        fs::write(self.source.path().join("a"), noise(n, 300_000)).unwrap();
     }
 
     fn leave_out(&self, folder: &str) {
@@ -216,6 +222,29 @@ fn a_restore_reads_each_pack_once() {
     assert!(read <= stored as u64 * 105 / 100 + (2 << 20), "{read} of {stored}");
 }
 
+/// A collection merges the segment of a run that is under way, which then looked for it for a minute, took the store for one that loses
+/// what it acknowledges, and failed: found by a soak.
+#[test]
+fn a_segment_that_was_merged_is_not_lost() {
+    let world = World::new();
+    let store = Arc::new(FaultStore::new(world.store()));
+    let repository = open(store.clone(), None).unwrap();
+    for n in 2..9 {
+        world.change(n);
+        backup_paths(&world.open(), &world.paths).unwrap();
+    }
+    world.change(9);
+    let other = world.store();
+    store.before(StoreOp::Put, "pending/", move || {
+        let collector = open(other, None).unwrap();
+        let report = collect(&collector, plan(&collector, &GcOptions::default(), &Silent).unwrap(), &Silent).unwrap();
+        assert!(report.merged_segments >= 8, "{report:?}");
+    });
+    let snapshot = backup_paths(&repository, &world.paths).unwrap().snapshot.unwrap();
+    assert_eq!(world.store().list("index").unwrap().len(), 1);
+    restored(&world.open(), &snapshot, world.source.path()).unwrap();
+}
+
 /// The old segments were deleted before anybody had looked whether the new one was there.
 // Row: 404 after 200 PUT: in a rebuild.
 #[test]
@@ -225,4 +254,20 @@ fn a_rebuild_deletes_no_segment_before_it_has_seen_its_own() {
     rebuild(&open(world.store(), None).unwrap(), &Silent).map(|_| ()).unwrap_or(());
     assert_eq!(world.server.fired(), 1);
     restored(&open(world.store(), None).unwrap(), &world.snapshot, world.source.path()).unwrap();
+}
+
+// Row: 404 after 200 PUT: in a merge.
+#[test]
+fn a_merge_deletes_no_segment_before_it_has_seen_its_own() {
+    let world = World::new();
+    for n in 2..9 {
+        world.change(n);
+        backup_paths(&world.open(), &world.paths).unwrap();
+    }
+    world.server.inject(Rule::new(Fault::LostPut).on(PutObject).key("index/").times(1));
+    let collector = world.open();
+    let planned = plan(&collector, &GcOptions::default(), &Silent).unwrap();
+    collect(&collector, planned, &Silent).map(|_| ()).unwrap_or(());
+    assert_eq!(world.server.fired(), 1);
+    restored(&world.open(), &world.snapshot, world.source.path()).unwrap();
 }

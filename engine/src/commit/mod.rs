@@ -58,7 +58,7 @@ impl<'a> Commit<'a> {
         }
         // Before the commit relies on the packs: a store that says yes and stores nothing has been seen. Like the CHECK it only asks, so
         // that both can be under way together.
-        let (checked, confirmed) = self.checker.beside(index, || self.repository.store().confirm());
+        let (checked, confirmed) = self.checker.beside(index, || self.repository.confirm(&[]));
         checked.and(confirmed)
     }
 
@@ -75,7 +75,7 @@ impl<'a> Commit<'a> {
         let put = self.repository.put_manifest(&committed, &index, &names);
         let looked = put.and_then(|_| {
             let repository = self.repository;
-            let asked = || beside(store, || store.confirm(), || repository.still_stands());
+            let asked = || beside(store, || repository.confirm(&[]), || repository.still_stands());
             if faults::seeded("no-final-check") || faults::seeded("check-before-put") {
                 return Ok(());
             }

@@ -126,7 +126,7 @@ fn put_merged(repository: &Repository, group: Vec<Part>, absent: &HashSet<PackId
     }
     if let Some(segment) = Segment::joined(rest) {
         repository.put_segment(&segment)?;
-        repository.store().confirm()?;
+        repository.confirm(&deleted)?;
     }
     deleted.iter().try_for_each(|name| repository.store().delete(name))?;
     Ok(deleted.len() as u64)
@@ -162,7 +162,7 @@ fn fold(repository: &Repository) -> Result<u64> {
     let name = ObjectName::record(sequence, &ObjectId::new(random()?));
     let object = seal_object(repository.keys(), &repository.id(), &name, ObjectType::Record, &record)?;
     repository.store().put(&name, &object)?;
-    repository.store().confirm()?;
+    repository.confirm(&[])?;
     parts.iter().try_for_each(|(name, _)| repository.store().delete(name))?;
     Ok(parts.len() as u64)
 }

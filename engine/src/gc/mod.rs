@@ -49,9 +49,11 @@ pub const GRACE: Duration = Duration::from_secs(24 * 3600);
 /// What restic's users know: below this the space is not worth the reading and writing.
 pub const MAX_UNUSED: MaxUnused = MaxUnused::Part(0.05);
 
-/// Whether an error says that a pack is gone which a record names by now: another collection was here meanwhile, and nothing is damaged.
+/// Whether an error says that another collection was here meanwhile, and nothing is damaged: so it is where a pack is gone that a record
+/// names by now.
 fn is_overtaken(repository: &Repository, error: &Error) -> bool {
     let gone = match error {
+        Error::Overtaken => return true,
         Error::Damaged { object, damage: Damage::Missing } => object.as_pack().map(|(_, id)| id),
         Error::PackMissing { pack, .. } => Some(*pack),
         _ => None,

@@ -92,7 +92,7 @@ fn carry_out(repository: &Repository, plan: Plan, observer: &dyn Observer) -> Re
         report.written = sink.written();
         grounds.own = sink.into_packs().into_iter().collect();
         // A store that says yes and stores nothing has been seen: the copies must be there before the originals are given up.
-        store.confirm()?;
+        repository.confirm(&[])?;
     }
     if observer.interrupted() {
         return Err(Error::Interrupted);
@@ -171,7 +171,7 @@ fn put_record(repository: &Repository, records: &Records, grounds: &Grounds, con
     let name = ObjectName::record(record.sequence, &id);
     let object = seal_object(repository.keys(), &repository.id(), &name, ObjectType::Record, &record)?;
     repository.store().put(&name, &object)?;
-    repository.store().confirm()?;
+    repository.confirm()?;
     Ok(id)
 }
 

@@ -30,7 +30,7 @@ use crate::format::object::{ObjectType, Purpose};
 use crate::format::repo::Descriptor;
 use crate::format::segment::Segment;
 use crate::format::tree::TreeCutter;
-use crate::id::{ObjectId, ObjectName, RepositoryId, WriterId};
+use crate::id::{ObjectId, ObjectName, PackId, RepositoryId, WriterId};
 use crate::index::{Index, build_segment};
 use crate::limits::{SEGMENT_BYTES_MAX, SMALL_OBJECT_BYTES_MAX};
 use crate::pack::reader::ChunkReader;
@@ -40,6 +40,7 @@ use crate::seal::object::{decode_descriptor, open_object, seal_object};
 use crate::seal::random;
 use crate::store::near::NearStore;
 use crate::store::{Listed, Store, each, reread};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Threads that read from a remote store.
@@ -72,6 +73,8 @@ pub struct Repository {
     index: Mutex<Option<Arc<Index>>>,
     /// For the first refresh.
     listings: Mutex<Option<Listings>>,
+    /// The packs that are named by the segments which this run put.
+    put: Mutex<HashMap<ObjectName, Vec<PackId>>>,
 }
 
 impl Repository {
@@ -165,11 +168,16 @@ impl Repository {
 
     /// Reads every index segment. A damaged one does not stop the others; one of a newer format does.
     pub fn read_segments(&self) -> Result<Segments> {
+        self.read_segments_but(&[])
+    }
+
+    fn read_segments_but(&self, left_out: &[ObjectName]) -> Result<Segments> {
         let mut round = 0;
         loop {
             round += 1;
             let mut segments = Segments::default();
-            let listed = self.listed(ObjectType::Segment, "index")?;
+            let mut listed = self.listed(ObjectType::Segment, "index")?;
+            listed.retain(|object| !left_out.contains(&object.name));
             let read = each(self.store(), &listed, |listed| self.read_segment(&listed.name));
             // Merged away between the listing and the read: the merged segment came before, a new listing shows it.
             if round < SEGMENT_LISTINGS && read.iter().any(|read| matches!(read, Err(error) if error.is_missing())) {
@@ -224,7 +232,30 @@ impl Repository {
         let name = ObjectName::segment(&ObjectId::new(random()?));
         let object = seal_object(&self.keys, &self.id(), &name, ObjectType::Segment, segment)?;
         self.store.put(&name, &object)?;
+        let packs = segment.packs.iter().map(|pack| pack.id).collect();
+        self.put.lock().unwrap_or_else(PoisonError::into_inner).insert(name, packs);
         Ok(object.len() as u64)
+    }
+
+    /// Makes sure that the store has what this run put, but for what others took away by the protocol: for whoever relied on that, CHECK
+    /// sees to it. Segments that are `going`, because what was put says the same, do not stand in for it.
+    pub fn confirm(&self, going: &[ObjectName]) -> Result<()> {
+        self.store.confirm(&|unseen| self.taken(unseen, going))
+    }
+
+    /// Which of these others took away: packs that a record names, and segments of whose packs the same holds, or that another segment
+    /// names. The index is read first, as in CHECK: whoever merges leaves out what is named already.
+    fn taken(&self, unseen: &[ObjectName], going: &[ObjectName]) -> Result<HashSet<ObjectName>> {
+        let has_segments = unseen.iter().any(|name| name.as_pack().is_none());
+        let segments = if has_segments { self.read_segments_but(going)?.good } else { Vec::new() };
+        let indexed: HashSet<PackId> = segments.iter().flat_map(|segment| &segment.packs).map(|pack| pack.id).collect();
+        let records = self.records(&Records::default())?;
+        let put = self.put.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_taken = |name: &&ObjectName| match name.as_pack() {
+            Some((_, id)) => records.name(&id),
+            None => put.get(*name).is_some_and(|packs| packs.iter().all(|id| records.name(id) || indexed.contains(id))),
+        };
+        Ok(unseen.iter().filter(is_taken).cloned().collect())
     }
 
     /// How many threads should read: those that compute, and where reading is waiting for a network, some more.

@@ -163,6 +163,7 @@ impl Repository {
             catalog,
             index: Mutex::new(None),
             listings: Mutex::new(None),
+            put: Mutex::default(),
         };
         repository.require_features(Access::Read)?;
         Ok(repository)

@@ -22,9 +22,13 @@ pub mod shelf;
 use crate::error::{Damage, Error, Result};
 use crate::id::ObjectName;
 use rayon::prelude::*;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Which of these objects, which were put and are not there, others had the right to take away.
+pub type Taken<'a> = &'a dyn Fn(&[ObjectName]) -> Result<HashSet<ObjectName>>;
 
 /// One object of a listing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,9 +171,10 @@ pub trait Store: Send + Sync {
     /// The store's own clock, nanoseconds since 1970: deletion is never decided by the client's clock.
     fn now(&self) -> Result<i64>;
 
-    /// Makes sure that the packs and manifests are there which this handle put; called before a commit relies on them, and before it is
-    /// acknowledged. A store whose `put` is as good as its word has nothing to do.
-    fn confirm(&self) -> Result<()> {
+    /// Makes sure that the packs, segments and manifests are there which this handle put; called before a commit relies on them, and before
+    /// it is acknowledged. Of those that are not, `taken` replies with the ones that others had the right to take away meanwhile, which a
+    /// store cannot know. A store whose `put` is as good as its word has nothing to do.
+    fn confirm(&self, _taken: Taken<'_>) -> Result<()> {
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use crate::error::{Damage, Error, Result};
 use crate::id::ObjectName;
 use crate::store::ahead::Ahead;
 use crate::store::shelf::{Kept, Shelf};
-use crate::store::{Listed, Readiness, Store, ThawOrder, Traffic, Upload};
+use crate::store::{Listed, Readiness, Store, Taken, ThawOrder, Traffic, Upload};
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
@@ -173,8 +173,8 @@ impl Store for NearStore {
         self.far.now()
     }
 
-    fn confirm(&self) -> Result<()> {
-        self.far.confirm()
+    fn confirm(&self, taken: Taken<'_>) -> Result<()> {
+        self.far.confirm(taken)
     }
 
     fn insist(&self) {

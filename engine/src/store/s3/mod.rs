@@ -26,7 +26,7 @@ pub use probe::{Capabilities, ClassFound, Listing, Treatment};
 use crate::clock;
 use crate::error::{Damage, Error, Result, StoreOp};
 use crate::id::ObjectName;
-use crate::store::{Listed, Readiness, Store, ThawOrder, Traffic, Upload, each};
+use crate::store::{Listed, Readiness, Store, Taken, ThawOrder, Traffic, Upload, each};
 use answer::{Refusal, Verdict};
 use aws_sdk_s3::config::SharedHttpClient;
 use bytes::Bytes;
@@ -298,9 +298,18 @@ impl Store for S3Store {
         self.inner.runtime.block_on(self.inner.delete(name))
     }
 
-    fn confirm(&self) -> Result<()> {
+    fn confirm(&self, taken: Taken<'_>) -> Result<()> {
         let what = self.inner.to_confirm();
-        each(self, &what, |what| self.inner.runtime.block_on(self.inner.confirm(what))).into_iter().collect()
+        let looked = each(self, &what, |what| self.inner.runtime.block_on(self.inner.unseen(what)));
+        let mut unseen: Vec<Listed> = looked.into_iter().collect::<Result<Vec<_>>>()?.concat();
+        if unseen.is_empty() {
+            return Ok(());
+        }
+        // Before anybody waits for it to come.
+        let names: Vec<ObjectName> = unseen.iter().map(|object| object.name.clone()).collect();
+        let gone = taken(&names)?;
+        unseen.retain(|object| !gone.contains(&object.name));
+        each(self, &unseen, |object| self.inner.runtime.block_on(self.inner.wait_for(object))).into_iter().collect()
     }
 
     fn now(&self) -> Result<i64> {

@@ -275,24 +275,30 @@ impl Inner {
         questions
     }
 
-    /// Looks until what is asked for is there, or is not going to be.
-    pub(super) async fn confirm(&self, what: &Confirm) -> Result<()> {
+    /// What is not there at the first look. A root is read back, and waited for.
+    pub(super) async fn unseen(&self, what: &Confirm) -> Result<Vec<Listed>> {
+        let mut unseen = Vec::new();
         match what {
-            Confirm::Root(name, bytes) => self.read_back(name, bytes).await,
-            Confirm::Object(object) => self.confirm_object(object).await,
+            Confirm::Root(name, bytes) => self.read_back(name, bytes).await?,
+            Confirm::Object(object) => unseen.extend(self.not_there(object).await?),
             Confirm::Folder(folder, objects) => {
                 // One that cannot be listed is looked at object by object.
                 let listed = self.list(folder).await.unwrap_or_default();
                 let there: HashMap<ObjectName, u64> = listed.into_iter().map(|object| (object.name, object.bytes)).collect();
                 for object in objects.iter().filter(|object| there.get(&object.name) != Some(&object.bytes)) {
-                    self.confirm_object(object).await?;
+                    unseen.extend(self.not_there(object).await?);
                 }
-                Ok(())
             }
         }
+        Ok(unseen)
     }
 
-    async fn confirm_object(&self, object: &Listed) -> Result<()> {
+    async fn not_there(&self, object: &Listed) -> Result<Option<Listed>> {
+        Ok((self.size(&object.name).await? != Some(object.bytes)).then(|| object.clone()))
+    }
+
+    /// Looks until an object is there, or is not going to be.
+    pub(super) async fn wait_for(&self, object: &Listed) -> Result<()> {
         let began = Instant::now();
         let mut wait = self.budget.pace().missing / 8;
         while self.size(&object.name).await? != Some(object.bytes) {
