@@ -2,6 +2,7 @@
 //! It obeys what README.md says of retention; what a policy means stands in the engine.
 
 mod judged;
+mod lost;
 mod show;
 
 use crate::args::{FilterArgs, Global, tags};
@@ -22,7 +23,8 @@ const EXAMPLES: &str = "  seabed forget --keep-daily 7 --keep-weekly 5 --keep-mo
   seabed forget --keep-within 30d --keep-yearly all --gc
   seabed forget --keep-last 10 --simulate 90d
   seabed forget --compat spatie --max-total-size 5000M
-  seabed forget 40dc1520 --dry-run";
+  seabed forget 40dc1520 --dry-run
+  seabed forget --lost                    (those that `seabed check` misses)";
 
 /// Forget snapshots, by name or by policy
 ///
@@ -37,6 +39,12 @@ pub struct Args {
     /// Snapshots to forget, instead of a policy
     #[arg(value_name = "ID", conflicts_with_all = RULES, conflicts_with_all = ["max_total_size", "compat"])]
     ids: Vec<String>,
+    /// Snapshots that are gone though nobody has forgotten them, instead: accept that, so that `gc` goes on
+    ///
+    /// Somebody deleted their manifests, the store lost them, or an older copy of the repository was put back. `check` and
+    /// `gc` speak of it at every run, for it may also be a listing that is not complete.
+    #[arg(long, conflicts_with = "ids", conflicts_with_all = RULES, conflicts_with_all = ["max_total_size", "compat", "simulate", "require_fresh"])]
+    lost: bool,
     #[command(flatten)]
     rules: Rules,
     #[command(flatten)]
@@ -220,6 +228,9 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     signals::catch();
     let policy = args.rules.policy();
     let groups = Groups::parse(&args.group_by)?;
+    if args.lost {
+        return lost::run(global, args, out);
+    }
     if args.ids.is_empty() && policy.is_empty() {
         let fail = Fail::new(Code::Refused, "no rule says what is to be kept, and no snapshot is named");
         return Err(fail.hint("give a rule such as --keep-daily 7, or the ids of snapshots; `seabed forget --help` has examples"));
