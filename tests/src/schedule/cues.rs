@@ -12,8 +12,8 @@ pub struct Cues(VecDeque<Cue>);
 
 impl Cues {
     /// These.
-    pub fn new(cues: &[Cue]) -> Box<dyn Chooser> {
-        Box::new(Cues(cues.iter().copied().collect()))
+    pub fn new(cues: &[Cue]) -> Self {
+        Cues(cues.iter().copied().collect())
     }
 }
 

@@ -12,7 +12,7 @@ use seabed_tests::schedule::stage::End;
 fn play(scene: &str, lacks: u32, cues: &[Cue]) -> Vec<bool> {
     let scene = Scenes::new().get(scene);
     let scenario = Scenario { budgets: Budgets { lacks, ..Budgets::switches(u32::MAX) }, ..scene };
-    let played = scenario.play(&Crew::new(PROCESSES_MAX), Cues::new(cues));
+    let played = scenario.play(&Crew::new(PROCESSES_MAX), Box::new(Cues::new(cues)));
     let text = played.trace.text(&played.world);
     assert_eq!(played.chooser.diverged(), 0, "cues that never came: the engine does something else by now, and this tests nothing\n{text}");
     assert!(played.violation.is_none(), "{}\n{text}", played.violation.unwrap_or_default());

@@ -33,8 +33,8 @@ pub fn decisions(
             "refusals": refusals.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "groups": groups.iter().map(|(group, of)| json!({
                 "group": group,
-                "keep": of.iter().filter(|(_, d)| d.keeps()).map(|row| row_json(row)).collect::<Vec<_>>(),
-                "remove": of.iter().filter(|(_, d)| !d.keeps()).map(|row| row_json(row)).collect::<Vec<_>>(),
+                "keep": of.iter().filter(|(_, d)| d.keeps()).map(row_json).collect::<Vec<_>>(),
+                "remove": of.iter().filter(|(_, d)| !d.keeps()).map(row_json).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
         }));
     }
