@@ -59,6 +59,10 @@ const TABLE: &str = "EXIT STATUS
    27   this job already runs
   130   interrupted";
 
+/// The next step where a snapshot is gone that nobody has forgotten.
+pub const LOST: &str = "if the store's listing can be trusted and a copy of the repository has it no more, `seabed forget --lost` accepts the \
+                        loss; until then nothing is collected";
+
 /// What stands below the options in the help of a command.
 pub fn help(examples: &str) -> String {
     format!("EXAMPLES\n{examples}\n\n{TABLE}")
@@ -147,6 +151,7 @@ impl From<Error> for Fail {
             Error::Damaged { .. } | Error::ChunkMissing { .. } | Error::PackMissing { .. } => {
                 "`seabed check --read-data` lists all damage; `seabed restore --keep-going` brings back what is whole"
             }
+            Error::SnapshotLost { .. } | Error::LedgerGap { .. } => LOST,
             Error::NewerFormat { .. } | Error::UnknownFeature { .. } => "update seabed on this machine",
             Error::NoSnapshot { .. } => "`seabed snapshots` lists what there is",
             Error::AmbiguousSnapshot { .. } => "give more digits of the id",

@@ -1,9 +1,9 @@
 //! The catalog: what the manifests say, in SQLite, so that listing ten thousand snapshots reads no object (DESIGN section 6).
-//! Never the only copy of anything but the rollback watermark and what checks found; a file that is damaged or foreign is made anew.
+//! Never the only copy of anything but the rollback watermark, what checks found and when retention ran; a file that is damaged or foreign is made anew.
 
 use crate::error::{Error, Result};
 use crate::format::manifest::{Head, IndexPart, NamesPart};
-use crate::format::wire::{Wire, from_bytes, to_bytes};
+use crate::format::wire::{Time, Wire, from_bytes, to_bytes};
 use crate::id::{PackId, RepositoryId, SnapshotId, WriterId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::{BTreeMap, HashSet};
@@ -221,6 +221,22 @@ impl Catalog {
         run().map_err(|e| self.failed(e))
     }
 
+    /// Takes note that retention runs at `now`, by this machine's clock.
+    pub fn note_retention(&self, now: Time) -> Result<()> {
+        let secs = now.secs.to_string();
+        let noted = self.db.execute("INSERT OR REPLACE INTO meta VALUES ('retention', ?1)", [secs.as_bytes()]);
+        noted.map(|_| ()).map_err(|e| self.failed(e))
+    }
+
+    /// When retention or a backup of `writer` last ran here: the later one of the last of each. Not the latest ever seen, or a clock that
+    /// was wrong once could never be right again.
+    pub fn last_run(&self, writer: &WriterId) -> Result<Option<Time>> {
+        let sql = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'retention'";
+        let retention: Option<i64> = self.db.query_row(sql, [], |r| r.get(0)).optional().map_err(|e| self.failed(e))?;
+        let backup = self.newest_of(writer)?.map(|snapshot| snapshot.index.finished);
+        Ok(backup.max(retention.map(|secs| Time { secs, nanos: 0 })))
+    }
+
     /// Packs in which the last check that read them found damage.
     pub fn suspects(&self) -> Result<HashSet<PackId>> {
         let read = || {
@@ -246,8 +262,17 @@ impl Catalog {
 
     /// Highest sequence number ever seen of each writer.
     pub fn heads(&self) -> Result<Vec<Head>> {
+        self.numbered("SELECT writer, sequence, snapshot FROM heads ORDER BY writer")
+    }
+
+    /// Whose which each snapshot is.
+    pub fn places(&self) -> Result<Vec<Head>> {
+        self.numbered("SELECT writer, sequence, id FROM snapshots ORDER BY writer, sequence, id")
+    }
+
+    fn numbered(&self, sql: &str) -> Result<Vec<Head>> {
         let read = || {
-            let mut query = self.db.prepare_cached("SELECT writer, sequence, snapshot FROM heads ORDER BY writer")?;
+            let mut query = self.db.prepare_cached(sql)?;
             let head = |row: &Row<'_>| {
                 let (writer, snapshot) = (WriterId::new(row.get(0)?), SnapshotId::new(row.get(2)?));
                 Ok(Head { writer, sequence: row.get::<_, i64>(1)?.unsigned_abs(), snapshot, extra: Vec::new() })

@@ -1,6 +1,7 @@
 -- The catalog: one file per repository in the cache directory. It only indexes what objects say; on any mismatch it is
--- dropped and made anew. Two things it knows that the repository does not say itself: `heads`, the newest snapshot ever
--- seen of each writer, by which a repository that was rolled back gives itself away; and `suspects`.
+-- dropped and made anew. Three things it knows that the repository does not say itself: `heads`, the newest snapshot ever
+-- seen of each writer, by which a repository that was rolled back gives itself away; `suspects`; and in `meta` when retention
+-- last ran here, by which a clock that jumped does.
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
 CREATE TABLE snapshots (
   id          BLOB PRIMARY KEY,      -- 32 bytes

@@ -110,7 +110,7 @@ pub enum Error {
     PackMissing { pack: PackId, id: ChunkId },
     #[error("snapshot {snapshot} was lost or taken away: it is neither listed nor forgotten")]
     SnapshotLost { snapshot: SnapshotId },
-    #[error("snapshots {first} to {last} of writer {writer} were lost or taken away: they are neither listed nor forgotten")]
+    #[error("{} of writer {writer} lost or taken away, neither listed nor forgotten", numbers(*first, *last))]
     LedgerGap { writer: WriterId, first: u64, last: u64 },
     #[error("record {record} was lost or taken away: {known_by} has seen it")]
     RecordLost { record: ObjectId, known_by: ObjectName },
@@ -158,6 +158,10 @@ pub enum Kind {
     Damage,
     Refused,
     Interrupted,
+}
+
+fn numbers(first: u64, last: u64) -> String {
+    if first == last { format!("snapshot {first}") } else { format!("snapshots {first} to {last}") }
 }
 
 impl Error {

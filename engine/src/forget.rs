@@ -6,16 +6,23 @@ use crate::commit::put_tombstone;
 use crate::error::{Error, Result};
 use crate::format::manifest::IndexPart;
 use crate::format::object::ObjectType;
-use crate::format::protocol::{Hold, Release};
+use crate::format::protocol::{Hold, Release, Tombstone};
 use crate::format::wire::Time;
 use crate::id::{ObjectId, ObjectName, SnapshotId};
+use crate::limits::SMALL_OBJECT_BYTES_MAX;
+use crate::repository::ledger::{Ledger, LedgerRow, Lost, Watermark};
 use crate::repository::{Access, Repository};
-use crate::seal::object::seal_object;
+use crate::seal::object::{open_object, seal_object};
 use crate::seal::random;
-use crate::store::each;
+use crate::store::{Listed, each, reread, there};
+use std::collections::{BTreeSet, HashSet};
 
 /// The reason that a tombstone gives.
 pub const FORGET: &str = "forget";
+/// The reason that a tombstone gives for a snapshot that was there no more.
+pub const LOST: &str = "lost";
+/// Lost snapshots that are found at a time: each takes an object.
+const LOST_MAX: usize = 10_000;
 
 /// Forgets snapshots. All of them are looked at first, so that a mistake in one forgets none.
 pub fn forget(repository: &Repository, snapshots: &[SnapshotId]) -> Result<()> {
@@ -41,6 +48,67 @@ fn manifest(repository: &Repository, id: &SnapshotId) -> Result<IndexPart> {
         Err(error) if error.is_missing() => Err(Error::NoSnapshot { selector: id.to_string() }),
         Err(error) => Err(error),
     }
+}
+
+/// Snapshots that someone vouches for and that are neither there nor forgotten: taken away, lost, or of a repository that was rolled back.
+/// Whatever the listing leaves out is asked for by name. Refreshes the catalog.
+pub fn lost(repository: &Repository) -> Result<Vec<Lost>> {
+    // Before any listing: a snapshot that is committed meanwhile must not look like one that was lost.
+    let watermark = Watermark::read(repository)?;
+    let refresh = repository.refresh()?;
+    if let Some(unreadable) = refresh.unreadable.into_iter().next() {
+        // What it vouches for is not known.
+        return Err(unreadable.error);
+    }
+    let mut rows: Vec<LedgerRow> = repository.catalog().snapshots()?.iter().map(|snapshot| LedgerRow::from(&snapshot.index)).collect();
+    let snapshots = repository.listed(ObjectType::Snapshot, "snapshots")?;
+    let tombstones = repository.listed(ObjectType::Tombstone, "forgotten")?;
+    let listed: HashSet<SnapshotId> = snapshots.iter().filter_map(|listed| listed.name.as_snapshot()).collect();
+    let forgotten: HashSet<SnapshotId> = tombstones.iter().filter_map(|listed| listed.name.as_tombstone()).collect();
+    let read = |listed: &Listed| {
+        reread(repository.store(), &listed.name, || {
+            let bytes = repository.store().get(&listed.name, SMALL_OBJECT_BYTES_MAX)?;
+            open_object::<Tombstone>(repository.keys(), &repository.id(), &listed.name, ObjectType::Tombstone, &bytes)
+        })
+    };
+    for tombstone in each(repository.store(), &tombstones, read) {
+        rows.push(LedgerRow::from(tombstone?));
+    }
+    let vouched: BTreeSet<SnapshotId> = rows.iter().flat_map(LedgerRow::vouches).chain(watermark.snapshots()).collect();
+    let unlisted = vouched.iter().filter(|id| !listed.contains(id) && !forgotten.contains(id));
+    let found = there(repository.origin(), unlisted.map(ObjectName::snapshot).collect())?;
+    if !found.is_empty() {
+        return Err(Error::ListIncomplete {
+            folder: "snapshots".to_owned(),
+            why: "it leaves out what is there when it is asked for by name",
+        });
+    }
+    let ledger = Ledger { rows: &rows, listed: &listed, forgotten: &forgotten, is_torn: false };
+    Ok(ledger.lost(&watermark, LOST_MAX))
+}
+
+/// Says of lost snapshots that they are forgotten, so that nobody misses them any more and collections go on. One that turns up again is
+/// forgotten, and can be undeleted.
+pub fn forget_lost(repository: &Repository, lost: &[Lost]) -> Result<()> {
+    repository.require_features(Access::Write)?;
+    let put = |Lost { snapshot, writer, sequence, .. }: &Lost| -> Result<()> {
+        // Of one whose id nobody knows the number is what is missed.
+        let snapshot = snapshot.map_or_else(|| random().map(SnapshotId::new), Ok)?;
+        let name = ObjectName::tombstone(&snapshot, &ObjectId::new(random()?));
+        let tombstone = Tombstone {
+            snapshot,
+            writer: *writer,
+            sequence: *sequence,
+            previous: None,
+            heads: Vec::new(),
+            time: clock::now(),
+            reason: LOST.to_owned(),
+            extra: Vec::new(),
+        };
+        let object = seal_object(repository.keys(), &repository.id(), &name, ObjectType::Tombstone, &tombstone)?;
+        repository.store().put(&name, &object)
+    };
+    each(repository.store(), lost, put).into_iter().collect()
 }
 
 /// Holds a snapshot until `until`, or for ever.

@@ -2,6 +2,9 @@
 //! What a policy means is tested in `retention`, what a collection deletes in `gc`; here it is what the command line makes of it.
 
 use crate::cli::{Home, lines};
+use seabed_engine::catalog::Catalog;
+use seabed_engine::format::wire::Time;
+use seabed_engine::id::RepositoryId;
 use serde_json::Value;
 
 /// A home with a repository of one snapshot a day, `days` of them, the last one today.
@@ -70,8 +73,69 @@ fn guards_refuse_what_looks_like_a_mistake() {
         stale.ends(0, &["backup", "--init", "--quiet", "--time", &format!("2024-{month}-01 00:00:00"), "src"]);
     }
     stale.ends(25, &["forget", "--keep-last", "2", "--require-fresh", "2d"]);
-    stale.ends(25, &["forget", "--keep-last", "2"]);
+    // Who has seen no run since then cannot tell that from a clock that jumped.
+    stale.ends(25, &["--no-cache", "forget", "--keep-last", "2"]);
     stale.ends(0, &["forget", "--keep-last", "2", "--force"]);
+}
+
+/// A dry run of what a guard would refuse ended as if all were well.
+#[test]
+fn a_dry_run_says_what_would_be_refused() {
+    let home = daily(6);
+    let output = home.run(&["forget", "--keep-last", "1", "--dry-run"]);
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stderr).contains("without --force this is refused: `host"));
+    let told = lines(&home.ends(0, &["forget", "--keep-last", "1", "--dry-run", "--json"])).remove(0);
+    assert!(told["refusals"][0].as_str().unwrap().contains("would lose 5 of its 6"), "{told}");
+    let told = lines(&home.ends(0, &["forget", "--keep-last", "4", "--dry-run", "--json"])).remove(0);
+    assert_eq!(told["refusals"].as_array().unwrap().len(), 0);
+    let forced = home.run(&["forget", "--keep-last", "1", "--dry-run", "--force"]);
+    assert!(forced.status.success() && forced.stderr.is_empty());
+}
+
+/// Rules beside `--compat` were dropped without a word, and so was a size that `--simulate` cannot know.
+#[test]
+fn what_does_not_go_together_is_refused() {
+    let home = daily(2);
+    for also in [&["--keep-daily", "3"][..], &["--mode", "overlap"], &["--anchor", "newest"], &["--keep-size", "1G"]] {
+        home.ends(20, &[&["forget", "--compat", "spatie"], also].concat());
+    }
+    home.ends(0, &["forget", "--compat", "spatie", "--max-total-size", "1G", "--tz", "Europe/Berlin"]);
+    home.ends(20, &["forget", "--keep-size", "1G", "--simulate", "30d"]);
+}
+
+/// From a crontab, `--quiet` wrote a mail each night.
+#[test]
+fn quiet_is_quiet() {
+    let home = daily(6);
+    assert_eq!(home.ends(0, &["forget", "--keep-last", "4", "--quiet"]), "");
+    assert_eq!(count(&home), 4);
+    assert!(home.ends(0, &["forget", "--keep-last", "3", "--quiet", "--dry-run"]).contains("no rule keeps it"));
+}
+
+/// A snapshot of a clock that was ahead stopped retention of its series for as long as it was in the future, though later runs had the right
+/// time again; and a clock that was wrong between two runs was only noticed if a snapshot said so.
+#[test]
+fn a_clock_is_held_against_the_last_run() {
+    let home = daily(5);
+    let now = jiff::Timestamp::now();
+    let ahead = (now + jiff::SignedDuration::from_hours(48)).to_string();
+    home.ends(0, &["backup", "--quiet", "--series", "daily", "--time", &ahead, "src"]);
+    home.ends(25, &["forget", "--keep-last", "4"]);
+    home.ends(0, &["backup", "--quiet", "--series", "daily", "src"]);
+    home.ends(0, &["forget", "--keep-last", "4"]);
+    // Four and the one that is dated in the future.
+    assert_eq!(count(&home), 5);
+    let cache = std::fs::read_dir(home.path(".cache/seabed")).unwrap().next().unwrap().unwrap().path();
+    let repository = RepositoryId::from_hex(cache.file_name().unwrap().to_str().unwrap()).unwrap();
+    let catalog = Catalog::open(Some(&cache), &repository).unwrap();
+    catalog.note_retention(Time { secs: now.as_second() + 2 * 86_400, nanos: 0 }).unwrap();
+    let output = home.run(&["forget", "--keep-last", "3"]);
+    assert_eq!(output.status.code(), Some(25));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the clock went back"));
+    // Whoever knows better says so once.
+    home.ends(0, &["forget", "--keep-last", "3", "--force"]);
+    home.ends(0, &["forget", "--keep-last", "2"]);
+    assert_eq!(count(&home), 3);
 }
 
 #[test]
@@ -109,6 +173,9 @@ fn what_was_forgotten_comes_back_until_it_is_collected() {
     let out = home.ends(0, &["undelete", &oldest, "--json"]);
     let back = lines(&out).remove(0)["id"].as_str().unwrap().to_owned();
     assert_eq!(count(&home), 4);
+    // It came back once more at every call, and was still listed as forgotten.
+    home.ends(1, &["undelete", &oldest]);
+    assert!(snapshots(&home, &["--forgotten"]).is_empty());
     home.ends(0, &["restore", &back, "--target", "out"]);
     let text = std::fs::read_to_string(home.path("out").join(home.path("src/day.txt").strip_prefix("/").unwrap())).unwrap();
     assert_eq!(text, "3\n".repeat(2000));

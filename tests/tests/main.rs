@@ -38,3 +38,5 @@ mod s3_server_faults;
 mod servers;
 mod sources;
 mod store_contract;
+mod traces;
+mod usage;

@@ -12,7 +12,7 @@ use proptest::sample::select;
 use seabed_engine::format::wire::Time;
 use seabed_engine::id::SnapshotId;
 use seabed_engine::retention::{Anchor, Interval, Keep, Mode, MonthSub, Period, Policy, Refusal, Week};
-use seabed_engine::retention::{Decision, Item, decide, guards, simulate};
+use seabed_engine::retention::{Decision, Item, charge_order, decide, fit, guards, simulate};
 use spatie::{Backup, Carbon, Config};
 use std::rc::Rc;
 
@@ -461,7 +461,14 @@ proptest! {
         }
         // A clock that went back: the newest of them have not been yet.
         let now = time(history.now - ahead);
-        let first = decide(&policy, &items, now);
+        let judge = |items: &[Item]| {
+            let mut decisions = decide(&policy, items, now);
+            let bytes = |id: SnapshotId| items.iter().find(|item| item.id == id).map_or(0, |item| item.bytes);
+            let charged: Vec<_> = charge_order(&policy, items, &decisions, now).into_iter().map(|id| (id, bytes(id))).collect();
+            fit(&policy, items, &mut decisions, now, &charged);
+            decisions
+        };
+        let first = judge(&items);
         prop_assert_eq!(first.iter().map(|d| d.id).collect::<Vec<_>>(), items.iter().map(|item| item.id).collect::<Vec<_>>());
         for (item, decision) in items.iter().zip(&first) {
             // Ids are in the order of the list: of equals the last is the newest, and an incomplete one is not older.
@@ -472,7 +479,7 @@ proptest! {
             prop_assert!(decision.keeps() || !must, "{:?}", item);
         }
         let left: Vec<Item> = items.iter().zip(&first).filter(|(_, d)| d.keeps()).map(|(item, _)| item.clone()).collect();
-        prop_assert!(keeps(&policy, &left, now).into_iter().all(|keep| keep));
+        prop_assert!(judge(&left).iter().all(Decision::keeps));
         // By that, the guards find that no group loses its last.
         let refusals = guards(Some(&policy), &items, &first, now, None, None);
         prop_assert!(!refusals.iter().any(|refusal| matches!(refusal, Refusal::LastComplete { .. })), "{:?}", refusals);
@@ -514,6 +521,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             newest_apart,
             min_count,
             max_bytes,
+            max_stored: max_bytes,
         },
     )
 }

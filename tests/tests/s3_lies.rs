@@ -3,6 +3,7 @@
 use crate::s3::{quick, store};
 use seabed_engine::check::{CheckOptions, Warning, check};
 use seabed_engine::error::{Error, Kind, StoreOp};
+use seabed_engine::forget::lost;
 use seabed_engine::gc::{GcOptions, collect, plan};
 use seabed_engine::id::SnapshotId;
 use seabed_engine::observe::Silent;
@@ -270,4 +271,16 @@ fn a_merge_deletes_no_segment_before_it_has_seen_its_own() {
     collect(&collector, planned, &Silent).map(|_| ()).unwrap_or(());
     assert_eq!(world.server.fired(), 1);
     restored(&world.open(), &world.snapshot, world.source.path()).unwrap();
+}
+
+/// What a store leaves out of its listing and has when it is asked by name is not lost: who accepted the loss of it would make it one.
+#[test]
+fn what_a_listing_leaves_out_is_no_loss_to_be_accepted() {
+    let world = World::new();
+    backup_paths(&world.open(), &world.paths).unwrap();
+    let hidden = format!("x/snapshots/{}", world.snapshot);
+    world.server.inject(Rule::new(Fault::List(ListFault::Without(vec![hidden]))).on(ListObjectsV2).for_ever());
+    assert!(matches!(lost(&world.open()), Err(Error::ListIncomplete { .. })));
+    world.server.clear_faults();
+    assert!(lost(&world.open()).unwrap().is_empty());
 }

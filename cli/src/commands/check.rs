@@ -2,12 +2,12 @@
 //! nor call clean what it could not look at. It obeys DESIGN section 1.
 
 use crate::args::Global;
-use crate::exit::{Code, Fail, Run, help, without_number};
+use crate::exit::{Code, Fail, LOST, Run, help, without_number};
 use crate::open;
 use crate::output::Output;
 use crate::progress::Listener;
 use crate::{signals, size, time};
-use seabed_engine::check::{CheckOptions, CheckReport, Finding, ReadData, check};
+use seabed_engine::check::{CheckOptions, CheckReport, Finding, ReadData, Warning, check};
 use seabed_engine::error::{Damage, Error};
 use serde_json::{Value, json};
 
@@ -104,10 +104,13 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let code = if report.is_damaged() { Code::Damage } else { Code::Failed };
     let fail = Fail::new(code, format!("{} found", size::of(found, "problem")));
     let lost = report.findings.iter().any(|f| matches!(f.error, Error::SnapshotLost { .. } | Error::LedgerGap { .. }));
-    Err(if lost {
+    Err(if report.rolled_back {
         fail.hint(
-            "if this is an older copy of the repository, or another one of the same origin, `--no-cache` forgets what was seen elsewhere",
+            "this machine has seen snapshots of which nothing in the repository speaks: an older copy of it was put back, or this is another \
+             copy. If the newer one is gone for good, `seabed forget --lost` accepts it; another copy needs a --cache-dir of its own",
         )
+    } else if lost {
+        fail.hint(LOST)
     } else if suggest_rebuild(&report) {
         fail.hint("`seabed rebuild`, then a backup of the sources, heals what can be healed")
     } else {
@@ -140,6 +143,11 @@ fn tell(finding: &Finding, out: &Output) {
     if finding.more_paths {
         out.detail("  and more; `seabed restore --keep-going` names every file that it cannot bring back");
     }
+}
+
+/// Whether a collection ends it.
+fn is_for_collection(warning: &Warning) -> bool {
+    matches!(warning, Warning::PendingCommitted { .. } | Warning::PendingStale { .. } | Warning::RecordOpen { .. })
 }
 
 /// Whether the index says something that the packs do not.
@@ -177,7 +185,8 @@ fn summary(report: &CheckReport, took: f64) -> Value {
         "num_errors": report.findings.len() as u64 + report.findings_left_out,
         "broken_packs": packs,
         "suggest_repair_index": suggest_rebuild(report),
-        "suggest_prune": false,
+        "suggest_prune": report.warnings.iter().any(is_for_collection),
+        "rolled_back": report.rolled_back,
         "findings": findings,
         "warnings": report.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "snapshots": report.snapshots,

@@ -1,32 +1,30 @@
 //! `forget`: snapshots go by policy or by name. It must never forget what is held, nor by a clock that jumped, nor more than was shown.
 //! It obeys what README.md says of retention; what a policy means stands in the engine.
 
+mod judged;
+mod lost;
 mod show;
 
 use crate::args::{FilterArgs, Global, tags};
 use crate::commands::gc::{How, collect_in};
 use crate::commands::groups::Groups;
 use crate::exit::{Code, Fail, Run, help};
-use crate::open::{self, Opened};
+use crate::open;
 use crate::output::Output;
-use crate::progress::Listener;
 use crate::{signals, size, time};
 use jiff::tz::TimeZone;
-use seabed_engine::catalog::Snapshot;
+use judged::Judged;
 use seabed_engine::clock;
 use seabed_engine::forget::forget;
 use seabed_engine::id::SnapshotId;
-use seabed_engine::retention::{
-    Anchor, Cause, Decision, Interval, Item, Keep, Mode, Period, Policy, Reason, Refusal, Rule, Verdict, decide, guards, simulate,
-};
-use seabed_engine::usage::{freed, usage};
-use std::collections::HashMap;
+use seabed_engine::retention::{Anchor, Interval, Keep, Mode, Period, Policy, Refusal, guards, simulate};
 
 const EXAMPLES: &str = "  seabed forget --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --dry-run
   seabed forget --keep-within 30d --keep-yearly all --gc
   seabed forget --keep-last 10 --simulate 90d
   seabed forget --compat spatie --max-total-size 5000M
-  seabed forget 40dc1520 --dry-run";
+  seabed forget 40dc1520 --dry-run
+  seabed forget --lost                    (those that `seabed check` misses)";
 
 /// Forget snapshots, by name or by policy
 ///
@@ -39,8 +37,14 @@ const EXAMPLES: &str = "  seabed forget --keep-daily 7 --keep-weekly 5 --keep-mo
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
 pub struct Args {
     /// Snapshots to forget, instead of a policy
-    #[arg(value_name = "ID", conflicts_with_all = RULES)]
+    #[arg(value_name = "ID", conflicts_with_all = RULES, conflicts_with_all = ["max_total_size", "compat"])]
     ids: Vec<String>,
+    /// Snapshots that are gone though nobody has forgotten them, instead: accept that, so that `gc` goes on
+    ///
+    /// Somebody deleted their manifests, the store lost them, or an older copy of the repository was put back. `check` and
+    /// `gc` speak of it at every run, for it may also be a listing that is not complete.
+    #[arg(long, conflicts_with = "ids", conflicts_with_all = RULES, conflicts_with_all = ["max_total_size", "compat", "simulate", "require_fresh"])]
+    lost: bool,
     #[command(flatten)]
     rules: Rules,
     #[command(flatten)]
@@ -70,8 +74,8 @@ pub struct Args {
     how: How,
 }
 
-/// Names of the arguments that make a policy.
-const RULES: [&str; 20] = [
+/// Names of the arguments that make a policy, but for those that give or bound the one of another program.
+const RULES: [&str; 18] = [
     "keep_last",
     "keep_hourly",
     "keep_daily",
@@ -88,8 +92,6 @@ const RULES: [&str; 20] = [
     "keep_within_yearly",
     "keep_tag",
     "keep_size",
-    "max_total_size",
-    "compat",
     "mode",
     "anchor",
 ];
@@ -144,7 +146,7 @@ struct Rules {
     #[arg(long, value_name = "TAG[,TAG…]")]
     keep_tag: Vec<String>,
     /// The newest that together take at most this much in the repository
-    #[arg(long, value_name = "SIZE", value_parser = size::parse, conflicts_with = "max_total_size")]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, conflicts_with_all = ["max_total_size", "simulate"])]
     keep_size: Option<u64>,
     /// Of each group the newest that together hold at most this much, each counted with all that it restores
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
@@ -159,7 +161,7 @@ struct Rules {
     #[arg(long, value_name = "ZONE", value_parser = zone, default_value = "UTC")]
     tz: TimeZone,
     /// The exact strategy of another program: spatie (laravel-backup), with its numbers, `spatie=7/16/8/4/2` by default
-    #[arg(long, value_name = "PROGRAM", value_parser = compat)]
+    #[arg(long, value_name = "PROGRAM", value_parser = compat, conflicts_with_all = RULES)]
     compat: Option<[u32; 5]>,
 }
 
@@ -215,21 +217,9 @@ impl Rules {
             anchor: if self.anchor == "now" { Anchor::Now } else { Anchor::Newest },
             tz: self.tz.clone(),
             max_bytes: self.max_total_size,
+            max_stored: self.keep_size,
             ..Policy::default()
         }
-    }
-}
-
-/// The snapshots that come into question, as retention looks at them, and what is decided of each.
-struct Judged {
-    snapshots: Vec<Snapshot>,
-    items: Vec<Item>,
-    decisions: Vec<Decision>,
-}
-
-impl Judged {
-    fn gone(&self) -> Vec<SnapshotId> {
-        self.decisions.iter().filter(|decision| !decision.keeps()).map(|decision| decision.id).collect()
     }
 }
 
@@ -238,8 +228,10 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     signals::catch();
     let policy = args.rules.policy();
     let groups = Groups::parse(&args.group_by)?;
-    let by_size = args.rules.keep_size;
-    if args.ids.is_empty() && policy.is_empty() && by_size.is_none() {
+    if args.lost {
+        return lost::run(global, args, out);
+    }
+    if args.ids.is_empty() && policy.is_empty() {
         let fail = Fail::new(Code::Refused, "no rule says what is to be kept, and no snapshot is named");
         return Err(fail.hint("give a rule such as --keep-daily 7, or the ids of snapshots; `seabed forget --help` has examples"));
     }
@@ -256,121 +248,53 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let now = clock::now();
     let named = args.ids.iter().map(|id| opened.repository.select(id, &args.filter.filter()).map(|s| s.snapshot.id));
     let named: Vec<SnapshotId> = named.collect::<Result<_, _>>()?;
-    let mut judged = items(&opened, args, &groups, named.is_empty())?;
+    let mut judged = Judged::read(&opened, &groups, named.is_empty().then_some(&args.filter))?;
     if let Some(simulated) = args.simulate {
         let days = u32::try_from(simulated.as_secs().div_ceil(86_400)).unwrap_or(u32::MAX);
         show::forecast(&simulate(&policy, &judged.items, now, days), &args.rules.tz, out)?;
         return Ok(Code::Done);
     }
-    judged.decisions = if !named.is_empty() {
-        let asked = |item: &Item| if named.contains(&item.id) { Verdict::Remove(Cause::Asked) } else { keep_as_is() };
-        judged.items.iter().map(|item| Decision { id: item.id, verdict: asked(item) }).collect()
-    } else if policy.is_empty() {
-        judged.items.iter().map(|item| Decision { id: item.id, verdict: keep_as_is() }).collect()
+    if named.is_empty() {
+        judged.decide(&opened, &policy, now, out)?;
     } else {
-        decide(&policy, &judged.items, now)
-    };
-    if let Some(bytes) = by_size {
-        keep_size(&opened, &mut judged, bytes, out)?;
+        judged.name(&named);
     }
-    let by_policy = (named.is_empty() && !policy.is_empty()).then_some(&policy);
-    let refusals = guards(by_policy, &judged.items, &judged.decisions, now, None, args.require_fresh.as_ref());
+    let by_policy = named.is_empty().then_some(&policy);
+    let last_run = opened.repository.catalog().last_run(&opened.repository.writer())?;
+    let refusals = guards(by_policy, &judged.items, &judged.decisions, now, last_run, args.require_fresh.as_ref());
     let gone = judged.gone();
-    let freed = if args.dry_run && !gone.is_empty() { Some(space(&opened, &judged, out)?) } else { None };
-    show::decisions(&judged, args.explain, (args.dry_run, freed), out)?;
-    refuse(&refusals, args)?;
+    let freed = if args.dry_run && !gone.is_empty() { Some(judged.freed(&opened, out)?) } else { None };
+    show::decisions(&judged, &refusals, args.explain, (args.dry_run, freed), out)?;
+    refuse(&refusals, args, out)?;
     if args.dry_run {
         return Ok(Code::Done);
     }
     if !gone.is_empty() {
+        if by_policy.is_some() {
+            // A cache that cannot be written costs a guard, and not the work.
+            opened.repository.catalog().note_retention(now).unwrap_or_else(|error| out.warn(&error.to_string()));
+        }
         forget(&opened.repository, &gone)?;
     }
     show::done(&gone, args.gc, out);
     if args.gc { collect_in(&opened, &args.how, false, out) } else { Ok(Code::Done) }
 }
 
-fn keep_as_is() -> Verdict {
-    Verdict::Keep(vec![Reason { rule: Rule::NoOther, bucket: None, oldest: false }])
-}
-
-/// Everything that the filter lets pass; where snapshots are named, all, for the guards look at their groups.
-fn items(opened: &Opened, args: &Args, groups: &Groups, filtered: bool) -> Result<Judged, Fail> {
-    let held = opened.repository.holds(clock::now())?;
-    let filter = args.filter.filter();
-    let mut snapshots = opened.repository.catalog().snapshots()?;
-    snapshots.retain(|snapshot| !filtered || filter.matches(snapshot));
-    let item = |snapshot: &Snapshot| Item {
-        id: snapshot.id,
-        time: snapshot.index.time,
-        group: groups.name(snapshot),
-        tags: snapshot.names.tags.clone(),
-        complete: !snapshot.index.incomplete,
-        held: held.contains_key(&snapshot.id),
-        bytes: snapshot.names.summary.bytes_total,
-        order: 0,
-    };
-    let items = snapshots.iter().map(item).collect();
-    Ok(Judged { snapshots, items, decisions: Vec::new() })
-}
-
-/// A guard that refuses says so; `--force` answers for all of them but a hold.
-fn refuse(refusals: &[Refusal], args: &Args) -> Result<(), Fail> {
+/// A guard that refuses says so; `--force` answers for all of them but a hold. A dry run does no harm: it says what it would come to.
+fn refuse(refusals: &[Refusal], args: &Args, out: &Output) -> Result<(), Fail> {
     let holds = |refusal: &&Refusal| matches!(refusal, Refusal::Held { .. });
     if let Some(held) = refusals.iter().find(holds) {
         return Err(Fail::new(Code::Refused, held.to_string()).hint("`seabed unhold` releases it"));
     }
-    match refusals.first().filter(|_| !args.force && !args.dry_run) {
-        None => Ok(()),
-        Some(_) => {
-            let words: Vec<String> = refusals.iter().map(ToString::to_string).collect();
-            Err(Fail::new(Code::Refused, words.join("; ")).hint("look at it with --dry-run --explain; --force does it all the same"))
-        }
+    if refusals.is_empty() || args.force {
+        return Ok(());
     }
-}
-
-/// Lets the oldest go until what the rest take in the repository is small enough: never the newest complete one of a group, nor what is held.
-fn keep_size(opened: &Opened, judged: &mut Judged, bytes: u64, out: &Output) -> Result<(), Fail> {
-    let verdicts: HashMap<SnapshotId, bool> = judged.decisions.iter().map(|decision| (decision.id, decision.keeps())).collect();
-    let mut newest: HashMap<&str, SnapshotId> = HashMap::new();
-    for item in judged.items.iter().filter(|item| item.complete) {
-        newest.insert(&item.group, item.id);
+    let words = refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    if args.dry_run {
+        out.warn(&format!("without --force this is refused: {words}"));
+        return Ok(());
     }
-    let safe = |item: &Item| item.held || newest.get(item.group.as_str()) == Some(&item.id);
-    let safe: HashMap<SnapshotId, bool> = judged.items.iter().map(|item| (item.id, safe(item))).collect();
-    let is_safe = |snapshot: &&Snapshot| safe.get(&snapshot.id).copied().unwrap_or(true);
-    let kept: Vec<&Snapshot> = judged.snapshots.iter().filter(|s| verdicts.get(&s.id).copied().unwrap_or(true)).collect();
-    // What stays in any case comes first, then from the newest to the oldest: each is charged with what those before it do not hold.
-    let order: Vec<Snapshot> =
-        kept.iter().copied().filter(is_safe).chain(kept.iter().rev().copied().filter(|s| !is_safe(s))).cloned().collect();
-    let listener = Listener::new(out, "looking", 0);
-    let usage = usage(&opened.repository, &order, &listener);
-    listener.finish();
-    let mut sum = 0;
-    let mut over = false;
-    let mut gone = Vec::new();
-    for (id, further) in usage?.further {
-        sum += further;
-        over |= sum > bytes && !safe.get(&id).copied().unwrap_or(true);
-        if over && !safe.get(&id).copied().unwrap_or(true) {
-            gone.push(id);
-        }
-    }
-    for decision in judged.decisions.iter_mut().filter(|decision| gone.contains(&decision.id)) {
-        decision.verdict = Verdict::Remove(Cause::Size { total_bytes: sum, max_bytes: bytes });
-    }
-    Ok(())
-}
-
-/// The bytes that only what goes holds.
-fn space(opened: &Opened, judged: &Judged, out: &Output) -> Result<u64, Fail> {
-    let gone = judged.gone();
-    // Others that were filtered out hold what they need, too.
-    let all = opened.repository.catalog().snapshots()?;
-    let (gone, kept): (Vec<Snapshot>, Vec<Snapshot>) = all.into_iter().partition(|snapshot| gone.contains(&snapshot.id));
-    let listener = Listener::new(out, "looking", 0);
-    let bytes = freed(&opened.repository, &kept, &gone, &listener);
-    listener.finish();
-    Ok(bytes?)
+    Err(Fail::new(Code::Refused, words).hint("look at it with --dry-run --explain; --force does it all the same"))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! of this machine. It obeys DESIGN section 5.
 
 use crate::args::Global;
-use crate::exit::{Code, Fail, Run, help};
+use crate::exit::{Code, Fail, LOST, Run, help};
 use crate::open::{self, Opened};
 use crate::output::Output;
 use crate::progress::Listener;
@@ -139,7 +139,8 @@ pub fn collect_in(opened: &Opened, how: &How, dry_run: bool, out: &Output) -> Ru
 
 /// A collection that stops says what keeps it from going on.
 fn stopped(fail: Fail) -> Fail {
-    if fail.code == Code::Damage {
+    // Where the next step is another one, it was said.
+    if fail.code == Code::Damage && fail.hint.as_deref() != Some(LOST) {
         return fail.hint(
             "nothing was deleted by this; `seabed check` names what is hurt, and a backup of the same sources heals what can be healed",
         );

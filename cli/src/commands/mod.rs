@@ -80,5 +80,9 @@ fn refresh(repository: &Repository, out: &Output) -> Result<usize, Fail> {
         let left_out = size::of(refresh.unlisted, "snapshot");
         out.warn(&format!("the store has {left_out} that its listing leaves out: do not trust it, and look at what stands before it"));
     }
+    if refresh.lost > 0 {
+        let lost = size::of(refresh.lost, "snapshot");
+        out.warn(&format!("{lost} that this machine has seen are gone, and nobody has forgotten them: `seabed check` says more"));
+    }
     Ok(refresh.unreadable.len())
 }

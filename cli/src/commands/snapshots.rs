@@ -25,7 +25,8 @@ const EXAMPLES: &str = "  seabed snapshots
 
 /// List snapshots
 ///
-/// Size is what the snapshot holds, Added what it brought into the repository, compressed.
+/// Size is what the snapshot restores, Added what it brought into the repository, compressed, and Unique
+/// (--sizes) what only it holds there: what would go with it.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
 pub struct Args {
@@ -57,14 +58,23 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let opened = open::open(global, out)?;
     let unreadable = refresh(&opened.repository, out)?;
     let filter = args.filter.filter();
-    let all = if args.incomplete {
-        opened.repository.pendings(&opened.repository.catalog().ids()?)?
+    let committed = opened.repository.catalog().snapshots()?;
+    let pendings = || opened.repository.pendings(&committed.iter().map(|snapshot| snapshot.id).collect());
+    // What is listed, and what else holds what it holds.
+    let (all, others) = if args.incomplete {
+        (pendings()?, committed)
     } else if args.forgotten {
-        opened.repository.forgotten()?
+        let pendings = if args.sizes { pendings()? } else { Vec::new() };
+        let mut forgotten = opened.repository.forgotten()?;
+        let back = super::undelete::back(&committed);
+        forgotten.retain(|snapshot| !back.contains_key(&snapshot.id));
+        (forgotten, [committed, pendings].concat())
     } else {
-        opened.repository.catalog().snapshots()?
+        let pendings = if args.sizes { pendings()? } else { Vec::new() };
+        (committed, pendings)
     };
-    let sizes = args.sizes.then(|| sizes(&opened.repository, &all, out)).transpose()?;
+    let partial = args.incomplete || args.forgotten;
+    let sizes = args.sizes.then(|| sizes(&opened.repository, (&all, partial), &others, out)).transpose()?;
     let mut groups: BTreeMap<Values, Vec<Snapshot>> = BTreeMap::new();
     let by = groups_given.clone().unwrap_or_default();
     for snapshot in all.into_iter().filter(|s| filter.matches(s)) {
@@ -88,9 +98,9 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
 }
 
 /// What each of the snapshots alone holds in the repository.
-fn sizes(repository: &Repository, all: &[Snapshot], out: &Output) -> Result<Unique, Fail> {
+fn sizes(repository: &Repository, all: (&[Snapshot], bool), others: &[Snapshot], out: &Output) -> Result<Unique, Fail> {
     let listener = Listener::new(out, "looking", 0);
-    let usage = usage(repository, all, &listener);
+    let usage = usage(repository, all, others, &listener);
     listener.finish();
     Ok(usage?.unique)
 }

@@ -31,7 +31,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let mut snapshots = opened.repository.catalog().snapshots()?;
     snapshots.retain(|snapshot| filter.matches(snapshot));
     let listener = Listener::new(out, "looking", 0);
-    let usage = usage(&opened.repository, &snapshots, &listener);
+    let usage = usage(&opened.repository, (&snapshots, false), &[], &listener);
     listener.finish();
     let usage = match usage {
         Ok(usage) => usage,
@@ -55,11 +55,13 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         }))?;
         return Ok(Code::Done);
     }
+    // Of next to nothing, what describes it is more than it is.
+    let less = |ratio: f64| if ratio < 1.05 { String::new() } else { format!(" ({ratio:.1} times less)") };
     let rows = [
         ("Snapshots", size::count(snapshots.len() as u64)),
         ("Restored", size::human(restored)),
-        ("Distinct", format!("{} ({:.1} times less)", size::human(usage.needed_plain), ratio(restored, usage.needed_plain))),
-        ("Needed", format!("{} ({:.1} times less)", size::human(usage.needed), ratio(usage.needed_plain, usage.needed))),
+        ("Distinct", size::human(usage.needed_plain) + &less(ratio(restored, usage.needed_plain))),
+        ("Needed", size::human(usage.needed) + &less(ratio(usage.needed_plain, usage.needed))),
         ("Chunks", size::count(usage.chunks)),
         ("In packs", format!("{} in {}", size::human(usage.pack_bytes), size::of(usage.packs, "pack"))),
     ];

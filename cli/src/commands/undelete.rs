@@ -9,8 +9,10 @@ use crate::progress::Listener;
 use crate::{signals, time};
 use seabed_engine::catalog::Snapshot;
 use seabed_engine::error::Error;
+use seabed_engine::id::SnapshotId;
 use seabed_engine::undelete::undelete;
 use serde_json::json;
+use std::collections::HashMap;
 
 const EXAMPLES: &str = "  seabed snapshots --forgotten
   seabed undelete 40dc1520";
@@ -41,6 +43,13 @@ fn find<'a>(forgotten: &'a [Snapshot], id: &str) -> Result<&'a Snapshot, Fail> {
     }
 }
 
+/// What is back of what was forgotten: by the old ids, the new ones.
+pub fn back(committed: &[Snapshot]) -> HashMap<SnapshotId, SnapshotId> {
+    let origin =
+        |snapshot: &Snapshot| snapshot.names.origin.as_ref().filter(|origin| origin.how == "undelete").map(|origin| origin.snapshot);
+    committed.iter().filter_map(|snapshot| Some((origin(snapshot)?, snapshot.id))).collect()
+}
+
 /// Brings them back.
 pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     signals::catch();
@@ -48,12 +57,17 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     refresh(&opened.repository, out)?;
     let forgotten = opened.repository.forgotten()?;
     let found: Vec<&Snapshot> = args.ids.iter().map(|id| find(&forgotten, id)).collect::<Result<_, _>>()?;
+    let back = back(&opened.repository.catalog().snapshots()?);
     for snapshot in found {
+        if let Some(new) = back.get(&snapshot.id) {
+            let fail = Fail::new(Code::Failed, format!("snapshot {} is back already, as {}", snapshot.id.short(), new.short()));
+            return Err(fail.hint("`seabed snapshots` lists it"));
+        }
         let listener = Listener::new(out, "checking", 0);
-        let back = undelete(&opened.repository, &snapshot.id, &listener);
+        let undeleted = undelete(&opened.repository, &snapshot.id, &listener);
         listener.finish();
-        let back = match back {
-            Ok(back) => back,
+        let new = match undeleted {
+            Ok(new) => new,
             Err(_) if signals::interrupted() => return Err(Fail::new(Code::Interrupted, "interrupted, nothing came back")),
             Err(Error::Overtaken) => {
                 let fail = Fail::new(
@@ -65,10 +79,10 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
             Err(error) => return Err(error.into()),
         };
         if out.json {
-            out.json_result(&json!({"message_type": "undeleted", "id": back.to_string(), "origin": snapshot.id.to_string()}))?;
+            out.json_result(&json!({"message_type": "undeleted", "id": new.to_string(), "origin": snapshot.id.to_string()}))?;
         } else {
             let (short, at) = (snapshot.id.short(), time::local(&snapshot.index.time));
-            out.say(&format!("snapshot {short} of {at} is back as {}", back.short()));
+            out.say(&format!("snapshot {short} of {at} is back as {}", new.short()));
         }
     }
     Ok(Code::Done)

@@ -49,13 +49,13 @@ pub enum Warning {
         pending: ObjectName,
     },
     /// Manifests that are committed: their runs died before they could remove them, or may not delete.
-    #[error("{count} manifests in `pending` are left over from snapshots that are committed: collection removes them")]
+    #[error("{count} manifests in `pending` are left over from snapshots that are committed: `gc` removes them")]
     PendingCommitted {
         /// How many.
         count: u64,
     },
     /// A manifest whose run died long ago.
-    #[error("{pending} is left over ({days} days old): collection removes it")]
+    #[error("{pending} is left over from a run that died {days} days ago: `gc` removes it")]
     PendingStale {
         /// The manifest.
         pending: ObjectName,
@@ -63,7 +63,7 @@ pub enum Warning {
         days: u64,
     },
     /// A collection that nobody has finished.
-    #[error("{record} condemned {packs} packs ({bytes} bytes) {days} days ago, and they are still there: a collection deletes them")]
+    #[error("{record} condemned {packs} packs ({bytes} bytes) {days} days ago, and they are still there: `gc` deletes them")]
     RecordOpen {
         /// The record.
         record: ObjectName,

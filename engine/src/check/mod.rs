@@ -68,6 +68,8 @@ pub struct CheckReport {
     pub bytes_archived: u64,
     /// Packs that were to be read, and could not be because they lie in an archive.
     pub packs_unread: u64,
+    /// Snapshots are lost of which only this machine's cache knows: the repository looks as if an older copy had been put back.
+    pub rolled_back: bool,
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// Findings beyond those that are kept.
@@ -98,7 +100,7 @@ pub fn check(repository: &Repository, options: &CheckOptions, observer: &dyn Obs
     let mut structure = structure::read(repository, &watermark, &findings)?;
     let packs = packs::read(repository, &mut structure, options.read_data, &findings, observer, &mut report)?;
     trees::walk(repository, &structure, &packs, &findings, observer)?;
-    ledger::check(&structure, &watermark, &findings);
+    report.rolled_back = ledger::check(&structure, &watermark, &findings);
     report.snapshots = structure.snapshots.len() as u64;
     report.segments = structure.segments;
     findings.into_report(&mut report, structure.foreign);

@@ -171,7 +171,7 @@ fn put_record(repository: &Repository, records: &Records, grounds: &Grounds, con
     let name = ObjectName::record(record.sequence, &id);
     let object = seal_object(repository.keys(), &repository.id(), &name, ObjectType::Record, &record)?;
     repository.store().put(&name, &object)?;
-    repository.confirm()?;
+    repository.confirm(&[])?;
     Ok(id)
 }
 

@@ -7,6 +7,7 @@ mod naming;
 pub mod reader;
 pub mod repack;
 pub mod sink;
+pub mod weigh;
 pub mod writer;
 
 use crate::error::{Damage, Error, Result};

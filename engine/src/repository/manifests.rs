@@ -29,6 +29,8 @@ pub struct Refresh {
     pub unreadable: Vec<Unreadable>,
     /// Snapshots that the store's listing left out, and that are there when they are asked for by name.
     pub unlisted: u64,
+    /// Snapshots that this machine has seen and that are gone, though nobody has forgotten them.
+    pub lost: u64,
     /// Why this run goes on with a catalog in memory.
     pub uncached: Option<Error>,
 }
@@ -109,6 +111,7 @@ impl Repository {
         let found = there(self.store(), unlisted.iter().map(ObjectName::snapshot).collect())?;
         let found: HashSet<SnapshotId> = found.iter().filter_map(|object| object.name.as_snapshot()).collect();
         refresh.unlisted = found.len() as u64;
+        refresh.lost = (unlisted.len() - found.len()) as u64;
         gone.extend(unlisted.into_iter().filter(|id| !found.contains(id)));
         let new: Vec<SnapshotId> = listed.iter().filter(|id| !forgotten.contains(id) && !known.contains(id)).copied().collect();
         let read = |id: &SnapshotId| (*id, self.read_manifest(&ObjectName::snapshot(id)));

@@ -67,7 +67,7 @@ pub fn guards(
         }
         let held = all.iter().filter(|item| item.held && removed.contains(&item.id));
         refusals.extend(held.map(|item| Refusal::Held { group: group.to_owned(), id: item.id }));
-        refusals.extend(losses(group, &all, &removed));
+        refusals.extend(losses(group, &all, &removed, now));
         refusals.extend(require_fresh.and_then(|limit| stale(group, &all, now, *limit)));
     }
     refusals
@@ -95,11 +95,16 @@ fn group_clock(group: &str, all: &[&Item], now: Time) -> Option<Refusal> {
     is_ahead(last, now).then(|| Refusal::GroupAhead { group: group.to_owned(), now, last })
 }
 
-/// What speaks against so many removals from a group.
-fn losses(group: &str, all: &[&Item], removed: &HashSet<SnapshotId>) -> Option<Refusal> {
+/// What speaks against so many removals from a group. What is dated in the future stands for nothing as long as something else is there:
+/// neither for the history that is left, nor for a part of what there was.
+fn losses(group: &str, all: &[&Item], removed: &HashSet<SnapshotId>, now: Time) -> Option<Refusal> {
     let group = group.to_owned();
-    let of = all.iter().filter(|item| item.complete).count();
-    let gone = all.iter().filter(|item| item.complete && removed.contains(&item.id)).count();
+    let mut complete: Vec<&&Item> = all.iter().filter(|item| item.complete).collect();
+    if complete.iter().any(|item| item.time <= now) {
+        complete.retain(|item| item.time <= now);
+    }
+    let of = complete.len();
+    let gone = complete.iter().filter(|item| removed.contains(&item.id)).count();
     if of > 0 && gone == of {
         return Some(Refusal::LastComplete { group, of });
     }

@@ -7,11 +7,13 @@ mod guards;
 mod policy;
 mod rules;
 mod simulate;
+mod size;
 
 pub use calendar::Bucket;
 pub use guards::{Refusal, guards};
 pub use policy::{Anchor, Interval, Keep, Mode, MonthSub, Period, Policy, Week};
 pub use simulate::{Forecast, Step, simulate};
+pub use size::{charge_order, fit};
 
 use crate::format::wire::Time;
 use crate::id::SnapshotId;

@@ -279,6 +279,9 @@ pub struct Policy {
     /// When complete snapshots that stay have more bytes than this, the oldest of a group go until they have not, tagged ones
     /// included: never the newest, never held ones. Without any rule nothing but this removes anything.
     pub max_bytes: Option<u64>,
+    /// When what stays takes more bytes than this in the repository, all groups together, the oldest go until it does not. `decide` knows
+    /// nothing of these bytes: [`super::fit`] does, and what it never removes is the same. Without any rule nothing but this removes anything.
+    pub max_stored: Option<u64>,
 }
 
 impl Default for Policy {
@@ -296,6 +299,7 @@ impl Default for Policy {
             newest_apart: false,
             min_count: 1,
             max_bytes: None,
+            max_stored: None,
         }
     }
 }
@@ -345,7 +349,7 @@ impl Policy {
 
     /// Whether a size is all that was asked for: then everything is kept up to it. Rules that were set to nothing were asked for.
     pub(super) fn is_cap_only(&self) -> bool {
-        self.max_bytes.is_some() && !self.has_rules() && self.rules.is_empty()
+        (self.max_bytes.is_some() || self.max_stored.is_some()) && !self.has_rules() && self.rules.is_empty()
     }
 
     fn has_rules(&self) -> bool {
@@ -404,6 +408,7 @@ mod tests {
         assert!(Policy { max_bytes: Some(1), ..Policy::default() }.rule(Period::Day, Keep::Count(0)).is_empty());
         assert!(Policy::spatie(0, 0, 0, 0, 0, Some(1), TimeZone::UTC).is_empty());
         assert!(!Policy { max_bytes: Some(1), ..Policy::default() }.is_empty());
+        assert!(!Policy { max_stored: Some(1), ..Policy::default() }.is_empty());
         assert!(!Policy::default().within(Period::Each, Interval::hours(1)).is_empty());
     }
 }

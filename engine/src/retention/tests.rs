@@ -97,6 +97,32 @@ fn a_size_removes_the_oldest_but_never_what_must_stay() {
     assert_eq!(kept(&cap(4, 1), &items, 9), [2, 4, 5, 6, 7]);
 }
 
+/// `--keep-size` took what is dated in the future for the newest complete snapshot, and let the true one go; it let go what was incomplete
+/// and newer than anything complete, too.
+#[test]
+fn what_snapshots_take_together_removes_the_oldest_but_never_what_must_stay() {
+    let mut items: Vec<Item> = (1..=5).map(|n| item(n, "db")).chain([item(9, "db"), item(2, "etc")]).collect();
+    items[4].complete = false;
+    let policy = |max| Policy { max_stored: Some(max), ..Policy::default() };
+    let left = |policy: &Policy, items: &[Item]| -> Vec<i64> {
+        let mut decisions = decide(policy, items, at(6));
+        let order = charge_order(policy, items, &decisions, at(6));
+        fit(policy, items, &mut decisions, at(6), &order.iter().map(|id| (*id, 10)).collect::<Vec<_>>());
+        items.iter().zip(decisions).filter(|(_, d)| d.keeps()).map(|(item, _)| item.time.secs).collect()
+    };
+    // 4 is the newest complete one, 5 all that there is since then, and 9 stands for nothing.
+    assert_eq!(left(&policy(60), &items), [1, 2, 3, 4, 5, 9, 2]);
+    assert_eq!(left(&policy(59), &items), [2, 3, 4, 5, 9, 2]);
+    assert_eq!(left(&policy(0), &items), [4, 5, 9, 2]);
+    items[0].held = true;
+    assert_eq!(left(&policy(40), &items), [1, 4, 5, 9, 2]);
+    // What rules remove is charged to nobody.
+    assert_eq!(left(&policy(30).rule(Period::Each, Keep::Count(2)), &items), [1, 4, 5, 9, 2]);
+    assert_eq!(left(&policy(50).rule(Period::Each, Keep::Count(2)), &items), [1, 3, 4, 5, 9, 2]);
+    // A count that keeps nothing was asked for: a size is then no reason to keep all.
+    assert_eq!(left(&policy(100).rule(Period::Each, Keep::Count(0)), &items), [1, 4, 5, 9, 2]);
+}
+
 #[test]
 fn the_last_run_stays_though_its_clock_went_back() {
     let mut items: Vec<Item> = (1..=4).map(|n| Item { order: n as u64, ..item(n, "a") }).collect();
@@ -170,12 +196,14 @@ fn the_ends_of_intervals_belong_to_windows_alone() {
     assert_eq!(daily(1), ["removed: no rule keeps it"]);
 }
 
+fn asked_of(items: &[Item], which: &[usize]) -> Vec<Decision> {
+    which.iter().map(|i| Decision { id: items[*i].id, verdict: Verdict::Remove(Cause::Asked) }).collect()
+}
+
 #[test]
 fn guards_name_group_and_figures() {
     let items: Vec<Item> = (0..4).map(|n| item(n * DAY, "db")).chain([item(3 * DAY, "etc")]).collect();
-    let asked = |which: &[usize]| -> Vec<Decision> {
-        which.iter().map(|i| Decision { id: items[*i].id, verdict: Verdict::Remove(Cause::Asked) }).collect()
-    };
+    let asked = |which: &[usize]| asked_of(&items, which);
     let refused = |decisions: &[Decision], now: i64, last_run: Option<i64>, fresh: Option<Interval>| -> Vec<String> {
         let refusals = guards(Some(&last(1)), &items, decisions, at(now), last_run.map(at), fresh.as_ref());
         refusals.iter().map(Refusal::to_string).collect()
@@ -211,6 +239,19 @@ fn guards_name_group_and_figures() {
     let mut held = items.clone();
     held[1].held = true;
     assert_eq!(guards(None, &held, &asked(&[1]), at(0), None, None)[0].to_string(), "snapshot 80510100 of `db` is held");
+    // Snapshots of a clock that was ahead made a group look larger than it is, and its last one not the last.
+    let mut ahead: Vec<Item> = (0..3).chain(20..23).map(|n| item(n * DAY, "db")).collect();
+    let losses = |which: &[usize]| -> Vec<String> {
+        guards(None, &ahead, &asked_of(&ahead, which), at(now), None, None).iter().map(Refusal::to_string).collect()
+    };
+    assert!(losses(&[0]).is_empty() && losses(&[0, 3, 4, 5]).is_empty());
+    assert_eq!(losses(&[0, 1]), ["`db` would lose 2 of its 3 complete snapshots at once, more than half"]);
+    assert_eq!(losses(&[0, 1, 2]), ["`db` would lose its last complete snapshot, of 3 that it has"]);
+    // Where the counter tells that a later run had the right time, that clock is no reason to refuse any more.
+    let policy = |items: &[Item]| guards(Some(&last(1)), items, &asked_of(items, &[0]), at(now), None, None).len();
+    assert_eq!(policy(&ahead), 1);
+    ahead.iter_mut().zip([1, 2, 6, 3, 4, 5]).for_each(|(item, order)| item.order = order);
+    assert_eq!(policy(&ahead), 0);
     // Whoever removes nothing is refused nothing, but an empty policy always is.
     assert!(refused(&[], 0, Some(now), day).is_empty());
     assert_eq!(guards(Some(&Policy::default()), &items, &[], at(now), None, None), [Refusal::EmptyPolicy]);

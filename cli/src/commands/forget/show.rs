@@ -1,6 +1,6 @@
 //! What `forget` shows: what stays and why, what goes, and what would be there in some weeks.
 
-use super::Judged;
+use super::judged::Judged;
 use crate::exit::Fail;
 use crate::output::{Output, Table, terminal_width};
 use crate::{size, time};
@@ -9,12 +9,18 @@ use jiff::tz::TimeZone;
 use seabed_engine::catalog::Snapshot;
 use seabed_engine::format::wire::Time;
 use seabed_engine::id::SnapshotId;
-use seabed_engine::retention::{Decision, Forecast, Reason, Verdict};
+use seabed_engine::retention::{Cause, Decision, Forecast, Reason, Refusal, Verdict};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// What becomes of the snapshots, group by group.
-pub fn decisions(judged: &Judged, explain: bool, (dry_run, freed): (bool, Option<u64>), out: &Output) -> Result<(), Fail> {
+pub fn decisions(
+    judged: &Judged,
+    refusals: &[Refusal],
+    explain: bool,
+    (dry_run, freed): (bool, Option<u64>),
+    out: &Output,
+) -> Result<(), Fail> {
     let mut groups: BTreeMap<&str, Vec<(&Snapshot, &Decision)>> = BTreeMap::new();
     for ((snapshot, item), decision) in judged.snapshots.iter().zip(&judged.items).zip(&judged.decisions) {
         groups.entry(&item.group).or_default().push((snapshot, decision));
@@ -24,12 +30,17 @@ pub fn decisions(judged: &Judged, explain: bool, (dry_run, freed): (bool, Option
             "message_type": "forget",
             "dry_run": dry_run,
             "freed_bytes": freed,
+            "refusals": refusals.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "groups": groups.iter().map(|(group, of)| json!({
                 "group": group,
                 "keep": of.iter().filter(|(_, d)| d.keeps()).map(row_json).collect::<Vec<_>>(),
                 "remove": of.iter().filter(|(_, d)| !d.keeps()).map(row_json).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
         }));
+    }
+    // What was asked for is shown whatever `--quiet` says; what is merely done is not.
+    if out.level < 0 && !explain && !dry_run {
+        return Ok(());
     }
     for (group, of) in &groups {
         let gone = of.iter().filter(|(_, decision)| !decision.keeps()).count();
@@ -54,7 +65,9 @@ pub fn decisions(judged: &Judged, explain: bool, (dry_run, freed): (bool, Option
     }
     let gone = judged.gone().len() as u64;
     if dry_run {
-        let space = freed.map(|bytes| format!(", which alone hold {}", size::human(bytes))).unwrap_or_default();
+        let space = freed
+            .map(|bytes| format!(", which alone {} {}", if gone == 1 { "holds" } else { "hold" }, size::human(bytes)))
+            .unwrap_or_default();
         out.say(&format!("would forget {}{space}; nothing was changed", size::of(gone, "snapshot")));
     }
     Ok(())
@@ -67,6 +80,9 @@ fn words(reasons: &[Reason]) -> String {
 fn why(decision: &Decision) -> String {
     match &decision.verdict {
         Verdict::Keep(reasons) => words(reasons),
+        Verdict::Remove(Cause::Size { total_bytes, max_bytes }) => {
+            format!("the oldest of {}, {} are allowed", size::human(*total_bytes), size::human(*max_bytes))
+        }
         Verdict::Remove(cause) => cause.to_string(),
     }
 }
@@ -95,7 +111,7 @@ pub fn done(gone: &[SnapshotId], collects: bool, out: &Output) {
     if gone.is_empty() {
         return out.say("nothing to forget");
     }
-    let next = if collects { "" } else { "; `seabed gc` gives their space back, `seabed undelete` brings them back until then" };
+    let next = if collects { "" } else { "; `seabed gc` gives the space back, and until then `seabed undelete` undoes it" };
     out.say(&format!("forgot {}{next}", size::of(gone.len() as u64, "snapshot")));
 }
 
