@@ -67,7 +67,7 @@ pub fn guards(
         }
         let held = all.iter().filter(|item| item.held && removed.contains(&item.id));
         refusals.extend(held.map(|item| Refusal::Held { group: group.to_owned(), id: item.id }));
-        refusals.extend(losses(group, &all, &removed, now));
+        refusals.extend(losses(group, &all, &removed, policy.map(|_| now)));
         refusals.extend(require_fresh.and_then(|limit| stale(group, &all, now, *limit)));
     }
     refusals
@@ -96,12 +96,13 @@ fn group_clock(group: &str, all: &[&Item], now: Time) -> Option<Refusal> {
 }
 
 /// What speaks against so many removals from a group. What is dated in the future stands for nothing as long as something else is there:
-/// neither for the history that is left, nor for a part of what there was.
-fn losses(group: &str, all: &[&Item], removed: &HashSet<SnapshotId>, now: Time) -> Option<Refusal> {
+/// neither for the history that is left, nor for a part of what there was. Where snapshots were named, no clock has a say.
+fn losses(group: &str, all: &[&Item], removed: &HashSet<SnapshotId>, now: Option<Time>) -> Option<Refusal> {
     let group = group.to_owned();
     let mut complete: Vec<&&Item> = all.iter().filter(|item| item.complete).collect();
-    if complete.iter().any(|item| item.time <= now) {
-        complete.retain(|item| item.time <= now);
+    let has_been = |item: &Item| now.is_none_or(|now| item.time <= now);
+    if complete.iter().any(|item| has_been(item)) {
+        complete.retain(|item| has_been(item));
     }
     let of = complete.len();
     let gone = complete.iter().filter(|item| removed.contains(&item.id)).count();
