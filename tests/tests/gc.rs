@@ -101,6 +101,37 @@ fn what_is_planned_to_be_freed_is_freed() {
     holds(&repository, &second, &(30..60).collect::<Vec<_>>());
 }
 
+/// A frame of text and noise, of which the one or the other stays, takes far from its share of it; and whatever is written anew is padded. A
+/// dry run was a seventh off.
+#[test]
+fn a_dry_run_weighs_what_it_would_write() {
+    let text = |n: u64| (0..2500).map(|line| format!("{line} row {} of {n}\n", line * n % 97)).collect::<String>().into_bytes();
+    for stays in ["text", "noise"] {
+        let store = MemoryStore::new();
+        let repository = init(Arc::new(store.clone()), None).unwrap();
+        let snapshot = |which: &dyn Fn(&str) -> bool| {
+            let mut options = options(&[]);
+            for n in 0..40 {
+                let both = [("text", text(n)), ("noise", noise(n, 40_000))];
+                let both = both.into_iter().filter(|(kind, _)| which(kind));
+                options.streams.extend(both.map(|(kind, bytes)| bytes_stream(&format!("{kind}{n}"), bytes)));
+            }
+            backup(&repository, options, &Silent).unwrap().snapshot.unwrap()
+        };
+        let all = snapshot(&|_| true);
+        snapshot(&|kind| kind == stays);
+        forget(&repository, &[all]).unwrap();
+        repository.refresh().unwrap();
+        let sizes = || ["data", "names", "lists"].iter().map(|folder| bytes_of(&store, folder)).sum::<u64>();
+        let before = sizes();
+        let plan = plan(&repository, &GcOptions { weigh: true, ..thorough() }, &Silent).unwrap();
+        let said = plan.figures.freed_bytes() as f64;
+        collect(&repository, plan, &Silent).unwrap();
+        let freed = before as f64 - sizes() as f64;
+        assert!((said / freed - 1.0).abs() < 0.05, "{stays} stays: said {said}, freed {freed}");
+    }
+}
+
 #[test]
 fn grace_is_by_the_clock_of_the_store() {
     let store = MemoryStore::new();

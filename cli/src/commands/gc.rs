@@ -102,7 +102,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
 pub fn collect_in(opened: &Opened, how: &How, dry_run: bool, out: &Output) -> Run {
     let repository = &opened.repository;
     crate::commands::refresh(repository, out)?;
-    let options = how.options()?;
+    let options = GcOptions { weigh: dry_run, ..how.options()? };
     let interrupted = |what: &str| Fail::new(Code::Interrupted, format!("interrupted, {what}"));
     let listener = Listener::new(out, "planning", 0);
     let planned = plan(repository, &options, &listener);

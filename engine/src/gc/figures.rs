@@ -57,7 +57,8 @@ pub struct Figures {
     pub gather_packs: u64,
     /// What is to be read for that.
     pub read_bytes: u64,
-    /// What will be written: exact for frames that are copied, a fair share of those that are made anew.
+    /// What will be written: exact for frames that are copied, a fair share of those that are made anew, or what these weigh, padding
+    /// included, where the options ask for it.
     pub write_bytes: u64,
     /// Unused bytes that are left where they are: below `max_unused`, or beyond `max_repack`.
     pub unused_bytes: u64,

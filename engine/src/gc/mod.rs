@@ -6,6 +6,7 @@ mod merge;
 mod plan;
 mod roots;
 mod sweep;
+mod weigh;
 
 pub use figures::{Charge, Figures};
 pub use plan::{Plan, plan};
@@ -29,6 +30,8 @@ pub struct GcOptions {
     pub repack_cold: bool,
     /// Target of data packs, bytes.
     pub data_pack_bytes: u64,
+    /// Whether the plan is to say what would be written to a few per cent: frames that would be made anew are read for it, some of them.
+    pub weigh: bool,
     /// Threads; 0 for one per core.
     pub threads: usize,
 }
@@ -69,6 +72,7 @@ impl Default for GcOptions {
             max_repack: None,
             repack_cold: false,
             data_pack_bytes: crate::limits::PACK_BYTES_DATA,
+            weigh: false,
             threads: 0,
         }
     }

@@ -6,6 +6,7 @@ use crate::faults;
 use crate::format::pack::FrameSpan;
 use crate::gc::figures::{Charge, Figures, is_cold, least_days};
 use crate::gc::roots::{DAY_NANOS, Roots};
+use crate::gc::weigh::{CHUNK_ROW_BYTES, FRAME_ROW_BYTES, written};
 use crate::gc::{GcOptions, MaxUnused, is_overtaken};
 use crate::id::{Class, ObjectName, PackId, SnapshotId};
 use crate::index::compact::{Copy, PackRow};
@@ -86,6 +87,9 @@ fn plan_once(repository: &Repository, options: &GcOptions, observer: &dyn Observ
     planner.figures.pendings = roots.pendings.len() as u64;
     planner.choose(&mut grounds, observer)?;
     let due = planner.earlier(&grounds);
+    if options.weigh {
+        planner.figures.write_bytes = written(repository, grounds.rows.packs(), &planner.takes, options, observer)?;
+    }
     planner.requests(&roots);
     let Planner { mut figures, condemn, takes, .. } = planner;
     figures.manifests = roots.forgotten.iter().filter(|(_, at)| is_over(now, *at, options)).count() as u64;
@@ -256,13 +260,12 @@ impl Planner<'_> {
             }
             let stored = u64::from(info.stored);
             share.read += stored;
-            // Rows of the footer: a chunk takes 37 bytes, a frame 40.
             let count = chunks.clone().filter(|n| kept.has(*n)).count() as u64;
             let part = stored * wanted / u64::from(info.plain).max(1);
             if pack.holds_key(frame as u32) {
-                share.write += part + 37 * count;
+                share.write += part + CHUNK_ROW_BYTES * count;
             } else {
-                share.write += stored + 40 + 37 * chunks.len() as u64;
+                share.write += stored + FRAME_ROW_BYTES + CHUNK_ROW_BYTES * chunks.len() as u64;
                 share.stuck += stored - part;
             }
         }
