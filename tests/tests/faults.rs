@@ -5,6 +5,8 @@
 use seabed_engine::backup::{BackupOptions, BackupReport, Failure, backup};
 use seabed_engine::check::{CheckOptions, ReadData, check};
 use seabed_engine::error::{Error, Kind};
+use seabed_engine::forget::forget;
+use seabed_engine::gc::{GcOptions, collect, plan};
 use seabed_engine::id::SnapshotId;
 use seabed_engine::observe::{Observer, Silent};
 use seabed_engine::rebuild::rebuild;
@@ -14,7 +16,7 @@ use seabed_engine::store::local::LocalStore;
 use seabed_engine::store::memory::MemoryStore;
 use seabed_tests::fault_store::{Fault, FaultStore, Schedule};
 use seabed_tests::mount::Mount;
-use seabed_tests::repo::{backup_paths, bytes_stream, init, open, options, restored};
+use seabed_tests::repo::{backup_paths, bytes_stream, dump_path, init, open, options, restored};
 use seabed_tests::trees::{Tree, capture, differences, noise};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -432,4 +434,36 @@ fn a_pack_that_fails_while_others_wait_ends_the_run() {
     let result = ended.recv_timeout(Duration::from_secs(60)).expect("a backup that ends");
     assert!(result.unwrap_err().to_string().contains("injected"));
     assert!(store.list("snapshots").unwrap().is_empty());
+}
+
+/// Where not one block is free, nothing can be condemned and nothing is lost; a few are enough for a collection to give the others back.
+#[test]
+fn a_collection_gives_space_back_on_a_full_disk() {
+    let mount = Mount::new("size=8m");
+    let repository = init(Arc::new(LocalStore::create(&mount.repo()).unwrap()), None).unwrap();
+    let block = |n: u64| noise(n, 1_500_000);
+    let snapshot = |n: u64| {
+        let options = BackupOptions { streams: vec![bytes_stream("block", block(n))], ..options(&[]) };
+        backup(&repository, options, &Silent).unwrap().snapshot.unwrap()
+    };
+    let (goes, stays) = (snapshot(1), snapshot(2));
+    forget(&repository, &[goes]).unwrap();
+    let holds = || {
+        let reader = open(Arc::new(LocalStore::open(&mount.repo()).unwrap()), None).unwrap();
+        dump_path(&reader, &stays, b"block").unwrap() == block(2)
+    };
+    let gc = || {
+        let options = GcOptions { grace: Duration::ZERO, ..GcOptions::default() };
+        repository.refresh()?;
+        collect(&repository, plan(&repository, &options, &Silent)?, &Silent)
+    };
+    let ballast = mount.fill(0);
+    let full = gc().unwrap_err().to_string();
+    assert!(full.contains("No space left"), "{full}");
+    assert!(holds());
+    fs::remove_file(ballast).unwrap();
+    mount.fill(32 << 10);
+    let report = gc().unwrap();
+    assert!(report.deleted_bytes > 1_500_000, "{report:?}");
+    assert!(holds());
 }

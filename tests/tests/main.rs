@@ -25,6 +25,7 @@ mod s3_answers;
 mod s3_archive;
 mod s3_cli;
 mod s3_client;
+mod s3_collection;
 mod s3_credentials;
 mod s3_doctor;
 mod s3_faults;

@@ -134,6 +134,13 @@ pub fn collect_in(opened: &Opened, how: &How, dry_run: bool, out: &Output) -> Ru
     } else {
         summary_text(&report, &options, took).iter().for_each(|line| out.say(line));
     }
+    if report.refused_deletions > 0 {
+        let what = size::of(report.refused_deletions, "object");
+        let fail = Fail::new(Code::Incomplete, format!("the store does not let {what} go"));
+        return Err(
+            fail.hint("the key may lack the right to delete (`seabed iam-policy`), or an object lock holds them; a later run tries again")
+        );
+    }
     Ok(Code::Done)
 }
 
@@ -283,6 +290,7 @@ fn summary_json(report: &GcReport, took: f64) -> Value {
         "deleted_packs": report.deleted_packs,
         "deleted_bytes": report.deleted_bytes,
         "spared_packs": report.spared_packs,
+        "refused_deletions": report.refused_deletions,
         "deleted_manifests": report.deleted_manifests,
         "deleted_pendings": report.deleted_pendings,
         "merged_segments": report.merged_segments,

@@ -23,6 +23,7 @@ use crate::seal::object::seal_object;
 use crate::seal::random;
 use crate::store::each;
 use std::collections::HashSet;
+use std::io::ErrorKind;
 
 /// What a collection did.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +46,8 @@ pub struct GcReport {
     pub deleted_manifests: u64,
     /// Pending manifests that were deleted.
     pub deleted_pendings: u64,
+    /// Objects that should go and that the store does not let go.
+    pub refused_deletions: u64,
     /// Segments that went into others, or whose packs are gone.
     pub merged_segments: u64,
     /// Records that went into others.
@@ -63,6 +66,8 @@ fn carry_out(repository: &Repository, plan: Plan, observer: &dyn Observer) -> Re
     let mut report = GcReport { figures: plan.figures.clone(), ..GcReport::default() };
     let Plan { options, watermark, mut roots, mut grounds, condemn, takes, mut due, now, .. } = plan;
     let store = repository.store();
+    // What killed runs left half-written takes room that this one may need: a disk may be full when space is to come back.
+    store.sweep().map(|_| ()).unwrap_or(());
     if faults::seeded("remark-before-record") {
         roots = look_again(repository, &watermark, &mut grounds, roots, observer)?;
     }
@@ -144,14 +149,17 @@ fn carry_out(repository: &Repository, plan: Plan, observer: &dyn Observer) -> Re
         }
         // G5. Packs before manifests: a collection that dies here leaves a forgotten snapshot that cannot be undeleted, and no more.
         let over = roots.forgotten.iter().filter(|(_, at)| is_over(now, *at, &options)).map(|(name, _)| name.clone());
-        report.deleted_manifests = delete_all(repository, over.collect())?;
-        report.deleted_pendings = delete_all(repository, std::mem::take(&mut roots.spent))?;
+        report.deleted_manifests = delete_all(repository, over.collect(), &mut report)?;
+        report.deleted_pendings = delete_all(repository, std::mem::take(&mut roots.spent), &mut report)?;
     }
     // Millions of rows are of no use any more, and segments are about to be read.
     grounds.rows = Rows::default();
-    let merged = merge::merge(repository, &grounds, observer)?;
-    report.merged_segments = merged.segments;
-    report.folded_records = merged.records;
+    // Who may not delete would put one more segment each time, and none would go.
+    if report.refused_deletions == 0 {
+        let merged = merge::merge(repository, &grounds, observer)?;
+        report.merged_segments = merged.segments;
+        report.folded_records = merged.records;
+    }
     repository.drop_index();
     report.pack_bytes = report.figures.pack_bytes + report.written.pack_bytes - report.deleted_bytes;
     Ok(report)
@@ -223,22 +231,39 @@ fn delete(
     let mut going: Vec<_> = due.difference(spared).filter_map(|id| grounds.packs.get(id)).collect();
     // In an order that is the same for whoever looks at it again.
     going.sort();
-    for (object, deleted) in going.iter().zip(each(repository.store(), &going, |object| repository.store().delete(&object.name))) {
-        deleted?;
-        report.deleted_packs += 1;
-        report.deleted_bytes += object.bytes;
+    let deleted = each(repository.store(), &going, |object| repository.store().delete(&object.name));
+    for (object, deleted) in going.iter().zip(deleted) {
+        if is_gone(deleted, report)? {
+            report.deleted_packs += 1;
+            report.deleted_bytes += object.bytes;
+        }
     }
     Ok(())
+}
+
+/// Whether something was deleted. What may not be, for want of a permission or because an object lock holds it, stays named or forgotten: a
+/// later collection tries again, and the others go meanwhile.
+fn is_gone(deleted: Result<()>, report: &mut GcReport) -> Result<bool> {
+    match deleted {
+        Err(Error::Store { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
+            report.refused_deletions += 1;
+            Ok(false)
+        }
+        other => other.map(|()| true),
+    }
 }
 
 /// What the protocol forbids: records whose packs are gone go too.
 fn drop_records(repository: &Repository, grounds: &Grounds, (due, spared): (&HashSet<PackId>, &HashSet<PackId>)) -> Result<()> {
     let stays = |id: &PackId| grounds.packs.contains_key(id) && (!due.contains(id) || spared.contains(id));
     let over = grounds.records.iter().filter(|(_, record)| !record.packs.iter().any(|pack| stays(&pack.id)));
-    delete_all(repository, over.map(|(name, _)| name.clone()).collect()).map(drop)
+    delete_all(repository, over.map(|(name, _)| name.clone()).collect(), &mut GcReport::default()).map(drop)
 }
 
-fn delete_all(repository: &Repository, names: Vec<ObjectName>) -> Result<u64> {
-    each(repository.store(), &names, |name| repository.store().delete(name)).into_iter().collect::<Result<Vec<()>>>()?;
-    Ok(names.len() as u64)
+fn delete_all(repository: &Repository, names: Vec<ObjectName>, report: &mut GcReport) -> Result<u64> {
+    let mut count = 0;
+    for deleted in each(repository.store(), &names, |name| repository.store().delete(name)) {
+        count += u64::from(is_gone(deleted, report)?);
+    }
+    Ok(count)
 }

@@ -105,20 +105,22 @@ impl Repository {
         };
         let gear = keys.require(&descriptor_name, Purpose::Gear, 0)?;
         let object = encode_descriptor(&descriptor, gear);
-        store.put(&slot_name, &slot)?;
-        store.put(&keyring_name, &keyring)?;
+        // With copies in the cache: the first backup need not ask for them.
+        let stores = Stores::new(store.clone(), &repository, open);
+        stores.near.put(&slot_name, &slot)?;
+        stores.near.put(&keyring_name, &keyring)?;
         // Last: from here on it exists. Two at once: where the store refuses to replace an object, the second put fails; elsewhere it would
         // take the first one's repository away from it, so there whoever sees another's slot lets the other go first.
         let gone_first = let_others_go_first(&*store, &slot_name, init.patience);
         if matches!(gone_first, Err(Error::RepositoryExists { .. })) {
             // Nobody knows of them. What cannot be removed is sealed for a repository that never was.
             for name in [&slot_name, &keyring_name] {
-                store.delete(name).unwrap_or(());
+                stores.near.delete(name).unwrap_or(());
             }
         }
         gone_first?;
         store.put(&descriptor_name, &object)?;
-        Self::assemble(Stores::new(store, &repository, open), descriptor, keys, Vec::new(), open)
+        Self::assemble(stores, descriptor, keys, Vec::new(), open)
     }
 
     /// Looks for a repository, and reads all of it that needs no key.
