@@ -440,7 +440,7 @@ fn a_pack_that_fails_while_others_wait_ends_the_run() {
 #[test]
 fn a_collection_gives_space_back_on_a_full_disk() {
     let mount = Mount::new("size=8m");
-    let repository = init(Arc::new(LocalStore::create(&mount.repo()).unwrap()), None).unwrap();
+    let repository = init(Arc::new(LocalStore::create(mount.repo()).unwrap()), None).unwrap();
     let block = |n: u64| noise(n, 1_500_000);
     let snapshot = |n: u64| {
         let options = BackupOptions { streams: vec![bytes_stream("block", block(n))], ..options(&[]) };
@@ -449,7 +449,7 @@ fn a_collection_gives_space_back_on_a_full_disk() {
     let (goes, stays) = (snapshot(1), snapshot(2));
     forget(&repository, &[goes]).unwrap();
     let holds = || {
-        let reader = open(Arc::new(LocalStore::open(&mount.repo()).unwrap()), None).unwrap();
+        let reader = open(Arc::new(LocalStore::open(mount.repo()).unwrap()), None).unwrap();
         dump_path(&reader, &stays, b"block").unwrap() == block(2)
     };
     let gc = || {
