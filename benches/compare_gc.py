@@ -57,7 +57,8 @@ class Tool:
         run(self.command('init', repo=repo), self.env)
 
     def stream(self, path, repo=None):
-        args = ['backup', '--stdin-filename', 'dump.sql', '-'] if self.name == 'rustic' else ['backup', '--stdin', '--stdin-filename', 'dump.sql']
+        # Without --force rustic takes every stream after the first for unchanged.
+        args = ['backup', '--force', '--stdin-filename', 'dump.sql', '-'] if self.name == 'rustic' else ['backup', '--stdin', '--stdin-filename', 'dump.sql']
         return run(self.command(*args, repo=repo), self.env, stdin=path)
 
     def tree(self, path, repo=None):
@@ -75,16 +76,18 @@ def bytes_of(path):
 def history(tools, given, work):
     """The same days for all of them; the tree of each day stands under one path."""
     place, dump = os.path.join(given.history or work, 'tree'), os.path.join(given.corpus, f'dump{given.days - 1}.sql')
-    given.history = given.history and os.path.realpath(given.history)
-    if given.history and os.path.isdir(place):
-        return place, dump, os.path.join(given.history, 'seabed', 'fresh')
+    fresh = {tool.name: os.path.join(tool.history, 'fresh') for tool in tools}
+    ours, tools = fresh.get('seabed'), [tool for tool in tools if not os.path.isdir(tool.repo)]
+    if not tools:
+        return place, dump, ours
     trees = [os.path.join(given.history or work, f'release{n}') for n in range(2)]
     for n, tree in enumerate(trees):
-        subprocess.run(['cp', '-a', os.path.realpath(os.path.join(given.corpus, f'tree{n + 1}')), tree], check=True)
+        if n == (given.days - 1) % 2 and os.path.isdir(place):
+            os.rename(place, tree)
+        elif not os.path.isdir(tree):
+            subprocess.run(['cp', '-a', os.path.realpath(os.path.join(given.corpus, f'tree{n + 1}')), tree], check=True)
     for tool in tools:
         tool.init()
-    fresh = {tool.name: os.path.join(tool.history, 'fresh') for tool in tools}
-    for tool in tools:
         if tool.name == 'seabed':
             tool.init(fresh[tool.name])
     for day in range(given.days):
@@ -98,7 +101,7 @@ def history(tools, given, work):
         if day < given.days - 1:
             os.rename(place, trees[day % 2])
         print(f'day {day + 1} of {given.days}', file=sys.stderr)
-    return place, dump, fresh['seabed']
+    return place, dump, ours
 
 
 def verify(tool, repo, place, dump):

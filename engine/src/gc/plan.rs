@@ -276,6 +276,8 @@ impl Planner<'_> {
     fn select(&mut self, candidates: Vec<Candidate>, packs: &[PackRow], kept: &[Option<Bits>], grounds: &Grounds, used: u64) {
         let bytes = |candidate: &Candidate| grounds.packs.get(&packs[candidate.number as usize].id).map_or(0, |object| object.bytes);
         let saves = |candidate: &Candidate| bytes(candidate).saturating_sub(candidate.share.write);
+        // Of what is needed, not of all that the packs hold which hold some of it: that may be twice as much.
+        let needed = used.saturating_sub(candidates.iter().map(saves).sum());
         let (mut gather, mut rest): (Vec<Candidate>, Vec<Candidate>) = candidates.into_iter().partition(|candidate| candidate.small);
         for class in Class::ALL {
             let of = |candidate: &Candidate| packs[candidate.number as usize].class == class;
@@ -303,7 +305,7 @@ impl Planner<'_> {
         rest.sort_by_key(|candidate| (candidate.share.write * 1000 / bytes(candidate).max(1), packs[candidate.number as usize].id));
         let mut unused: u64 = rest.iter().map(saves).sum();
         let allowed = match self.options.max_unused {
-            MaxUnused::Part(part) => (used as f64 * part.max(0.0)) as u64,
+            MaxUnused::Part(part) => (needed as f64 * part.max(0.0)) as u64,
             MaxUnused::Bytes(bytes) => bytes,
             MaxUnused::Unlimited => u64::MAX,
         };
