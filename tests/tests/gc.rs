@@ -234,6 +234,22 @@ fn what_is_forgotten_and_collected_meanwhile_is_no_damage() {
     is_clean(&repository);
 }
 
+/// A restore that had read the index when a collection without grace wrote its packs anew and deleted them ended with damage that was none.
+#[test]
+fn who_reads_finds_what_was_written_anew_meanwhile() {
+    let store = MemoryStore::new();
+    let other = init(Arc::new(store.clone()), None).unwrap();
+    let (gone, stays) = (store_blocks(&other, &[1, 2, 3]), store_blocks(&other, &[3, 4]));
+    forget(&other, &[gone]).unwrap();
+    let watched = FaultStore::new(Arc::new(store));
+    let repository = open(Arc::new(watched.clone()), None).unwrap();
+    repository.refresh().unwrap();
+    watched.before(StoreOp::Get, "data/", move || {
+        assert!(gc(&other, &thorough()).unwrap().deleted_packs > 0);
+    });
+    holds(&repository, &stays, &[3, 4]);
+}
+
 #[test]
 fn a_collector_without_keys_of_content_moves_whole_frames() {
     let store = MemoryStore::new();

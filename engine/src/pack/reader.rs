@@ -12,7 +12,7 @@ use crate::store::{Store, reread};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::ops::{Deref, Range};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 /// A map of at most `max` weight that forgets what was used longest ago; a value that is being made is made once.
 struct Lru<K, V> {
@@ -141,7 +141,17 @@ pub struct ChunkReader {
     frames: Lru<FrameAt, Frame>,
     /// Memory of frames that were forgotten.
     spare: Arc<Buffers>,
+    /// Reads the index anew, and how often that may still be done.
+    renew: Option<(Renew, u32)>,
+    /// The reader over what it read.
+    renewed: OnceLock<Option<Box<ChunkReader>>>,
 }
+
+/// Reads the index as it is now.
+pub type Renew = Arc<dyn Fn() -> Result<Index> + Send + Sync>;
+
+/// How often a reader looks at the index again where packs are gone: as many collections as one restore may meet that wait for nobody.
+const RENEWALS: u32 = 3;
 
 /// Pack and frame by their numbers in the index.
 type FrameAt = (u32, u32);
@@ -166,13 +176,30 @@ impl ChunkReader {
     /// A reader over what `index` knows.
     pub fn new(store: Arc<dyn Store>, keys: Arc<Keys>, ids: ChunkIds, index: Arc<Index>) -> Self {
         let (packs, frames) = (Lru::new(PACKS_CACHE_BYTES), Lru::new(FRAMES_CACHE_BYTES));
-        ChunkReader { store, keys, ids, index, packs, frames, spare: Arc::default() }
+        ChunkReader { store, keys, ids, index, packs, frames, spare: Arc::default(), renew: None, renewed: OnceLock::new() }
     }
 
     /// With caches of a quarter of their size: for who goes through everything once, in order, and needs the memory for something else.
     pub fn with_small_caches(mut self) -> Self {
         (self.packs.max, self.frames.max) = (PACKS_CACHE_BYTES / 4, FRAMES_CACHE_BYTES / 4);
         self
+    }
+
+    /// With an index that is read anew where a pack is gone: a collection without grace may have written what is needed of it anew.
+    pub fn renewed_by(mut self, renew: Renew) -> Self {
+        self.renew = Some((renew, RENEWALS));
+        self
+    }
+
+    fn renewed(&self) -> Option<&ChunkReader> {
+        let make = || {
+            let (renew, left) = self.renew.as_ref().filter(|(_, left)| *left > 0)?;
+            let index = Arc::new(renew().ok()?);
+            let mut next = ChunkReader::new(self.store.clone(), self.keys.clone(), self.ids.clone(), index);
+            next.renew = Some((renew.clone(), left - 1));
+            Some(Box::new(next))
+        };
+        self.renewed.get_or_init(make).as_deref()
     }
 
     /// The index that chunks are looked up in.
@@ -249,14 +276,21 @@ impl ChunkReader {
                 Err(_) => {}
             }
         }
-        Err(match failure {
+        let failure = match failure {
             Some(Error::Damaged { object, damage: crate::error::Damage::Missing }) => match object.as_pack() {
                 Some((_, pack)) => Error::PackMissing { pack, id: *id },
                 None => Error::ChunkMissing { id: *id },
             },
             Some(error) => error,
             None => Error::ChunkMissing { id: *id },
-        })
+        };
+        if matches!(failure, Error::PackMissing { .. } | Error::ChunkMissing { .. })
+            && let Some(renewed) = self.renewed()
+        {
+            // Its numbers of packs are others, so that nothing of what this thread remembers holds there.
+            return renewed.find_piece(class, id, &mut ReadBuffers::default(), wait);
+        }
+        Err(failure)
     }
 
     /// Appends the bytes of a chunk to `out`.

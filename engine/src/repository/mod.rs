@@ -172,27 +172,7 @@ impl Repository {
     }
 
     fn read_segments_but(&self, left_out: &[ObjectName]) -> Result<Segments> {
-        let mut round = 0;
-        loop {
-            round += 1;
-            let mut segments = Segments::default();
-            let mut listed = self.listed(ObjectType::Segment, "index")?;
-            listed.retain(|object| !left_out.contains(&object.name));
-            let read = each(self.store(), &listed, |listed| self.read_segment(&listed.name));
-            // Merged away between the listing and the read: the merged segment came before, a new listing shows it.
-            if round < SEGMENT_LISTINGS && read.iter().any(|read| matches!(read, Err(error) if error.is_missing())) {
-                continue;
-            }
-            for read in read {
-                match read {
-                    Ok(segment) => segments.good.push(segment),
-                    // One that is listed and not there for good is damage too: a listing that is behind, or a segment that was lost.
-                    Err(error @ Error::Damaged { .. }) => segments.damaged.push(error),
-                    Err(error) => return Err(error),
-                }
-            }
-            return Ok(segments);
-        }
+        read_all_segments(self.store(), &self.keys, &self.id(), left_out)
     }
 
     /// Makes sure that the descriptor by which this repository is opened is the store's still. On a store that overwrites, another init may
@@ -210,21 +190,12 @@ impl Repository {
 
     /// Reads one index segment.
     pub fn read_segment(&self, name: &ObjectName) -> Result<Segment> {
-        self.read_segment_from(self.store(), name)
+        segment_of(self.store(), &self.keys, &self.id(), name)
     }
 
     /// Reads one index segment from the repository's store itself.
     pub fn read_origin_segment(&self, name: &ObjectName) -> Result<Segment> {
-        self.read_segment_from(self.origin(), name)
-    }
-
-    fn read_segment_from(&self, store: &dyn Store, name: &ObjectName) -> Result<Segment> {
-        reread(store, name, || {
-            let bytes = store.get(name, SEGMENT_BYTES_MAX)?;
-            let segment: Segment = open_object(&self.keys, &self.id(), name, ObjectType::Segment, &bytes)?;
-            segment.checked().ok_or_else(|| Error::damaged(name, Damage::Malformed("entries")))?;
-            Ok(segment)
-        })
+        segment_of(self.origin(), &self.keys, &self.id(), name)
     }
 
     /// Writes an index segment; every pack that it names is durable already. Returns its length.
@@ -265,7 +236,9 @@ impl Repository {
 
     /// A reader of chunks over the index as it is now.
     pub fn reader(&self) -> Result<ChunkReader> {
-        Ok(self.reader_over(self.index()?))
+        let (store, keys, id) = (self.store.clone(), self.keys.clone(), self.id());
+        let renew = move || Ok(Index::new(read_all_segments(&*store, &keys, &id, &[])?.good));
+        Ok(self.reader_over(self.index()?).renewed_by(Arc::new(renew)))
     }
 
     /// A reader of chunks over `index` that trusts no copies.
@@ -280,6 +253,40 @@ impl Repository {
     /// A reader of chunks over `index`.
     pub fn reader_over(&self, index: Arc<Index>) -> ChunkReader {
         ChunkReader::new(self.store.clone(), self.keys.clone(), self.ids.clone(), index)
+    }
+}
+
+fn segment_of(store: &dyn Store, keys: &Keys, id: &RepositoryId, name: &ObjectName) -> Result<Segment> {
+    reread(store, name, || {
+        let bytes = store.get(name, SEGMENT_BYTES_MAX)?;
+        let segment: Segment = open_object(keys, id, name, ObjectType::Segment, &bytes)?;
+        segment.checked().ok_or_else(|| Error::damaged(name, Damage::Malformed("entries")))?;
+        Ok(segment)
+    })
+}
+
+/// Reads every index segment of a store but those `left_out`.
+fn read_all_segments(store: &dyn Store, keys: &Keys, id: &RepositoryId, left_out: &[ObjectName]) -> Result<Segments> {
+    let mut round = 0;
+    loop {
+        round += 1;
+        let mut segments = Segments::default();
+        let mut segments_listed = listed(store, ObjectType::Segment, "index")?;
+        segments_listed.retain(|object| !left_out.contains(&object.name));
+        let read = each(store, &segments_listed, |listed| segment_of(store, keys, id, &listed.name));
+        // Merged away between the listing and the read: the merged segment came before, a new listing shows it.
+        if round < SEGMENT_LISTINGS && read.iter().any(|read| matches!(read, Err(error) if error.is_missing())) {
+            continue;
+        }
+        for read in read {
+            match read {
+                Ok(segment) => segments.good.push(segment),
+                // One that is listed and not there for good is damage too: a listing that is behind, or a segment that was lost.
+                Err(error @ Error::Damaged { .. }) => segments.damaged.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        return Ok(segments);
     }
 }
 
