@@ -120,7 +120,8 @@ def verify(tool, repo, place, dump):
 
 
 def beside(tool, place, dump, runs):
-    """Medians of seconds of two commands: alone, while another repository is collected, while theirs is."""
+    """Medians of seconds of two commands: alone, while another repository is collected, while theirs is. The collection has a grace period, as
+    at night: it condemns, and backups copy what they rely on out of what is condemned. Without one a backup may be overtaken and fail."""
     out = os.path.join(tool.work, 'beside')
 
     def restore(repo):
@@ -139,7 +140,7 @@ def beside(tool, place, dump, runs):
                 os.sync()
                 gc = None
                 if where != 'alone':
-                    keep = tool.command('forget', '--keep-last', str(KEEP), '--gc', '--grace', '0', '--force', repo=other if where == 'other' else repo)
+                    keep = tool.command('forget', '--keep-last', str(KEEP), '--gc', '--grace', '1s', '--force', repo=other if where == 'other' else repo)
                     gc = subprocess.Popen(keep, env=tool.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                     time.sleep(0.3)
                 began = time.monotonic()
