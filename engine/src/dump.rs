@@ -71,6 +71,10 @@ type Numbered<T> = (u64, T);
 
 /// Writes what `selected` names, whose path is that of a file or stream. Returns its length.
 pub fn dump(repository: &Repository, selected: &Selected, out: &mut (dyn Write + Send), observer: &dyn Observer) -> Result<u64> {
+    dump_as_it_is(repository, selected, out, observer).map_err(|error| repository.unless_forgotten(&selected.snapshot.id, error))
+}
+
+fn dump_as_it_is(repository: &Repository, selected: &Selected, out: &mut (dyn Write + Send), observer: &dyn Observer) -> Result<u64> {
     let reader = repository.reader()?;
     let (snapshot, path) = (&selected.snapshot, || String::from_utf8_lossy(&selected.path).into_owned());
     let missing = || Error::NoSuchPath { snapshot: snapshot.id, path: path() };

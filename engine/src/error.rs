@@ -116,6 +116,8 @@ pub enum Error {
     RecordLost { record: ObjectId, known_by: ObjectName },
     #[error("no snapshot matches `{selector}`")]
     NoSnapshot { selector: String },
+    #[error("snapshot {} was forgotten and collected meanwhile", .snapshot.short())]
+    WasForgotten { snapshot: SnapshotId },
     #[error("`{selector}` matches {count} snapshots")]
     AmbiguousSnapshot { selector: String, count: usize },
     #[error("snapshot {snapshot} holds no `{path}`")]

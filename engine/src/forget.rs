@@ -32,8 +32,12 @@ pub fn forget(repository: &Repository, snapshots: &[SnapshotId]) -> Result<()> {
         return Err(Error::Refused { what: format!("snapshot {} is held", id.short()) });
     }
     let mut manifests = Vec::with_capacity(snapshots.len());
-    for read in each(repository.store(), snapshots, |id| manifest(repository, id)) {
-        manifests.push(read?);
+    for (id, read) in snapshots.iter().zip(each(repository.store(), snapshots, |id| manifest(repository, id))) {
+        match read {
+            // Somebody else has forgotten it, and a collection was there: it is as was wished.
+            Err(Error::NoSnapshot { .. }) if repository.is_forgotten(id)? => {}
+            read => manifests.push(read?),
+        }
     }
     for put in each(repository.store(), &manifests, |index| put_tombstone(repository, index, FORGET)) {
         put?;

@@ -250,6 +250,27 @@ fn who_reads_finds_what_was_written_anew_meanwhile() {
     holds(&repository, &stays, &[3, 4]);
 }
 
+/// Who forgot what another one had forgotten, and a collection taken, was told that there is no such snapshot, and the rest of a policy was
+/// not carried out. Who restored it meanwhile was told of damage.
+#[test]
+fn what_is_gone_by_somebody_s_wish_is_neither_unknown_nor_damage() {
+    let store = MemoryStore::new();
+    let other = init(Arc::new(store.clone()), None).unwrap();
+    let (gone, goes, stays) = (store_blocks(&other, &[1, 2]), store_blocks(&other, &[3]), store_blocks(&other, &[4]));
+    let repository = open(Arc::new(store), None).unwrap();
+    repository.refresh().unwrap();
+    let selected = seabed_tests::repo::select(&repository, &gone, b"s1").unwrap();
+    forget(&other, &[gone]).unwrap();
+    gc(&other, &thorough()).unwrap();
+    forget(&repository, &[gone, goes]).unwrap();
+    let error = seabed_engine::dump::dump(&repository, &selected, &mut Vec::new(), &Silent).unwrap_err();
+    assert!(matches!(error, Error::WasForgotten { snapshot } if snapshot == gone), "{error}");
+    gc(&repository, &thorough()).unwrap();
+    holds(&repository, &stays, &[4]);
+    let unknown = SnapshotId::new([7; 32]);
+    assert!(matches!(forget(&repository, &[unknown]), Err(Error::NoSnapshot { .. })));
+}
+
 #[test]
 fn a_collector_without_keys_of_content_moves_whole_frames() {
     let store = MemoryStore::new();

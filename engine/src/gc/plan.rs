@@ -8,7 +8,7 @@ use crate::gc::figures::{Charge, Figures, is_cold, least_days};
 use crate::gc::roots::{DAY_NANOS, Roots};
 use crate::gc::weigh::{CHUNK_ROW_BYTES, FRAME_ROW_BYTES, written};
 use crate::gc::{GcOptions, MaxUnused, is_overtaken};
-use crate::id::{Class, ObjectName, PackId, SnapshotId};
+use crate::id::{Class, ObjectName, PackId};
 use crate::index::compact::{Copy, PackRow};
 use crate::limits::RECORD_PACKS_MAX;
 use crate::observe::Observer;
@@ -120,7 +120,7 @@ pub(super) fn mark(
         match grounds.mark(repository, roots, observer) {
             Err(error) if error.is_damage() && faults::seeded("skip-unreadable") => {}
             // Forgotten and collected since the roots were listed, and its rows left out of the index: no damage.
-            Err(error) if error.is_damage() && is_forgotten(repository, id)? => return Err(Error::Overtaken),
+            Err(error) if error.is_damage() && repository.is_forgotten(id)? => return Err(Error::Overtaken),
             marked => marked?,
         }
     }
@@ -137,10 +137,6 @@ pub(super) fn mark(
         pending.whole = grounds.mark_what_is_there(repository, &pending.roots, observer)?;
     }
     Ok(())
-}
-
-fn is_forgotten(repository: &Repository, id: &SnapshotId) -> Result<bool> {
-    Ok(repository.origin().list("forgotten")?.iter().any(|listed| listed.name.as_tombstone() == Some(*id)))
 }
 
 struct Planner<'a> {

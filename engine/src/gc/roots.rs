@@ -133,26 +133,18 @@ impl Roots {
             vouched.clear();
         }
         vouched.extend(self.ledger.iter().flat_map(LedgerRow::vouches));
-        let mut todo: Vec<SnapshotId> = self.listed.iter().copied().collect();
+        // What is forgotten is no root, and its tombstone says all that the ledger wants.
+        let mut todo: Vec<SnapshotId> = self.listed.iter().filter(|id| !forgotten.contains_key(*id)).copied().collect();
         let mut asked: HashSet<SnapshotId> = HashSet::new();
         loop {
             for batch in todo.chunks(BATCH) {
                 let read = |id: &SnapshotId| read_index(repository, &ObjectName::snapshot(id));
                 for (id, read) in batch.iter().zip(each(repository.store(), batch, read)) {
-                    let index = match read {
-                        // Collected: its tombstone says all that the ledger wants.
-                        Err(error) if error.is_missing() && forgotten.contains_key(id) => {
-                            self.listed.remove(id);
-                            continue;
-                        }
-                        read => read?,
-                    };
+                    let index = read?;
                     let row = LedgerRow::from(&index);
                     vouched.extend(row.vouches());
                     self.ledger.push(row);
-                    if !forgotten.contains_key(id) {
-                        self.snapshots.insert(*id, index.roots);
-                    }
+                    self.snapshots.insert(*id, index.roots);
                 }
             }
             // Whom somebody vouches for, or this machine has seen, is asked for by name where the listing does not show it.

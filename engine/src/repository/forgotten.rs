@@ -1,7 +1,7 @@
 //! Forgotten snapshots whose manifests are still there: what an undelete can bring back.
 
 use crate::catalog::Snapshot;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::object::ObjectType;
 use crate::id::{ObjectName, SnapshotId};
 use crate::repository::Repository;
@@ -9,6 +9,18 @@ use crate::store::each_busy;
 use std::collections::HashSet;
 
 impl Repository {
+    /// Whether a snapshot has a tombstone by now.
+    pub fn is_forgotten(&self, id: &SnapshotId) -> Result<bool> {
+        let tombstones = self.origin().list("forgotten")?;
+        Ok(tombstones.iter().any(|listed| listed.name.as_tombstone() == Some(*id)))
+    }
+
+    /// What a reader of a snapshot found damaged, unless somebody has forgotten it meanwhile: then a collection was there, and nothing is.
+    pub fn unless_forgotten(&self, id: &SnapshotId, error: Error) -> Error {
+        let forgotten = error.is_damage() && self.is_forgotten(id).unwrap_or(false);
+        if forgotten { Error::WasForgotten { snapshot: *id } } else { error }
+    }
+
     /// Snapshots that have a tombstone and a manifest that can be read, oldest first.
     pub fn forgotten(&self) -> Result<Vec<Snapshot>> {
         let tombstones = self.listed(ObjectType::Tombstone, "forgotten")?;

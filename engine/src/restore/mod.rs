@@ -26,6 +26,15 @@ use std::sync::Arc;
 
 /// Restores what `selected` names.
 pub fn restore(repository: &Repository, selected: &Selected, options: &RestoreOptions, observer: &dyn Observer) -> Result<RestoreReport> {
+    restore_as_it_is(repository, selected, options, observer).map_err(|error| repository.unless_forgotten(&selected.snapshot.id, error))
+}
+
+fn restore_as_it_is(
+    repository: &Repository,
+    selected: &Selected,
+    options: &RestoreOptions,
+    observer: &dyn Observer,
+) -> Result<RestoreReport> {
     let selection = Arc::new(Selection::new(options)?);
     let reader = repository.reader()?;
     let wanted = selection.clone();

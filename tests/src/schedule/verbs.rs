@@ -106,12 +106,8 @@ pub fn perform(verb: &Verb, store: Arc<dyn Store>, clock: Clock) -> Result<Repor
         }
         Verb::Forget(id) => {
             repository.refresh()?;
-            match forget(&repository, &[SnapshotId::new(*id)]) {
-                Ok(()) => Ok(Report::Done),
-                // Somebody else had forgotten it, and a collection was there.
-                Err(error @ Error::NoSnapshot { .. }) => Err(Refusal { is_overtaken: true, ..error.into() }),
-                Err(error) => Err(error.into()),
-            }
+            forget(&repository, &[SnapshotId::new(*id)])?;
+            Ok(Report::Done)
         }
         Verb::Undelete(id, contents) => {
             repository.refresh()?;
