@@ -80,7 +80,7 @@ impl Visit for Owners<'_> {
 
 /// Looks at what a snapshot is made of. Where it may be `partial`, what cannot be read is passed over.
 fn look(repository: &Repository, snapshot: &Snapshot, mut owners: Owners<'_>) -> Result<()> {
-    let (reader, partial) = (repository.reader_over(owners.grounds.lists()), owners.partial);
+    let (reader, partial) = (owners.grounds.reader(repository), owners.partial);
     match walk(&reader, &snapshot.index.roots, &mut owners) {
         Err(error) if partial && error.kind() == Kind::Damage => Ok(()),
         walked => walked,

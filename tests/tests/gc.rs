@@ -369,13 +369,13 @@ fn what_was_not_there_at_first_is_marked_when_it_is() {
         count
     };
     let mut whole = Grounds::read(&repository, &Silent).unwrap();
-    whole.mark(&repository, &roots, &Silent).unwrap();
+    whole.mark(&whole.reader(&repository), &roots, &Silent).unwrap();
     assert!(store.remove(&late));
     let mut grounds = Grounds::read(&repository, &Silent).unwrap();
-    assert!(!grounds.mark_what_is_there(&repository, &roots, &Silent).unwrap());
+    assert!(!grounds.mark_what_is_there(&grounds.reader(&repository), &roots, &Silent).unwrap());
     assert!(marked(&mut grounds) < marked(&mut whole));
     store.put(&late, &bytes).unwrap();
     grounds.refresh(&repository, &Silent).unwrap();
-    assert!(grounds.mark_what_is_there(&repository, &roots, &Silent).unwrap());
+    assert!(grounds.mark_what_is_there(&grounds.reader(&repository), &roots, &Silent).unwrap());
     assert_eq!(marked(&mut grounds), marked(&mut whole));
 }

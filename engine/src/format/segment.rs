@@ -71,6 +71,9 @@ impl Segment {
             packs.len() as u32 - 1
         };
         let numbers: Vec<Option<u32>> = self.packs.iter().map(|pack| keep(pack).then(|| number(pack))).collect();
+        if packs.is_empty() {
+            return None;
+        }
         let kept = |old: &[u8; ENTRY_BYTES]| {
             let ((pack, chunk), mut prefix) = (position(old), [0; PREFIX_BYTES]);
             prefix.copy_from_slice(&old[..PREFIX_BYTES]);
@@ -78,7 +81,7 @@ impl Segment {
         };
         let mut entries: Vec<_> = self.checked()?.iter().filter_map(kept).collect();
         entries.sort_unstable();
-        (!packs.is_empty()).then(|| Segment { packs, entries: Bytes(entries.concat()), extra: Vec::new() })
+        Some(Segment { packs, entries: Bytes(entries.concat()), extra: Vec::new() })
     }
 
     /// One segment that says what all of these say; no pack is in two of them. `None` where there is nothing to say.
@@ -94,7 +97,8 @@ impl Segment {
                 entries.push(entry(&prefix, first + pack, chunk));
             }
         }
-        entries.sort_unstable();
+        // Stable, for that finds the runs of which it is made.
+        entries.sort();
         (!packs.is_empty()).then(|| Segment { packs, entries: Bytes(entries.concat()), extra: Vec::new() })
     }
 

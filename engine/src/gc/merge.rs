@@ -10,11 +10,11 @@ use crate::format::wire::Time;
 use crate::id::{ObjectId, ObjectName, PackId};
 use crate::limits::{RECORD_PACKS_MAX, SEGMENT_CHUNKS_TARGET};
 use crate::observe::Observer;
-use crate::repository::grounds::{Grounds, SegmentFacts};
+use crate::repository::grounds::{Grounds, SEGMENTS_BATCH, SegmentFacts};
 use crate::repository::{Records, Repository};
 use crate::seal::object::seal_object;
 use crate::seal::random;
-use crate::store::there;
+use crate::store::{each_busy, there};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Segments with fewer entries than this part of a full one are merged, once there are so many of them.
@@ -54,21 +54,21 @@ pub fn merge(repository: &Repository, grounds: &Grounds, observer: &dyn Observer
         let named = facts.packs.iter().filter(|id| grounds.records.name(id)).count();
         named > 0 && named * GONE_PART >= facts.packs.len()
     };
+    let taken = |name: &ObjectName| known.get(name).map_or(gather, |facts| gather && small(facts) || worn(facts));
+    let names: Vec<&ObjectName> = listed.iter().map(|object| &object.name).filter(|name| taken(name)).collect();
     let mut group: Vec<Part> = Vec::new();
-    for object in &listed {
+    for batch in names.chunks(SEGMENTS_BATCH) {
         if observer.interrupted() {
             break;
         }
-        if !known.get(&object.name).map_or(gather, |facts| gather && small(facts) || worn(facts)) {
-            continue;
+        for (name, segment) in batch.iter().zip(each_busy(repository.store(), batch, |name| repository.read_segment(name))) {
+            match segment {
+                Ok(segment) => group.push(Part { name: (*name).clone(), segment }),
+                // Another collection merged it.
+                Err(error) if error.is_missing() => {}
+                Err(error) => return Err(error),
+            }
         }
-        let segment = match repository.read_segment(&object.name) {
-            Ok(segment) => segment,
-            // Another collection merged it.
-            Err(error) if error.is_missing() => continue,
-            Err(error) => return Err(error),
-        };
-        group.push(Part { name: object.name.clone(), segment });
         let entries: usize = group.iter().map(|part| part.segment.entries.0.len() / ENTRY_BYTES).sum();
         if entries >= SEGMENT_CHUNKS_TARGET {
             merged.segments += put_merged(repository, std::mem::take(&mut group), &absent)?;

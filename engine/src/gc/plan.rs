@@ -113,11 +113,12 @@ pub(super) fn mark(
     before: Option<&Roots>,
     observer: &dyn Observer,
 ) -> Result<()> {
+    let reader = grounds.reader(repository);
     for (id, roots) in &roots.snapshots {
         if before.is_some_and(|before| before.snapshots.contains_key(id)) {
             continue;
         }
-        match grounds.mark(repository, roots, observer) {
+        match grounds.mark(&reader, roots, observer) {
             Err(error) if error.is_damage() && faults::seeded("skip-unreadable") => {}
             // Forgotten and collected since the roots were listed, and its rows left out of the index: no damage.
             Err(error) if error.is_damage() && repository.is_forgotten(id)? => return Err(Error::Overtaken),
@@ -132,9 +133,9 @@ pub(super) fn mark(
             continue;
         }
         if faults::seeded("pending-aborts") {
-            grounds.mark(repository, &pending.roots, observer)?;
+            grounds.mark(&reader, &pending.roots, observer)?;
         }
-        pending.whole = grounds.mark_what_is_there(repository, &pending.roots, observer)?;
+        pending.whole = grounds.mark_what_is_there(&reader, &pending.roots, observer)?;
     }
     Ok(())
 }

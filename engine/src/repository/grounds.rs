@@ -1,21 +1,23 @@
 //! What those look at who look at all of a repository: where every chunk is, which packs the store has, and which of them records name.
-//! Segments are read one after the other, so that the memory of one is all that comes on top of the rows.
+//! Segments are read a few at a time, so that the memory of these is all that comes on top of the rows.
 
 use crate::error::{Error, Result};
 use crate::faults;
-use crate::format::manifest::IndexRoot;
 use crate::format::object::ObjectType;
+use crate::format::segment::Segment;
 use crate::id::{ChunkId, Class, ObjectName, PackId};
 use crate::index::Index;
-use crate::index::compact::{Need, PackRow, Rows};
+use crate::index::compact::{PackRow, Rows};
 use crate::observe::Observer;
 use crate::pack::OpenPack;
-use crate::repository::reach::{Visit, walk};
+use crate::pack::reader::ChunkReader;
 use crate::repository::{Records, Repository, SEGMENT_LISTINGS};
-use crate::store::{Listed, each, there};
+use crate::store::{Listed, each, each_busy, there};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+/// Segments that are read at a time; of these a few may have to be held in memory.
+pub const SEGMENTS_BATCH: usize = 4;
 /// Footers of packs without a segment that are read at a time.
 const FOOTERS_BATCH: usize = 64;
 /// What a row takes in a segment, for a guess of how many there are.
@@ -54,6 +56,8 @@ pub struct Grounds {
     pub records: Records,
     /// Where nodes and leaves are.
     lists: Arc<Index>,
+    /// Nodes and leaves below which all is marked.
+    pub(super) walked: HashSet<ChunkId>,
     /// Packs whose rows are not taken in: copies of what rows speak of already, made by who asks.
     pub own: HashSet<PackId>,
     /// Footers that do not open: nobody can use these packs, and nobody can tell what was in them.
@@ -69,6 +73,7 @@ impl Grounds {
             packs: HashMap::new(),
             records: Records::default(),
             lists: Arc::default(),
+            walked: HashSet::new(),
             own: HashSet::new(),
             unreadable: Vec::new(),
         };
@@ -102,35 +107,26 @@ impl Grounds {
             self.segments.retain(|name, _| names.contains(name));
             let mut gone = false;
             let mut lists = Vec::new();
-            for object in &listed {
-                if self.segments.contains_key(&object.name) {
-                    continue;
-                }
+            let unread: Vec<&Listed> = listed.iter().filter(|object| !self.segments.contains_key(&object.name)).collect();
+            for batch in unread.chunks(SEGMENTS_BATCH) {
                 if observer.interrupted() {
                     return Err(Error::Interrupted);
                 }
-                let segment = match repository.read_segment(&object.name) {
-                    Ok(segment) => segment,
-                    Err(error) if error.is_missing() => {
-                        gone = true;
-                        continue;
+                let read = |object: &&Listed| -> Result<_> {
+                    let segment = repository.read_segment(&object.name)?;
+                    let lists = segment.only(|pack| pack.class == Class::Lists);
+                    Ok((segment, lists))
+                };
+                for (object, read) in batch.iter().zip(each_busy(repository.store(), batch, read)) {
+                    match read {
+                        Ok((segment, of_lists)) => {
+                            self.enter(&object.name, &segment)?;
+                            lists.extend(of_lists);
+                        }
+                        Err(error) if error.is_missing() => gone = true,
+                        Err(error) => return Err(error),
                     }
-                    Err(error) => return Err(error),
-                };
-                let own = segment.packs.iter().any(|pack| self.own.contains(&pack.id));
-                let fits = if own {
-                    let others = segment.only(|pack| !self.own.contains(&pack.id));
-                    others.is_none_or(|others| self.rows.add_segment(&others))
-                } else {
-                    self.rows.add_segment(&segment)
-                };
-                if !fits {
-                    return Err(Error::Refused { what: "the index names more packs than a collection can tell apart".to_owned() });
                 }
-                let packs = segment.packs.iter().map(|pack| pack.id).collect();
-                let entries = (segment.entries.0.len() as u64) / ENTRY_BYTES;
-                lists.extend(segment.only(|pack| pack.class == Class::Lists));
-                self.segments.insert(object.name.clone(), SegmentFacts { packs, entries });
             }
             self.rows.settle();
             // Readers of an earlier mark are gone by now.
@@ -140,6 +136,24 @@ impl Grounds {
                 return Ok(());
             }
         }
+    }
+
+    /// Takes in what a segment says.
+    fn enter(&mut self, name: &ObjectName, segment: &Segment) -> Result<()> {
+        let own = segment.packs.iter().any(|pack| self.own.contains(&pack.id));
+        let fits = if own {
+            let others = segment.only(|pack| !self.own.contains(&pack.id));
+            others.is_none_or(|others| self.rows.add_segment(&others))
+        } else {
+            self.rows.add_segment(segment)
+        };
+        if !fits {
+            return Err(Error::Refused { what: "the index names more packs than a collection can tell apart".to_owned() });
+        }
+        let packs = segment.packs.iter().map(|pack| pack.id).collect();
+        let entries = (segment.entries.0.len() as u64) / ENTRY_BYTES;
+        self.segments.insert(name.clone(), SegmentFacts { packs, entries });
+        Ok(())
     }
 
     fn list_packs(&mut self, repository: &Repository) -> Result<()> {
@@ -220,78 +234,8 @@ impl Grounds {
         self.rows.packs().iter().map(state).collect()
     }
 
-    /// Where nodes and leaves are.
-    pub fn lists(&self) -> Arc<Index> {
-        self.lists.clone()
-    }
-
-    /// Marks everything that a snapshot needs. An error where a node or leaf cannot be read, or a chunk is nowhere.
-    pub fn mark(&mut self, repository: &Repository, roots: &[IndexRoot], observer: &dyn Observer) -> Result<()> {
-        self.walk(repository, roots, observer, None).map(drop)
-    }
-
-    /// Marks what is there of what a pending needs. What is not is for its owner's CHECK to find out: an index that still speaks of a pack
-    /// which is gone must not make a loss of it that nobody has. Returns whether all of it is there.
-    pub fn mark_what_is_there(&mut self, repository: &Repository, roots: &[IndexRoot], observer: &dyn Observer) -> Result<bool> {
-        let there = self.states().into_iter().map(|state| state != State::Gone).collect();
-        match self.walk(repository, roots, observer, Some(there)) {
-            Err(error) if error.is_damage() => Ok(false),
-            other => other,
-        }
-    }
-
-    fn walk(&mut self, repository: &Repository, roots: &[IndexRoot], observer: &dyn Observer, there: Option<Vec<bool>>) -> Result<bool> {
-        let reader = repository.reader_over(self.lists.clone()).with_small_caches();
-        let mut mark = Mark { rows: &mut self.rows, observer, steps: 0, there, missed: 0, above: Vec::new() };
-        walk(&reader, roots, &mut mark)?;
-        Ok(mark.missed == 0)
-    }
-}
-
-struct Mark<'a> {
-    rows: &'a mut Rows,
-    observer: &'a dyn Observer,
-    steps: u32,
-    /// Which packs are there, by their numbers, where what is not there is passed over.
-    there: Option<Vec<bool>>,
-    /// How much was passed over,
-    missed: u64,
-    /// and how much it was when each of the nodes above was reached.
-    above: Vec<u64>,
-}
-
-impl Visit for Mark<'_> {
-    fn chunk(&mut self, class: Class, id: &ChunkId) -> Result<bool> {
-        self.steps = self.steps.wrapping_add(1);
-        if self.steps.is_multiple_of(1 << 16) && self.observer.interrupted() {
-            return Err(Error::Interrupted);
-        }
-        if let Some(there) = &self.there
-            && !self.rows.any(class, id, |copy| there[copy.pack as usize])
-        {
-            self.missed += 1;
-            return Ok(false);
-        }
-        match self.rows.need(class, id) {
-            Need::Missing if self.there.is_some() => {
-                self.missed += 1;
-                Ok(false)
-            }
-            Need::Missing => Err(Error::ChunkMissing { id: *id }),
-            Need::Walked => Ok(false),
-            // Needed before is not walked before: what hung below may not have been there then, and be there now.
-            Need::First | Need::Again => {
-                if class == Class::Lists {
-                    self.above.push(self.missed);
-                }
-                Ok(true)
-            }
-        }
-    }
-
-    fn below(&mut self, id: &ChunkId) {
-        if self.above.pop() == Some(self.missed) {
-            self.rows.walked(Class::Lists, id);
-        }
+    /// Reads nodes and leaves.
+    pub fn reader(&self, repository: &Repository) -> ChunkReader {
+        repository.reader_over(self.lists.clone()).with_small_caches()
     }
 }

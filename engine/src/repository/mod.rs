@@ -8,6 +8,7 @@ pub mod grounds;
 mod holds;
 pub mod ledger;
 mod manifests;
+mod mark;
 mod open;
 mod orphans;
 mod pendings;
