@@ -10,17 +10,22 @@ pub struct Buffers(Mutex<Vec<Vec<u8>>>);
 const BUFFERS_BYTES_MAX: usize = 16 << 20;
 
 impl Buffers {
-    /// An empty buffer, with the capacity of its former life.
+    /// A buffer with the capacity of its former life, as it was given.
     pub fn take(&self) -> Vec<u8> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
     /// Gives a buffer back. What is more than a burst needs is dropped: it would stay for the whole run.
     pub fn give(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        self.give_filled(buffer);
+    }
+
+    /// As [`Buffers::give`], with what the buffer holds: what is to be read into it need not be zeroed before.
+    pub fn give_filled(&self, buffer: Vec<u8>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting: usize = kept.iter().map(Vec::capacity).sum();
         if buffer.capacity() > 0 && waiting + buffer.capacity() <= BUFFERS_BYTES_MAX {
-            buffer.clear();
             kept.push(buffer);
         }
     }

@@ -9,6 +9,7 @@ use seabed_engine::format::object::Purpose;
 use seabed_engine::gc::{GcOptions, GcReport, MaxUnused, collect, plan};
 use seabed_engine::id::SnapshotId;
 use seabed_engine::observe::Silent;
+use seabed_engine::pack::OpenPack;
 use seabed_engine::repository::Repository;
 use seabed_engine::repository::grounds::Grounds;
 use seabed_engine::store::Store;
@@ -16,6 +17,7 @@ use seabed_engine::store::memory::MemoryStore;
 use seabed_engine::undelete::undelete;
 use seabed_tests::fault_store::FaultStore;
 use seabed_tests::repo::{bytes_stream, dump_path, init, open, options};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -311,12 +313,12 @@ fn rot_is_not_carried_into_a_new_pack() {
     for name in &rotten {
         assert!(store.corrupt(name, |bytes| bytes[5000] ^= 1));
     }
-    for keyless in [false, true] {
+    for (keyless, threads) in [(false, 1), (false, 4), (true, 1), (true, 4)] {
         let mut collector = open(Arc::new(store.clone()), None).unwrap();
         if keyless {
             collector.give_up_keys(&[Purpose::Data, Purpose::Names]);
         }
-        let result = plan(&collector, &thorough(), &Silent).and_then(|plan| collect(&collector, plan, &Silent));
+        let result = plan(&collector, &GcOptions { threads, ..thorough() }, &Silent).and_then(|plan| collect(&collector, plan, &Silent));
         assert!(result.is_err_and(|error| error.is_damage()), "{keyless}");
         assert!(rotten.iter().all(|name| store.size(name).unwrap().is_some()), "what cannot be copied stays");
         assert!(store.list("records").unwrap().is_empty());
@@ -340,6 +342,83 @@ fn records_are_folded_and_none_is_forgotten() {
     let listed = store.list("records").unwrap().len();
     assert!(listed < 40, "{listed}");
     is_clean(&open(Arc::new(store), None).unwrap());
+}
+
+/// Another store with the same objects.
+fn copied(store: &MemoryStore) -> MemoryStore {
+    let copy = MemoryStore::new();
+    store.objects().iter().for_each(|(name, bytes)| copy.put(name, bytes).unwrap());
+    copy
+}
+
+/// The chunks of every frame of contents, in the order in which they lie. (Which frame comes first into a pack is left to who encodes it.)
+fn layout(repository: &Repository) -> BTreeSet<Vec<u8>> {
+    let mut frames = BTreeSet::new();
+    for object in repository.store().list("data").unwrap() {
+        let (class, id) = object.name.as_pack().unwrap();
+        let table = OpenPack::open(repository.store(), repository.keys(), class, &id).unwrap().table;
+        frames.extend(table.frames.iter().map(|span| {
+            let chunks = span.first_chunk as usize..(span.first_chunk + span.info.chunks) as usize;
+            chunks.flat_map(|number| *table.id(number).unwrap().as_bytes()).collect()
+        }));
+    }
+    frames
+}
+
+/// Two hundred blocks, of which the next night keeps those for which `stays` holds, and one more; the first night is forgotten.
+fn nights(store: &MemoryStore, stays: impl Fn(u64) -> bool) -> (Repository, SnapshotId, Vec<u64>) {
+    let repository = init(Arc::new(store.clone()), None).unwrap();
+    let first = store_blocks(&repository, &(0..200).collect::<Vec<_>>());
+    let kept: Vec<u64> = (0..200).filter(|n| stays(*n)).chain([1000]).collect();
+    let last = store_blocks(&repository, &kept);
+    forget(&repository, &[first]).unwrap();
+    (repository, last, kept)
+}
+
+/// What is read first is taken first, whichever thread opens it: a dump stays together, and a repository does not depend on a race.
+#[test]
+fn a_collection_writes_the_same_with_any_number_of_threads() {
+    let store = MemoryStore::new();
+    let (repository, last, kept) = nights(&store, |n| n % 7 == 3 || n > 150);
+    drop(repository);
+    let mut layouts = Vec::new();
+    for threads in [1, 2, 8] {
+        let copy = copied(&store);
+        let repository = open(Arc::new(copy), None).unwrap();
+        let report = gc(&repository, &GcOptions { threads, ..thorough() }).unwrap();
+        assert!(report.repacked.frames_opened > 2 && report.repacked.frames_copied > 0, "{:?}", report.repacked);
+        is_clean(&repository);
+        holds(&repository, &last, &kept);
+        layouts.push((layout(&repository), report.repacked.bytes_read));
+    }
+    assert!(layouts.iter().all(|layout| *layout == layouts[0]));
+}
+
+/// A frame of which most is needed is copied as it is, as long as that stays far below what may be unused; where nothing may, it is not.
+#[test]
+fn frames_that_are_mostly_needed_are_copied_within_what_may_stay_unused() {
+    let store = MemoryStore::new();
+    // One block of each of the first frames, and all but one of the rest.
+    let (repository, last, kept) = nights(&store, |n| if n < 175 { n % 25 == 0 } else { n != 190 });
+    drop(repository);
+    let run = |max_unused| {
+        let copy = copied(&store);
+        let repository = open(Arc::new(copy.clone()), None).unwrap();
+        let report = gc(&repository, &GcOptions { max_unused, threads: 2, ..thorough() }).unwrap();
+        is_clean(&repository);
+        holds(&repository, &last, &kept);
+        (report, bytes_of(&copy, "data"))
+    };
+    let (exact, exact_bytes) = run(MaxUnused::Part(0.0));
+    let (usual, usual_bytes) = run(MaxUnused::Bytes(400_000));
+    let (tight, tight_bytes) = run(MaxUnused::Bytes(100_000));
+    assert_eq!((exact.repacked, exact_bytes), (tight.repacked, tight_bytes));
+    assert_eq!(usual.repacked.frames_opened + 1, exact.repacked.frames_opened, "{:?} {:?}", usual.repacked, exact.repacked);
+    assert_eq!(usual.repacked.frames_copied, exact.repacked.frames_copied + 1);
+    // One block more, in packs that are padded, and it is spoken of.
+    assert!((20_000..90_000).contains(&(usual_bytes - exact_bytes)), "{usual_bytes} {exact_bytes}");
+    assert!((35_000..60_000).contains(&usual.figures.unused_bytes), "{:?}", usual.figures);
+    assert_eq!((exact.figures.unused_bytes, exact.repacked.bytes_stuck, usual.repacked.bytes_stuck), (0, 0, 0));
 }
 
 /// What was needed at G1 counted as walked at G4: below the node of a pending that was not whole at first, everything was taken for garbage

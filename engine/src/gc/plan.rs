@@ -14,11 +14,12 @@ use crate::limits::RECORD_PACKS_MAX;
 use crate::observe::Observer;
 use crate::pack::OpenPack;
 use crate::pack::bits::Bits;
+use crate::pack::repack::stays;
 use crate::repository::grounds::{Grounds, State};
 use crate::repository::ledger::Watermark;
 use crate::repository::{Access, Repository};
-use crate::store::{Listed, each};
-use std::collections::{BTreeMap, HashSet};
+use crate::store::{Listed, each_busy};
+use std::collections::HashSet;
 
 /// A pack smaller than its target by this factor is gathered with others like it.
 const SMALL_PART: u64 = 4;
@@ -39,6 +40,8 @@ pub struct Plan {
     pub(super) condemn: Vec<u32>,
     /// Chunks to be taken out, by pack number, in the order in which packs are read.
     pub(super) takes: Vec<(u32, Bits)>,
+    /// The part of a frame that may stay unused in a copy of it.
+    pub(super) spare: f64,
     /// Packs that records name, that are there, and whose time has come.
     pub(super) due: HashSet<PackId>,
     pub(super) now: i64,
@@ -49,11 +52,20 @@ pub struct Plan {
 struct Share {
     /// Stored bytes that are read.
     read: u64,
-    /// Bytes of a new pack that they would take.
-    write: u64,
     /// Unused bytes in frames that cannot be opened.
     stuck: u64,
+    /// Bytes of a new pack that they would take.
+    write: u64,
+    /// Bytes more that they would take if frames were copied that cost more than they give,
+    more: u64,
+    /// and unused bytes in these.
+    spared: u64,
 }
+
+/// A frame of which no more than this part is unused costs more to make anew than that gives back. Such frames are copied as they are, if
+/// what is unused in all of them is at most one of so many parts of what may stay unused.
+const SPARE_PART: f64 = 0.5;
+const SPARE_SHARE: u64 = 4;
 
 /// How often a plan is begun anew where another collection takes away what it has seen. What is still gone then was lost.
 const PLANS: u32 = 3;
@@ -82,20 +94,20 @@ fn plan_once(repository: &Repository, options: &GcOptions, observer: &dyn Observ
     let mut roots = Roots::read(repository, &watermark, None)?;
     let mut grounds = Grounds::read(repository, observer)?;
     mark(repository, &mut grounds, &mut roots, None, observer)?;
-    let mut planner = Planner { repository, options, now, figures: Figures::default(), condemn: Vec::new(), takes: Vec::new() };
+    let mut planner = Planner { repository, options, now, figures: Figures::default(), condemn: Vec::new(), takes: Vec::new(), spare: 0.0 };
     planner.figures.snapshots = roots.snapshots.len() as u64;
     planner.figures.pendings = roots.pendings.len() as u64;
     planner.choose(&mut grounds, observer)?;
     let due = planner.earlier(&grounds);
     if options.weigh {
-        planner.figures.write_bytes = written(repository, grounds.rows.packs(), &planner.takes, options, observer)?;
+        planner.figures.write_bytes = written(repository, grounds.rows.packs(), (&planner.takes, planner.spare), options, observer)?;
     }
     planner.requests(&roots);
-    let Planner { mut figures, condemn, takes, .. } = planner;
+    let Planner { mut figures, condemn, takes, spare, .. } = planner;
     figures.manifests = roots.forgotten.iter().filter(|(_, at)| is_over(now, *at, options)).count() as u64;
     figures.pendings_spent = roots.spent.len() as u64;
     figures.unreadable_packs = grounds.unreadable.len() as u64;
-    Ok(Plan { figures, options: options.clone(), watermark, roots, grounds, condemn, takes, due, now })
+    Ok(Plan { figures, options: options.clone(), watermark, roots, grounds, condemn, takes, spare, due, now })
 }
 
 /// Whether the grace period of something that happened at `at` is over. Where nobody knows when that was, it is; without one it always is,
@@ -147,6 +159,8 @@ struct Planner<'a> {
     figures: Figures,
     condemn: Vec<u32>,
     takes: Vec<(u32, Bits)>,
+    /// The part of a frame that may stay unused in a copy of it.
+    spare: f64,
 }
 
 /// A pack from which something could be taken out.
@@ -231,7 +245,7 @@ impl Planner<'_> {
                 return Err(Error::Interrupted);
             }
             let numbers: Vec<usize> = batch.iter().map(|candidate| candidate.number as usize).collect();
-            let shares = each(self.repository.store(), &numbers, |number| self.share(*number, packs, kept));
+            let shares = each_busy(self.repository.store(), &numbers, |number| self.share(*number, packs, kept));
             for (candidate, share) in batch.iter_mut().zip(shares) {
                 candidate.share = share?;
             }
@@ -259,22 +273,43 @@ impl Planner<'_> {
             share.read += stored;
             let count = chunks.clone().filter(|n| kept.has(*n)).count() as u64;
             let part = stored * wanted / u64::from(info.plain).max(1);
-            if pack.holds_key(frame as u32) {
-                share.write += part + CHUNK_ROW_BYTES * count;
+            let copied = stored + FRAME_ROW_BYTES + CHUNK_ROW_BYTES * chunks.len() as u64;
+            let unused = stored.saturating_sub(part);
+            if stays(&pack, frame as u32, kept, 0.0) {
+                share.write += copied;
+                share.stuck += unused;
             } else {
-                share.write += stored + FRAME_ROW_BYTES + CHUNK_ROW_BYTES * chunks.len() as u64;
-                share.stuck += stored - part;
+                let anew = part + CHUNK_ROW_BYTES * count;
+                share.write += anew;
+                if stays(&pack, frame as u32, kept, SPARE_PART) {
+                    share.more += copied.saturating_sub(anew);
+                    share.spared += unused;
+                }
             }
         }
         Ok(share)
     }
 
     /// Which of the candidates are worth it.
-    fn select(&mut self, candidates: Vec<Candidate>, packs: &[PackRow], kept: &[Option<Bits>], grounds: &Grounds, used: u64) {
+    fn select(&mut self, mut candidates: Vec<Candidate>, packs: &[PackRow], kept: &[Option<Bits>], grounds: &Grounds, used: u64) {
         let bytes = |candidate: &Candidate| grounds.packs.get(&packs[candidate.number as usize].id).map_or(0, |object| object.bytes);
         let saves = |candidate: &Candidate| bytes(candidate).saturating_sub(candidate.share.write);
         // Of what is needed, not of all that the packs hold which hold some of it: that may be twice as much.
         let needed = used.saturating_sub(candidates.iter().map(saves).sum());
+        let allowed = match self.options.max_unused {
+            MaxUnused::Part(part) => (needed as f64 * part.max(0.0)) as u64,
+            MaxUnused::Bytes(bytes) => bytes,
+            MaxUnused::Unlimited => u64::MAX,
+        };
+        let spared = self.figures.unused_bytes + candidates.iter().map(|candidate| candidate.share.spared).sum::<u64>();
+        let spares = spared <= allowed / SPARE_SHARE;
+        if spares {
+            self.spare = SPARE_PART;
+            candidates.iter_mut().for_each(|Candidate { share, .. }| share.write += share.more);
+        } else {
+            self.figures.unused_bytes = 0;
+            candidates.iter_mut().for_each(|Candidate { share, .. }| share.spared = 0);
+        }
         let (mut gather, mut rest): (Vec<Candidate>, Vec<Candidate>) = candidates.into_iter().partition(|candidate| candidate.small);
         for class in Class::ALL {
             let of = |candidate: &Candidate| packs[candidate.number as usize].class == class;
@@ -300,12 +335,7 @@ impl Planner<'_> {
         }
         // The emptiest first: they give most for what has to be read.
         rest.sort_by_key(|candidate| (candidate.share.write * 1000 / bytes(candidate).max(1), packs[candidate.number as usize].id));
-        let mut unused: u64 = rest.iter().map(saves).sum();
-        let allowed = match self.options.max_unused {
-            MaxUnused::Part(part) => (needed as f64 * part.max(0.0)) as u64,
-            MaxUnused::Bytes(bytes) => bytes,
-            MaxUnused::Unlimited => u64::MAX,
-        };
+        let mut unused: u64 = rest.iter().map(saves).sum::<u64>() + if spares { spared } else { 0 };
         for candidate in rest {
             self.figures.stuck_bytes += candidate.share.stuck;
             if unused <= allowed || candidate.share.read > left || saves(&candidate) == 0 {
@@ -342,6 +372,7 @@ impl Planner<'_> {
     fn take(&mut self, number: usize, kept: &[Option<Bits>], share: Share) {
         self.figures.read_bytes += share.read;
         self.figures.write_bytes += share.write;
+        self.figures.unused_bytes += share.spared;
         if let Some(bits) = &kept[number] {
             self.takes.push((number as u32, bits.clone()));
         }
@@ -440,10 +471,9 @@ fn keep(grounds: &mut Grounds, states: &[State]) -> Result<Vec<Option<Bits>>> {
     };
     grounds.rows.choose(|packs, copies| (0..copies.len()).max_by_key(|at| rank(packs, &copies[*at])));
     let mut kept: Vec<Option<Bits>> = vec![None; states.len()];
-    let chunks: BTreeMap<u32, u32> = grounds.rows.packs().iter().enumerate().map(|(n, pack)| (n as u32, pack.chunks)).collect();
     for copy in grounds.rows.kept() {
-        let bound = chunks.get(&copy.pack).copied().unwrap_or(0) as usize;
-        kept[copy.pack as usize].get_or_insert_with(|| Bits::none(bound)).set(copy.chunk as usize);
+        let pack = copy.pack as usize;
+        kept[pack].get_or_insert_with(|| Bits::none(grounds.rows.packs()[pack].chunks as usize)).set(copy.chunk as usize);
     }
     Ok(kept)
 }

@@ -14,14 +14,13 @@ use crate::gc::{is_overtaken, merge};
 use crate::id::{ObjectId, ObjectName, PackId, SnapshotId};
 use crate::index::compact::{Copy, Rows};
 use crate::observe::{Observer, Progress};
-use crate::pack::Compression;
-use crate::pack::repack::{From, Repacked, Take, repack};
+use crate::pack::repack::{From, REFRAMED, Repacked, Take, repack};
 use crate::pack::sink::{Sink, SinkOptions, Trouble, Written};
 use crate::repository::grounds::{Grounds, State};
 use crate::repository::{Records, Repository};
 use crate::seal::object::seal_object;
 use crate::seal::random;
-use crate::store::each;
+use crate::store::{each, each_busy};
 use std::collections::HashSet;
 use std::io::ErrorKind;
 
@@ -64,7 +63,7 @@ pub fn collect(repository: &Repository, plan: Plan, observer: &dyn Observer) -> 
 
 fn carry_out(repository: &Repository, plan: Plan, observer: &dyn Observer) -> Result<GcReport> {
     let mut report = GcReport { figures: plan.figures.clone(), ..GcReport::default() };
-    let Plan { options, watermark, mut roots, mut grounds, condemn, takes, mut due, now, .. } = plan;
+    let Plan { options, watermark, mut roots, mut grounds, condemn, takes, spare, mut due, now, .. } = plan;
     let store = repository.store();
     // What killed runs left half-written takes room that this one may need: a disk may be full when space is to come back.
     store.sweep().map(|_| ()).unwrap_or(());
@@ -81,18 +80,15 @@ fn carry_out(repository: &Repository, plan: Plan, observer: &dyn Observer) -> Re
         });
         let trouble = Trouble::default();
         let put_segment = |segment: &Segment| repository.put_segment(segment);
-        let targets = SinkOptions {
-            compression: Compression::Auto,
-            data_pack_bytes: options.data_pack_bytes,
-            meta_pack_bytes: options.meta_pack_bytes(),
-        };
+        let targets =
+            SinkOptions { compression: REFRAMED, data_pack_bytes: options.data_pack_bytes, meta_pack_bytes: options.meta_pack_bytes() };
         let session = SnapshotId::new(random()?);
         let sink = Sink::new(store, repository.keys(), targets, (repository.writer(), session), (&put_segment, &|_| Ok(())), &trouble);
         let go_on = |read| {
             observer.progress(&Progress { bytes_done: read, bytes_total: total, ..Progress::default() });
             !observer.interrupted()
         };
-        let from = From { store, keys: repository.keys(), ids: repository.ids(), go_on: &go_on };
+        let from = From { store, keys: repository.keys(), ids: repository.ids(), go_on: &go_on, spare };
         report.repacked = repack(&sink, &from, listed, options.threads())?;
         report.written = sink.written();
         grounds.own = sink.into_packs().into_iter().collect();
@@ -231,7 +227,7 @@ fn delete(
     let mut going: Vec<_> = due.difference(spared).filter_map(|id| grounds.packs.get(id)).collect();
     // In an order that is the same for whoever looks at it again.
     going.sort();
-    let deleted = each(repository.store(), &going, |object| repository.store().delete(&object.name));
+    let deleted = each_busy(repository.store(), &going, |object| repository.store().delete(&object.name));
     for (object, deleted) in going.iter().zip(deleted) {
         if is_gone(deleted, report)? {
             report.deleted_packs += 1;

@@ -9,6 +9,7 @@ use crate::index::compact::PackRow;
 use crate::observe::Observer;
 use crate::pack::OpenPack;
 use crate::pack::bits::Bits;
+use crate::pack::repack::stays;
 use crate::pack::weigh::Scale;
 use crate::repository::Repository;
 
@@ -29,7 +30,7 @@ struct Part {
 pub fn written(
     repository: &Repository,
     packs: &[PackRow],
-    takes: &[(u32, Bits)],
+    (takes, spare): (&[(u32, Bits)], f64),
     options: &GcOptions,
     observer: &dyn Observer,
 ) -> Result<u64> {
@@ -52,7 +53,7 @@ pub fn written(
             if kept.is_empty() {
                 continue;
             }
-            if kept.len() == chunks.len() || !pack.holds_key(number as u32) {
+            if stays(&pack, number as u32, wanted, spare) {
                 sure[class] += u64::from(span.info.stored) + FRAME_ROW_BYTES + CHUNK_ROW_BYTES * chunks.len() as u64;
                 continue;
             }

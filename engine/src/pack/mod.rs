@@ -18,7 +18,7 @@ use crate::limits::{FRAME_BYTES_MAX, FRAME_BYTES_TARGET, PACK_BYTES_MAX};
 use crate::seal::key::Keys;
 use crate::seal::{Binding, FrameCipher, open_part, unwrap_pack_key};
 use crate::store::{Store, reread};
-use zstd_safe::{CCtx, CParameter, DCtx};
+use zstd_safe::{CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective};
 
 /// How new frames are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +50,10 @@ const AUTO_LEVEL: i32 = 3;
 const STREAM_CHAIN_LOG: u32 = 17;
 const STREAM_HASH_LOG: u32 = 17;
 const STREAM_MATCH_BYTES_MIN: u32 = 6;
+
+/// The most that a block of zstd decodes to, and the least of a frame that says how its header goes on (RFC 8878).
+const BLOCK_BYTES_MAX: usize = 128 << 10;
+const ZSTD_HEADER_BYTES_MIN: usize = 5;
 
 /// Samples that a probe takes, and their length: 32 KiB of a 1 MiB frame.
 const PROBE_SAMPLES: usize = 8;
@@ -189,6 +193,32 @@ impl FrameDecoder {
             _ => false,
         }
     }
+
+    /// As [`FrameDecoder::decode`], and stops at the end of the block that `need` bytes reach into: what lies behind is not looked at.
+    pub fn decode_to(&mut self, need: usize, (codec, frame): (u8, &[u8]), plain_bytes: usize, plain: &mut Vec<u8>) -> bool {
+        if codec != CODEC_ZSTD || plain_bytes.saturating_sub(need) < BLOCK_BYTES_MAX || plain_bytes > FRAME_BYTES_MAX {
+            return self.decode(codec, frame, plain_bytes, plain);
+        }
+        plain.clear();
+        plain.reserve_exact(plain_bytes.max(FRAME_BYTES_TARGET));
+        // Stable: blocks are decoded where they are to lie, and not into a window first.
+        let ready = self.zstd.reset(ResetDirective::SessionOnly).and(self.zstd.set_parameter(DParameter::StableOutBuffer(true)));
+        if ready.is_err() {
+            return false;
+        }
+        // What the decoder asks for next is a header and then a block each time; it is given no more than that.
+        let (mut fed, mut wants) = (0, ZSTD_HEADER_BYTES_MIN);
+        let mut out = OutBuffer::around(plain);
+        while out.pos() < need {
+            let end = frame.len().min(fed + wants);
+            let mut input = InBuffer::around(&frame[fed..end]);
+            match self.zstd.decompress_stream(&mut out, &mut input) {
+                Ok(more) if more > 0 && input.pos() > 0 => (fed, wants) = (fed + input.pos(), more),
+                _ => break,
+            }
+        }
+        out.pos() >= need
+    }
 }
 
 /// A pack whose footer was read: its tables and the ciphers of its frames.
@@ -294,14 +324,19 @@ impl OpenPack {
         self.cipher(number).is_some()
     }
 
-    /// Whether `stored` is frame `number` as it was sealed. `false` too where the keyring cannot tell.
-    pub fn authenticates(&self, number: u32, stored: &[u8]) -> bool {
+    /// Whether `stored` is frame `number` as it was sealed, and opens it where it lies. `false` too where the keyring cannot tell.
+    pub fn authenticates(&self, number: u32, stored: &mut [u8]) -> bool {
         let Some((cipher, info)) = self.cipher(number) else { return false };
-        stored.len() == info.stored as usize && cipher.open(info.ordinal, info.codec, &mut stored.to_vec())
+        stored.len() == info.stored as usize && cipher.open(info.ordinal, info.codec, stored).is_some()
     }
 
-    /// Opens and decodes frame `number`, whose stored bytes are in `stored`, into `plain`.
-    pub fn decode(&self, number: u32, stored: &mut Vec<u8>, decoder: &mut FrameDecoder, plain: &mut Vec<u8>) -> Result<()> {
+    /// Opens frame `number` where it lies, in `stored`, and decodes it into `plain`.
+    pub fn decode(&self, number: u32, stored: &mut [u8], decoder: &mut FrameDecoder, plain: &mut Vec<u8>) -> Result<()> {
+        self.decode_to(usize::MAX, number, stored, decoder, plain)
+    }
+
+    /// As [`OpenPack::decode`], and at least the first `need` bytes of it.
+    pub fn decode_to(&self, need: usize, number: u32, stored: &mut [u8], decoder: &mut FrameDecoder, plain: &mut Vec<u8>) -> Result<()> {
         let damaged = || Error::damaged(&self.name, Damage::Frame { frame: number });
         let info = &self.table.frames.get(number as usize).ok_or_else(damaged)?.info;
         let unknown = |feature| Error::UnknownFeature { object: self.name.clone(), feature };
@@ -313,10 +348,9 @@ impl OpenPack {
             .get(info.key as usize)
             .and_then(Option::as_ref)
             .ok_or_else(|| unknown("a pack key that this keyring lacks".to_owned()))?;
-        if stored.len() != info.stored as usize || !cipher.open(info.ordinal, info.codec, stored) {
-            return Err(damaged());
-        }
-        if decoder.decode(info.codec, stored, info.plain as usize, plain) { Ok(()) } else { Err(damaged()) }
+        let stored = Some(stored).filter(|stored| stored.len() == info.stored as usize);
+        let frame = stored.and_then(|stored| cipher.open(info.ordinal, info.codec, stored)).ok_or_else(damaged)?;
+        if decoder.decode_to(need, (info.codec, frame), info.plain as usize, plain) { Ok(()) } else { Err(damaged()) }
     }
 
     /// Reads frame `number` from the store and decodes it into `plain`.
@@ -359,15 +393,15 @@ mod tests {
     use super::*;
 
     /// Rows of random digits, as a dump has them.
-    fn rows() -> Vec<u8> {
+    fn rows(count: u32) -> Vec<u8> {
         let random = |n: u32| blake3::hash(&n.to_le_bytes()).to_hex();
-        (0..6000u32).flat_map(|n| format!("{n}\tuser{n}@example.org\t{}\tt\n", &random(n)[..40]).into_bytes()).collect()
+        (0..count).flat_map(|n| format!("{n}\tuser{n}@example.org\t{}\tt\n", &random(n)[..40]).into_bytes()).collect()
     }
 
     #[test]
     fn frames_of_either_origin_come_back_and_rows_are_smaller_as_a_stream() {
         let mut encoder = FrameEncoder::new(Compression::Auto).unwrap();
-        let plain = rows();
+        let plain = rows(6000);
         let mut sizes = Vec::new();
         // Each twice: an encoder is used for one after the other.
         for origin in [Origin::Files, Origin::Streams, Origin::Files, Origin::Streams] {
@@ -382,10 +416,40 @@ mod tests {
         assert!(sizes[1] < sizes[0], "{sizes:?}");
     }
 
+    /// What is behind the last chunk that somebody wants is not decoded: it may be anything there, and nothing before it.
+    #[test]
+    fn a_frame_is_decoded_as_far_as_it_is_needed() {
+        let plain: Vec<u8> = rows(14_000).into_iter().take(900_000).collect();
+        let (mut frame, mut decoder) = (Vec::new(), FrameDecoder::default());
+        let codec = FrameEncoder::new(Compression::Auto).unwrap().encode(Origin::Files, &plain, &mut frame).unwrap();
+        assert_eq!(codec, CODEC_ZSTD);
+        let mut broken = frame.clone();
+        let end = broken.len();
+        broken[end - 2000..].fill(0xee);
+        let mut back = vec![7; 3];
+        for need in [0, 1, BLOCK_BYTES_MAX - 1, BLOCK_BYTES_MAX, BLOCK_BYTES_MAX + 1, 400_000, 700_000, 772_000, 773_000, 899_999, 900_000]
+        {
+            assert!(decoder.decode_to(need, (codec, &frame), plain.len(), &mut back), "{need}");
+            assert!(back.len() >= need && back.len() <= plain.len() && back == plain[..back.len()], "{need}");
+            // What is not needed is left alone, but for what is in the same block.
+            assert!(need > plain.len() - BLOCK_BYTES_MAX || back.len() < need + BLOCK_BYTES_MAX, "{need}: {}", back.len());
+            assert_eq!(decoder.decode_to(need, (codec, &broken), plain.len(), &mut back), need <= 700_000, "{need}");
+            for cut in [0, 1, 4, 9, 100] {
+                assert!(need == 0 || !decoder.decode_to(need, (codec, &frame[..cut]), plain.len(), &mut back), "{need} of {cut}");
+            }
+        }
+        // It says how long it is: neither more nor less fits.
+        for bytes in [300_000, 899_999, FRAME_BYTES_MAX + 1] {
+            assert!(!decoder.decode_to(bytes, (codec, &frame), bytes, &mut back), "{bytes}");
+        }
+        assert!(decoder.decode_to(10, (CODEC_RAW, &plain), plain.len(), &mut back) && back == plain);
+        assert!(!decoder.decode_to(10, (CODEC_RAW, &plain), plain.len() - 1, &mut back));
+    }
+
     #[test]
     fn a_level_that_was_asked_for_is_used_for_everything() {
         let mut encoder = FrameEncoder::new(Compression::Level(3)).unwrap();
-        let plain = rows();
+        let plain = rows(6000);
         let mut size = |origin| {
             let mut frame = Vec::new();
             encoder.encode(origin, &plain, &mut frame).unwrap();

@@ -4,7 +4,8 @@
 use crate::error::Result;
 use crate::limits::{FRAME_BYTES_TARGET, TAG_BYTES};
 use crate::pack::bits::Bits;
-use crate::pack::{Compression, FrameDecoder, FrameEncoder, OpenPack, Origin};
+use crate::pack::repack::REFRAMED;
+use crate::pack::{FrameDecoder, FrameEncoder, OpenPack, Origin};
 use crate::store::Store;
 
 /// Puts chunks into frames as a collection does, and throws them away.
@@ -21,7 +22,7 @@ pub struct Scale {
 impl Scale {
     /// An empty one.
     pub fn new() -> Result<Self> {
-        let encoder = FrameEncoder::new(Compression::Auto)?;
+        let encoder = FrameEncoder::new(REFRAMED)?;
         let (decoder, bytes) = (FrameDecoder::default(), 0);
         Ok(Scale { encoder, decoder, open: Vec::new(), stored: Vec::new(), plain: Vec::new(), out: Vec::new(), bytes })
     }
