@@ -52,7 +52,7 @@ fn spent(server: &S3Server) {
 fn rules_choose_their_requests() {
     let server = S3Server::start();
     server.inject(Rule::new(Fault::slow_down(Some(7))).on(Operation::GetObject).key("k").skip(1).times(2));
-    server.inject(Rule { operation: None, key: Some("late".into()), skip: 0, times: 1, fault: Fault::LostPut });
+    server.inject(Rule::new(Fault::LostPut).key("late"));
     server.put_object("k", "x");
     server.put_object("other", "x");
     let status = |key: &str| send(&server, object("GET", key)).status;

@@ -15,6 +15,8 @@ pub struct Rule {
     pub operation: Option<Operation>,
     /// Part of the key, of the prefix for a listing; without one any.
     pub key: Option<String>,
+    /// How the key ends; without one anyhow.
+    pub end: Option<String>,
     /// Requests that match and pass first.
     pub skip: u32,
     /// Requests that meet the fault then; [`FOR_EVER`] for no end.
@@ -26,7 +28,7 @@ pub struct Rule {
 impl Rule {
     /// The next request for which `fault` means something.
     pub fn new(fault: Fault) -> Rule {
-        Rule { operation: None, key: None, skip: 0, times: 1, fault }
+        Rule { operation: None, key: None, end: None, skip: 0, times: 1, fault }
     }
 
     /// Only this operation.
@@ -37,6 +39,11 @@ impl Rule {
     /// Only keys that contain this.
     pub fn key(self, part: &str) -> Rule {
         Rule { key: Some(part.to_owned()), ..self }
+    }
+
+    /// Only keys that end with this.
+    pub fn key_end(self, end: &str) -> Rule {
+        Rule { end: Some(end.to_owned()), ..self }
     }
 
     /// After so many that pass.
@@ -57,6 +64,7 @@ impl Rule {
     fn matches(&self, call: &Call) -> bool {
         self.operation.is_none_or(|operation| operation == call.operation)
             && self.key.as_ref().is_none_or(|part| call.key.contains(part.as_str()))
+            && self.end.as_ref().is_none_or(|end| call.key.ends_with(end.as_str()))
             && self.fault.applies_to(call.operation)
     }
 }
