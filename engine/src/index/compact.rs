@@ -374,7 +374,8 @@ impl Rows {
             self.runs.iter().for_each(|run| run.touch(ids));
             ids.iter().map(|id| self.look(class, id)).collect()
         };
-        let found: Vec<_> = ids.par_chunks(LOOKED_UP).flat_map_iter(look).collect();
+        let few = ids.len() <= LOOKED_UP;
+        let found: Vec<_> = if few { look(ids) } else { ids.par_chunks(LOOKED_UP).flat_map_iter(look).collect() };
         let mut missing = None;
         for (found, id) in found.into_iter().zip(ids) {
             match found {

@@ -8,7 +8,7 @@ use crate::observe::Observer;
 use crate::pack::reader::ChunkReader;
 use crate::repository::grounds::{Grounds, State};
 use crate::repository::reach::{Visit, walk};
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::bounded;
 use std::collections::HashSet;
 
 /// Chunks of a class that are marked at a time: half a megabyte of ids.
@@ -21,16 +21,26 @@ impl Grounds {
     /// may be concluded from the marks.
     pub fn mark(&mut self, reader: &ChunkReader, roots: &[IndexRoot], observer: &dyn Observer) -> Result<()> {
         let (rows, walked) = (&mut self.rows, &mut self.walked);
-        let marked = std::thread::scope(|scope| {
-            let (batches_in, batches) = bounded::<(Class, Vec<ChunkId>)>(BATCHES_QUEUED);
+        let mut missing = None;
+        let mut note = |class, ids: &[ChunkId]| missing = missing.or(rows.need_all(class, ids));
+        let walked = if rayon::current_num_threads() < 2 {
+            walk_all(reader, roots, (walked, observer), &mut |class, ids| {
+                note(class, &ids);
+                Ok(())
+            })
+        } else {
             // Rows are looked up beside the walk: each of them waits for memory about as long as it takes to decode what names it.
-            let marker = scope.spawn(move || batches.iter().fold(None, |missing, (class, ids)| missing.or(rows.need_all(class, &ids))));
-            let mut visit = MarkAll { walked, observer, found: Default::default(), batches: batches_in };
-            let done = walk(reader, roots, &mut visit).and_then(|()| Class::ALL.into_iter().try_for_each(|class| visit.send(class)));
-            drop(visit);
-            let missing = marker.join().map_err(|_| Error::SelfCheck { what: "the thread that marks" })?;
-            done.and_then(|()| missing.map_or(Ok(()), |id| Err(Error::ChunkMissing { id })))
-        });
+            std::thread::scope(|scope| {
+                let (batches_in, batches) = bounded::<(Class, Vec<ChunkId>)>(BATCHES_QUEUED);
+                let noting = scope.spawn(move || batches.iter().for_each(|(class, ids)| note(class, &ids)));
+                let gone = || Error::SelfCheck { what: "the thread that marks" };
+                let walked =
+                    walk_all(reader, roots, (walked, observer), &mut |class, ids| batches_in.send((class, ids)).map_err(|_| gone()));
+                drop(batches_in);
+                noting.join().map_err(|_| gone()).and(walked)
+            })
+        };
+        let marked = walked.and_then(|()| missing.map_or(Ok(()), |id| Err(Error::ChunkMissing { id })));
         if marked.is_err() {
             self.walked.clear();
         }
@@ -49,12 +59,25 @@ impl Grounds {
     }
 }
 
+/// Takes chunks of a class that are needed.
+type Hand<'a> = &'a mut dyn FnMut(Class, Vec<ChunkId>) -> Result<()>;
+
+fn walk_all(
+    reader: &ChunkReader,
+    roots: &[IndexRoot],
+    (walked, observer): (&mut HashSet<ChunkId>, &dyn Observer),
+    hand: Hand<'_>,
+) -> Result<()> {
+    let mut visit = MarkAll { walked, observer, found: Default::default(), hand };
+    walk(reader, roots, &mut visit).and_then(|()| Class::ALL.into_iter().try_for_each(|class| visit.send(class)))
+}
+
 /// Collects what is needed, all of which must be there.
 struct MarkAll<'a> {
     walked: &'a mut HashSet<ChunkId>,
     observer: &'a dyn Observer,
     found: [Vec<ChunkId>; Class::ALL.len()],
-    batches: Sender<(Class, Vec<ChunkId>)>,
+    hand: Hand<'a>,
 }
 
 impl MarkAll<'_> {
@@ -62,8 +85,7 @@ impl MarkAll<'_> {
         if self.observer.interrupted() {
             return Err(Error::Interrupted);
         }
-        let found = std::mem::take(&mut self.found[usize::from(class.code())]);
-        self.batches.send((class, found)).map_err(|_| Error::SelfCheck { what: "the thread that marks" })
+        (self.hand)(class, std::mem::take(&mut self.found[usize::from(class.code())]))
     }
 }
 
