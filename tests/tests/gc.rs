@@ -418,6 +418,11 @@ fn frames_that_are_mostly_needed_are_copied_within_what_may_stay_unused() {
     // One block more, in packs that are padded, and it is spoken of.
     assert!((20_000..90_000).contains(&(usual_bytes - exact_bytes)), "{usual_bytes} {exact_bytes}");
     assert!((35_000..60_000).contains(&usual.figures.unused_bytes), "{:?}", usual.figures);
+    // Nor is it forgotten where nothing is taken out: the figure was short of what such frames hold.
+    let (idle, _) = run(MaxUnused::Bytes(1 << 40));
+    let unused = exact.figures.repack_bytes - exact.figures.write_bytes;
+    assert_eq!(idle.figures.repack_packs, 0);
+    assert!(idle.figures.unused_bytes.abs_diff(unused) < 2000, "{} {unused}", idle.figures.unused_bytes);
     assert_eq!((exact.figures.unused_bytes, exact.repacked.bytes_stuck, usual.repacked.bytes_stuck), (0, 0, 0));
 }
 

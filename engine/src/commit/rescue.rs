@@ -46,7 +46,8 @@ pub fn rescue(
         Sink::new(repository.store(), repository.keys(), options, (repository.writer(), session), (&put_segment, &|_| Ok(())), &trouble);
     let go_on = |_| go_on();
     let from = From { store: repository.store(), keys: repository.keys(), ids: repository.ids(), go_on: &go_on, spare: 0.0 };
-    match repack(&sink, &from, takes, 2) {
+    // Few chunks; the source is being read meanwhile.
+    match repack(&sink, &from, takes, rayon::current_num_threads().min(2)) {
         // Deleted between the question and the read. The CHECK that follows finds another copy, or that there is none.
         Err(error) if error.is_missing() => Ok(()),
         other => other.map(|_| ()),

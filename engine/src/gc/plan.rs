@@ -301,6 +301,7 @@ impl Planner<'_> {
             MaxUnused::Bytes(bytes) => bytes,
             MaxUnused::Unlimited => u64::MAX,
         };
+        // What has to be taken out in any case was counted when it was.
         let spared = self.figures.unused_bytes + candidates.iter().map(|candidate| candidate.share.spared).sum::<u64>();
         let spares = spared <= allowed / SPARE_SHARE;
         if spares {
@@ -339,7 +340,7 @@ impl Planner<'_> {
         for candidate in rest {
             self.figures.stuck_bytes += candidate.share.stuck;
             if unused <= allowed || candidate.share.read > left || saves(&candidate) == 0 {
-                self.figures.unused_bytes += saves(&candidate);
+                self.figures.unused_bytes += saves(&candidate) + candidate.share.spared;
                 continue;
             }
             left -= candidate.share.read;

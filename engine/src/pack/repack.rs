@@ -1,5 +1,6 @@
 //! Takes chunks out of packs and puts them into new ones: what a collection keeps of packs that go, what a run rescues.
-//! Frames of which all chunks are wanted are copied as they are sealed; the others are made anew, where the keyring allows.
+//! Frames of which all chunks are wanted, or as many as the caller says, are copied as they are sealed; the others are made anew, where the
+//! keyring allows.
 //! Nothing rotten is copied: in a pack of its own it would match its name, and nobody could tell any more without the keys.
 
 use crate::buffers::Buffers;
