@@ -156,7 +156,7 @@ pub fn freed(repository: &Repository, kept: &[Snapshot], pending: &[Snapshot], g
         let shares = Shares::new(pack);
         let owner = |chunk: usize| rows.get(chunk).copied().flatten().map_or(NOBODY, |row| owners[row]);
         for (number, span) in pack.table.frames.iter().enumerate() {
-            let chunks = span.first_chunk as usize..(span.first_chunk + span.info.chunks) as usize;
+            let chunks = span.chunks();
             let goes: u64 = chunks.clone().filter(|chunk| owner(*chunk) == GONE).map(|chunk| shares.of(chunk)).sum();
             freed += goes;
             if goes == 0 || !pack.holds_key(number as u32) {
@@ -254,7 +254,7 @@ impl Shares {
         let mut ends = Vec::with_capacity(pack.table.chunks.len());
         let mut sum = 0u64;
         for (number, span) in pack.table.frames.iter().enumerate() {
-            for chunk in span.first_chunk as usize..(span.first_chunk + span.info.chunks) as usize {
+            for chunk in span.chunks() {
                 sum += Self::in_frame(pack, number, chunk) + ROW_BYTES;
                 ends.push(sum);
             }

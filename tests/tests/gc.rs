@@ -358,7 +358,7 @@ fn layout(repository: &Repository) -> BTreeSet<Vec<u8>> {
         let (class, id) = object.name.as_pack().unwrap();
         let table = OpenPack::open(repository.store(), repository.keys(), class, &id).unwrap().table;
         frames.extend(table.frames.iter().map(|span| {
-            let chunks = span.first_chunk as usize..(span.first_chunk + span.info.chunks) as usize;
+            let chunks = span.chunks();
             chunks.flat_map(|number| *table.id(number).unwrap().as_bytes()).collect()
         }));
     }

@@ -10,6 +10,7 @@ use crate::limits::WRAPPED_BYTES_MAX;
 use crate::limits::{
     FOOTER_BYTES_MAX, FRAME_BYTES_MAX, FRAME_STORED_BYTES_MAX, PACK_BYTES_MAX, PACK_CHUNKS_MAX, PACK_FRAMES_MAX, PACK_KEYS_MAX, TAG_BYTES,
 };
+use std::ops::Range;
 
 /// Length of a pack's header: object header, birth.
 pub const PACK_HEADER_BYTES: usize = HEADER_BYTES + 16;
@@ -90,6 +91,13 @@ pub struct FrameSpan {
     pub first_chunk: u32,
     /// Its row in the footer.
     pub info: FrameInfo,
+}
+
+impl FrameSpan {
+    /// The numbers of its chunks in the pack. (A footer that was read holds no more of them than fit.)
+    pub fn chunks(&self) -> Range<usize> {
+        self.first_chunk as usize..self.first_chunk as usize + self.info.chunks as usize
+    }
 }
 
 /// Where a chunk stands.

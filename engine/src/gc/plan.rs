@@ -3,7 +3,6 @@
 
 use crate::error::{Error, Result};
 use crate::faults;
-use crate::format::pack::FrameSpan;
 use crate::gc::figures::{Charge, Figures, is_cold, least_days};
 use crate::gc::roots::{DAY_NANOS, Roots};
 use crate::gc::weigh::{CHUNK_ROW_BYTES, FRAME_ROW_BYTES, written};
@@ -260,8 +259,7 @@ impl Planner<'_> {
         let kept = kept[number].as_ref().unwrap_or(&none);
         let mut share = Share::default();
         for (frame, span) in pack.table.frames.iter().enumerate() {
-            let FrameSpan { first_chunk, info, .. } = span;
-            let chunks = *first_chunk as usize..(*first_chunk + info.chunks) as usize;
+            let (info, chunks) = (&span.info, span.chunks());
             let plain = |numbers: &mut dyn Iterator<Item = usize>| -> u64 {
                 numbers.filter_map(|n| pack.table.chunks.get(n)).map(|chunk| u64::from(chunk.bytes)).sum()
             };

@@ -48,7 +48,7 @@ pub fn written(
         let pack = open(take)?;
         let class = usize::from(pack.class.code());
         for (number, span) in pack.table.frames.iter().enumerate() {
-            let chunks = span.first_chunk as usize..(span.first_chunk + span.info.chunks) as usize;
+            let chunks = span.chunks();
             let kept: Vec<usize> = chunks.clone().filter(|chunk| wanted.has(*chunk)).collect();
             if kept.is_empty() {
                 continue;

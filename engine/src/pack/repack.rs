@@ -6,7 +6,7 @@
 use crate::buffers::Buffers;
 use crate::chunk::ChunkIds;
 use crate::error::{Damage, Error, Result};
-use crate::format::pack::{CODEC_ZSTD, FrameSpan};
+use crate::format::pack::CODEC_ZSTD;
 use crate::id::{ChunkId, Class, PackId};
 use crate::pack::bits::Bits;
 use crate::pack::frames::FrameBuilder;
@@ -80,10 +80,10 @@ pub struct From<'a> {
 /// Whether a frame is copied of which so much is wanted: all of it, or so much that to open it and make it anew is not worth the rest; and
 /// also where it cannot be opened.
 pub fn stays(pack: &OpenPack, frame: u32, wanted: &Bits, spare: f64) -> bool {
-    let Some(FrameSpan { info, first_chunk, .. }) = pack.table.frames.get(frame as usize) else { return true };
-    let unwanted = (*first_chunk as usize..(*first_chunk + info.chunks) as usize).filter(|chunk| !wanted.has(*chunk));
+    let Some(span) = pack.table.frames.get(frame as usize) else { return true };
+    let unwanted = span.chunks().filter(|chunk| !wanted.has(*chunk));
     let unwanted: u64 = unwanted.filter_map(|chunk| pack.table.chunks.get(chunk)).map(|chunk| u64::from(chunk.bytes)).sum();
-    !pack.holds_key(frame) || unwanted == 0 || unwanted as f64 <= f64::from(info.plain) * spare
+    !pack.holds_key(frame) || unwanted == 0 || unwanted as f64 <= f64::from(span.info.plain) * spare
 }
 
 /// Takes the chunks of all `takes`, in order, and returns when packs and segments with them are durable.
@@ -365,8 +365,7 @@ impl Taker<'_, '_> {
 fn groups(pack: &OpenPack, wanted: &Bits, spare: f64, frames_max: usize) -> Vec<(Range<u64>, Vec<Part>)> {
     let mut groups: Vec<(Range<u64>, Vec<Part>)> = Vec::new();
     for (number, span) in pack.table.frames.iter().enumerate() {
-        let mut chunks = span.first_chunk as usize..(span.first_chunk + span.info.chunks) as usize;
-        if !chunks.any(|chunk| wanted.has(chunk)) {
+        if !span.chunks().any(|chunk| wanted.has(chunk)) {
             continue;
         }
         let range = span.offset..span.offset + u64::from(span.info.stored);
@@ -387,8 +386,7 @@ fn groups(pack: &OpenPack, wanted: &Bits, spare: f64, frames_max: usize) -> Vec<
 fn chunks_of(pack: &OpenPack, part: &Part) -> Result<Vec<(ChunkId, usize)>> {
     let damaged = || Error::damaged(&pack.name, Damage::Frame { frame: part.number });
     let span = pack.table.frames.get(part.number as usize).ok_or_else(damaged)?;
-    let numbers = span.first_chunk as usize..(span.first_chunk + span.info.chunks) as usize;
-    numbers.map(|number| Ok((pack.table.id(number).ok_or_else(damaged)?, number))).collect()
+    span.chunks().map(|number| Ok((pack.table.id(number).ok_or_else(damaged)?, number))).collect()
 }
 
 /// Takes a frame as it is, and says how much of it nobody wants.

@@ -32,7 +32,7 @@ impl Scale {
         let mut plain = std::mem::take(&mut self.plain);
         pack.frame(store, frame, &mut self.stored, &mut self.decoder, &mut plain)?;
         if let Some(span) = pack.table.frames.get(frame as usize) {
-            let numbers = span.first_chunk as usize..(span.first_chunk + span.info.chunks) as usize;
+            let numbers = span.chunks();
             for place in numbers.filter(|number| wanted.has(*number)).filter_map(|number| pack.table.chunks.get(number)) {
                 if let Some(chunk) = plain.get(place.offset as usize..(place.offset + place.bytes) as usize) {
                     self.push(chunk)?;
