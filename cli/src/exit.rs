@@ -145,7 +145,7 @@ impl From<Error> for Fail {
             Error::Unreachable { .. } => "look at the network, the endpoint and the keys; what was stored is kept, run it again",
             Error::Archived { .. } => "`seabed restore --plan` tells what is archived, `--thaw` has it brought back; then run this again",
             Error::NoBucket { .. } => "`seabed init --create-bucket` makes it; or correct its name in --repo or SEABED_REPOSITORY",
-            Error::ListIncomplete { .. } => "the store or something before it cuts listings; nothing was changed",
+            Error::ListIncomplete { .. } => "the store or something before it cuts listings; nothing was deleted",
             Error::PlaceNotEmpty { .. } => "choose an empty or new directory with --repo",
             Error::WrongKey => "check --password-file, --key-file and the SEABED_PASSWORD, SEABED_KEY_FILE variables",
             Error::Damaged { .. } | Error::ChunkMissing { .. } | Error::PackMissing { .. } => {

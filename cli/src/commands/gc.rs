@@ -79,13 +79,13 @@ fn max_unused(text: &str) -> Result<MaxUnused, String> {
     if text == "unlimited" {
         return Ok(MaxUnused::Unlimited);
     }
-    match text.strip_suffix('%') {
-        Some(percent) => match percent.trim().parse::<f64>() {
-            Ok(part) if part.is_finite() && part >= 0.0 => Ok(MaxUnused::Part(part / 100.0)),
-            _ => Err(format!("`{text}` is no part: write 5%, a size such as 10G, or unlimited")),
-        },
-        None => size::parse(text).map(MaxUnused::Bytes),
-    }
+    let limit = match text.strip_suffix('%') {
+        Some(percent) => {
+            percent.trim().parse().ok().filter(|part: &f64| part.is_finite() && *part >= 0.0).map(|part| MaxUnused::Part(part / 100.0))
+        }
+        None => size::parse(text).ok().map(MaxUnused::Bytes),
+    };
+    limit.ok_or_else(|| format!("`{text}` is no limit: write 5%, a size such as 10G, or unlimited"))
 }
 
 /// Collects.
@@ -109,7 +109,8 @@ pub fn collect_in(opened: &Opened, how: &How, dry_run: bool, out: &Output) -> Ru
     listener.finish();
     let plan = match planned {
         Ok(plan) => plan,
-        Err(_) if signals::interrupted() => return Err(interrupted("nothing was changed")),
+        // Not that nothing was changed: of `forget --gc` the first half is done.
+        Err(_) if signals::interrupted() => return Err(interrupted("nothing was collected")),
         Err(error) => return Err(stopped(error.into())),
     };
     if out.json {
@@ -312,7 +313,10 @@ mod tests {
         assert_eq!(max_unused("0"), Ok(MaxUnused::Bytes(0)));
         assert_eq!(max_unused("1G"), Ok(MaxUnused::Bytes(1 << 30)));
         assert_eq!(max_unused("unlimited"), Ok(MaxUnused::Unlimited));
-        assert!(max_unused("-5%").is_err() && max_unused("x").is_err());
+        // Of a word it was said that it is no size, and not what else there is.
+        for wrong in ["-5%", "x", "lots%", "", "5 percent"] {
+            assert!(max_unused(wrong).unwrap_err().contains("or unlimited"), "{wrong}");
+        }
         assert_eq!(How::default().options().unwrap().grace, GcOptions::default().grace);
     }
 }
