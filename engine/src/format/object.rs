@@ -1,8 +1,9 @@
 //! How every object begins, and how sealed parts are laid out (spec chapter 2).
 //! An object says what it is before anything else of it is believed; this file knows no key.
 
+use crate::buffers::room;
 use crate::error::{Damage, Error, Result};
-use crate::format::wire::{Malformed, Wire, from_padded, to_bytes};
+use crate::format::wire::{Enc, Malformed, Wire, from_padded};
 use crate::id::{Class, ObjectId, ObjectName, SnapshotId};
 use crate::limits::{TAG_BYTES, XNONCE_BYTES};
 
@@ -227,10 +228,23 @@ pub const BODY_BYTES_MIN: u64 = 256;
 
 /// Encodes a body for sealing: its CBOR, then zero bytes up to the padded length.
 pub fn padded_body<T: Wire>(value: &T) -> Vec<u8> {
-    let mut body = to_bytes(value);
-    let padded = padme((body.len() as u64).max(BODY_BYTES_MIN));
-    body.resize(padded as usize, 0);
-    body
+    put_padded(value, room(padded_about(value)))
+}
+
+/// How long a body is with its padding, about, and rather less than that.
+pub fn padded_about<T: Wire>(value: &T) -> usize {
+    padme((value.bytes_about() as u64).max(BODY_BYTES_MIN)) as usize
+}
+
+/// As [`padded_body`], behind what is in `before`.
+pub fn put_padded<T: Wire>(value: &T, before: Vec<u8>) -> Vec<u8> {
+    let start = before.len();
+    let mut e = Enc::new(before);
+    value.put(&mut e);
+    let mut out = e.into_writer();
+    let padded = padme(((out.len() - start) as u64).max(BODY_BYTES_MIN));
+    out.resize(start + padded as usize, 0);
+    out
 }
 
 /// Decodes a body that was sealed with its padding.
@@ -258,6 +272,20 @@ mod tests {
             assert_eq!(padme(p), p, "padding is idempotent");
         }
         assert_eq!(padme(32 << 20), 32 << 20);
+    }
+
+    /// What is guessed too small would be moved while it grows, in blocks of every size.
+    #[test]
+    fn a_long_body_fits_into_the_room_that_is_made_for_it() {
+        use crate::format::segment::{Segment, SegmentPack};
+        use crate::format::wire::Bytes;
+        for packs in [0, 1, 100, 5000] {
+            let pack =
+                SegmentPack { class: Class::Data, id: crate::id::PackId::new([9; 32]), bytes: u64::MAX, extra: vec![(7, vec![0; 9])] };
+            let segment = Segment { packs: vec![pack; packs], entries: Bytes(vec![1; 21 * 100 * packs]), extra: Vec::new() };
+            let (body, about) = (padded_body(&segment).len(), padded_about(&segment));
+            assert!(body <= about && about <= body + body / 8 + 64, "{body} bytes in {about}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! Decoding never panics and never allocates more than the input could hold; `minicbor` reads and writes the items,
 //! this file adds what the format asks for: ascending keys, definite lengths, unknown keys kept or refused by parity.
 
+use crate::buffers::copied;
 use crate::limits::{CBOR_DEPTH_MAX, EXTRA_KEYS_MAX};
 use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};
@@ -25,6 +26,10 @@ pub type Decoded<T> = Result<T, Malformed>;
 pub trait Wire: Sized {
     /// Appends the encoding.
     fn put(&self, e: &mut Enc);
+    /// How many bytes that takes, about: for values that can be long at least as many.
+    fn bytes_about(&self) -> usize {
+        64
+    }
     /// Reads one item.
     fn get(d: &mut Decoder<'_>, field: &'static str) -> Decoded<Self>;
 }
@@ -173,6 +178,11 @@ macro_rules! map_struct {
                 }
             }
 
+            fn bytes_about(&self) -> usize {
+                let extra = self.extra.iter().map(|(_, value)| 9 + value.len()).sum::<usize>();
+                9 + extra $( + 2 + $crate::format::wire::Wire::bytes_about(&self.$field) )*
+            }
+
             fn get(d: &mut minicbor::Decoder<'_>, field: &'static str) -> $crate::format::wire::Decoded<Self> {
                 use $crate::format::wire::Malformed;
                 let n = $crate::format::wire::map(d, field)?;
@@ -208,6 +218,7 @@ macro_rules! wire_uint {
     ($($ty:ty),*) => { $(
         impl Wire for $ty {
             fn put(&self, e: &mut Enc) { done(e.u64(u64::from(*self)).map(|_| ())); }
+            fn bytes_about(&self) -> usize { 1 + size_of::<$ty>() }
             fn get(d: &mut Decoder<'_>, field: &'static str) -> Decoded<Self> {
                 d.u64().ok().and_then(|v| <$ty>::try_from(v).ok()).ok_or(Malformed::Field(field))
             }
@@ -238,6 +249,9 @@ impl Wire for String {
     fn put(&self, e: &mut Enc) {
         done(e.str(self).map(|_| ()));
     }
+    fn bytes_about(&self) -> usize {
+        9 + self.len()
+    }
     fn get(d: &mut Decoder<'_>, field: &'static str) -> Decoded<Self> {
         d.str().map(str::to_owned).map_err(|_| Malformed::Field(field))
     }
@@ -263,14 +277,20 @@ impl Wire for Bytes {
     fn put(&self, e: &mut Enc) {
         done(e.bytes(&self.0).map(|_| ()));
     }
+    fn bytes_about(&self) -> usize {
+        9 + self.0.len()
+    }
     fn get(d: &mut Decoder<'_>, field: &'static str) -> Decoded<Self> {
-        d.bytes().map(|b| Bytes(b.to_vec())).map_err(|_| Malformed::Field(field))
+        d.bytes().map(|b| Bytes(copied(b))).map_err(|_| Malformed::Field(field))
     }
 }
 
 impl<const N: usize> Wire for [u8; N] {
     fn put(&self, e: &mut Enc) {
         done(e.bytes(self).map(|_| ()));
+    }
+    fn bytes_about(&self) -> usize {
+        3 + N
     }
     fn get(d: &mut Decoder<'_>, field: &'static str) -> Decoded<Self> {
         d.bytes().ok().and_then(|b| b.try_into().ok()).ok_or(Malformed::Field(field))
@@ -283,6 +303,9 @@ impl<T: Wire> Wire for Vec<T> {
         for item in self {
             item.put(e);
         }
+    }
+    fn bytes_about(&self) -> usize {
+        9 + self.iter().map(Wire::bytes_about).sum::<usize>()
     }
     fn get(d: &mut Decoder<'_>, field: &'static str) -> Decoded<Self> {
         at_most(d, usize::MAX, field)

@@ -4,6 +4,7 @@
 pub mod compact;
 pub mod session;
 
+use crate::buffers::room;
 use crate::format::segment::{ENTRY_BYTES, PREFIX_BYTES, Prefix, Segment, SegmentPack, entry, position, prefix};
 use crate::format::wire::Bytes;
 use crate::id::{ChunkId, Class, PackId};
@@ -180,15 +181,15 @@ impl Index {
 
 /// Builds the segment that names `packs`.
 pub fn build_segment(packs: &[NewPack]) -> Segment {
-    let mut entries = Vec::new();
+    let mut entries = room(packs.iter().map(|pack| pack.ids.len() / ChunkId::BYTES * ENTRY_BYTES).sum());
     for (number, pack) in packs.iter().enumerate() {
         for (chunk, id) in pack.ids.as_chunks::<{ ChunkId::BYTES }>().0.iter().enumerate() {
-            entries.push(entry(&prefix(&ChunkId::new(*id)), number as u32, chunk as u32));
+            entries.extend_from_slice(&entry(&prefix(&ChunkId::new(*id)), number as u32, chunk as u32));
         }
     }
-    entries.sort_unstable();
+    entries.as_chunks_mut::<ENTRY_BYTES>().0.sort_unstable();
     let row = |p: &NewPack| SegmentPack { class: p.class, id: p.id, bytes: p.bytes, extra: Vec::new() };
-    Segment { packs: packs.iter().map(row).collect(), entries: Bytes(entries.concat()), extra: Vec::new() }
+    Segment { packs: packs.iter().map(row).collect(), entries: Bytes(entries), extra: Vec::new() }
 }
 
 #[cfg(test)]

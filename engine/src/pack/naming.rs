@@ -36,7 +36,8 @@ pub struct Naming {
 
 /// Packs that go into one segment.
 pub struct Batch {
-    numbers: Vec<u64>,
+    /// Their numbers.
+    pub numbers: Vec<u64>,
     /// The packs.
     pub packs: Vec<NewPack>,
 }
@@ -81,9 +82,9 @@ impl Naming {
         (!packs.is_empty()).then_some(Batch { numbers, packs })
     }
 
-    /// The segment of a batch is durable.
-    pub fn named(&mut self, batch: &Batch) {
-        for number in &batch.numbers {
+    /// The segment of these packs is durable.
+    pub fn named(&mut self, numbers: &[u64]) {
+        for number in numbers {
             self.packs.remove(number);
         }
     }
@@ -120,7 +121,7 @@ mod tests {
         let batch = naming.due(false).unwrap();
         assert_eq!(batch.packs.len(), 2);
         assert!(naming.reached().is_none(), "the segment is not durable yet");
-        naming.named(&batch);
+        naming.named(&batch.numbers);
         assert_eq!((naming.reached(), naming.reached()), (Some(7), None));
         naming.durable(third, pack());
         assert!(naming.due(false).is_none());

@@ -8,7 +8,7 @@ use crate::format::pack::CODEC_RAW;
 use crate::format::segment::Segment;
 use crate::id::{ChunkId, Class, PackId, SnapshotId, WriterId};
 use crate::index::build_segment;
-use crate::pack::naming::Naming;
+use crate::pack::naming::{Batch, Naming};
 use crate::pack::writer::{EncodedFrame, NewFrame, NewPack, PackUpload, PackWriter};
 use crate::pack::{Compression, FrameEncoder, Origin};
 use crate::seal::key::Keys;
@@ -370,10 +370,13 @@ impl<'a> Sink<'a> {
     /// Writes a segment when there is enough for one, a mark waits for it, or nothing more is to come.
     fn name(&self, last: bool) -> Result<()> {
         let due = self.naming().due(last);
-        if let Some(batch) = due {
-            let bytes = (self.put_segment)(&build_segment(&batch.packs))?;
+        if let Some(Batch { numbers, packs }) = due {
+            let segment = build_segment(&packs);
+            // Their ids take more memory than the segment, which is about to be encoded.
+            drop(packs);
+            let bytes = (self.put_segment)(&segment)?;
             self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
-            self.naming().named(&batch);
+            self.naming().named(&numbers);
         }
         loop {
             let reached = self.naming().reached();

@@ -1,6 +1,7 @@
 //! Writes packs (spec chapter 4): header, sealed frames, random padding, sealed footer, trailer; named by the hash of it all.
 //! A pack's key is made with it and used for nothing else, so that a frame's ordinal can be its nonce.
 
+use crate::buffers::{reserve, room};
 use crate::error::{Error, Result};
 use crate::format::object::{ObjectType, PART_OVERHEAD_BYTES, PartHead, Purpose, SUITE_SYMMETRIC, padded_body, padme};
 use crate::format::pack::{Footer, FrameInfo, PackKey, TRAILER_BYTES, header, trailer};
@@ -196,6 +197,7 @@ impl PackWriter {
     fn enter(&mut self, info: FrameInfo, chunks: &[(ChunkId, u32)]) {
         self.footer.frames.push(info);
         for (id, bytes) in chunks {
+            reserve(&mut self.footer.ids.0, ChunkId::BYTES);
             self.footer.ids.0.extend_from_slice(id.as_bytes());
             self.footer.lengths.push(*bytes);
         }
@@ -207,16 +209,20 @@ impl PackWriter {
         let tail = (body.len() + PART_OVERHEAD_BYTES + TRAILER_BYTES) as u64;
         let padding = padme(self.bytes + tail) - self.bytes - tail;
         // Random, so that nobody can see where the frames end. From a seed, not from the system: it can be a megabyte.
-        let mut last = vec![0; padding as usize];
+        let mut last = room(padding as usize + tail as usize);
+        last.resize(padding as usize, 0);
         blake3::Hasher::new_keyed(&random()?).finalize_xof().fill(&mut last);
         let head = PartHead { suite: SUITE_SYMMETRIC, purpose: Purpose::Lists, epoch: self.epoch };
         let scope = keys.family;
         let birth = self.birth;
         let binding = Binding { scope: scope.as_bytes(), header: ObjectType::pack(self.class).header(), part: 0, name: birth.as_bytes() };
         let name = ObjectName::pack(self.class, &PackId::new([0; 32]));
-        let footer = seal_part(keys.require(&name, Purpose::Lists, self.epoch)?, head, &binding, &body)?;
-        last.extend_from_slice(&footer);
-        last.extend_from_slice(&trailer(self.class, &birth, footer.len() as u32));
+        let put = |mut out: Vec<u8>| {
+            out.extend_from_slice(&body);
+            out
+        };
+        let mut last = seal_part(keys.require(&name, Purpose::Lists, self.epoch)?, head, &binding, last, put)?;
+        last.extend_from_slice(&trailer(self.class, &birth, (body.len() + PART_OVERHEAD_BYTES) as u32));
         self.count(&last);
         let id = PackId::new(*self.hasher.finalize().as_bytes());
         let pack = NewPack { class: self.class, id, bytes: self.bytes, ids: self.footer.ids.0 };

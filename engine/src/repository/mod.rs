@@ -37,7 +37,7 @@ use crate::limits::{SEGMENT_BYTES_MAX, SMALL_OBJECT_BYTES_MAX};
 use crate::pack::reader::ChunkReader;
 use crate::repository::manifests::Listings;
 use crate::seal::key::Keys;
-use crate::seal::object::{decode_descriptor, open_object, seal_object};
+use crate::seal::object::{decode_descriptor, open_object_in_place, seal_object};
 use crate::seal::random;
 use crate::store::near::NearStore;
 use crate::store::{Listed, Store, each, reread};
@@ -259,8 +259,8 @@ impl Repository {
 
 fn segment_of(store: &dyn Store, keys: &Keys, id: &RepositoryId, name: &ObjectName) -> Result<Segment> {
     reread(store, name, || {
-        let bytes = store.get(name, SEGMENT_BYTES_MAX)?;
-        let segment: Segment = open_object(keys, id, name, ObjectType::Segment, &bytes)?;
+        let mut bytes = store.get(name, SEGMENT_BYTES_MAX)?;
+        let segment: Segment = open_object_in_place(keys, id, name, ObjectType::Segment, &mut bytes)?;
         segment.checked().ok_or_else(|| Error::damaged(name, Damage::Malformed("entries")))?;
         Ok(segment)
     })

@@ -4,6 +4,7 @@
 pub mod key;
 pub mod object;
 
+use crate::buffers::copied;
 use crate::error::{Damage, Error, Result};
 use crate::format::object::{HEADER_BYTES, PART_HEAD_BYTES, PART_OVERHEAD_BYTES, PartHead};
 use crate::format::pack::{CODEC_RAW, PackKey, WRAPPED_BYTES};
@@ -14,6 +15,7 @@ use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use ring::error::Unspecified;
+use std::ops::Range;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// A symmetric key; wiped when dropped, never printed.
@@ -79,15 +81,20 @@ impl Binding<'_> {
     }
 }
 
-/// Seals `plain` under `key` with a fresh nonce: head, nonce, ciphertext, tag.
-pub fn seal_part(key: &Key, head: PartHead, binding: &Binding<'_>, plain: &[u8]) -> Result<Vec<u8>> {
+/// Seals under `key`, with a fresh nonce, what `put` appends: head, nonce, ciphertext, tag. They stand behind what is in `out`.
+pub fn seal_part(
+    key: &Key,
+    head: PartHead,
+    binding: &Binding<'_>,
+    mut out: Vec<u8>,
+    put: impl FnOnce(Vec<u8>) -> Vec<u8>,
+) -> Result<Vec<u8>> {
     let head = head.encode();
     let nonce: [u8; XNONCE_BYTES] = random()?;
-    let mut out = Vec::with_capacity(plain.len() + PART_OVERHEAD_BYTES);
     out.extend_from_slice(&head);
     out.extend_from_slice(&nonce);
     let start = out.len();
-    out.extend_from_slice(plain);
+    let mut out = put(out);
     let tag = xcipher(key).encrypt_inout_detached(&nonce.into(), &binding.aad(&head), InOutBuf::from(&mut out[start..]));
     let tag = tag.map_err(|_| Error::SelfCheck { what: "a sealed part" })?;
     out.extend_from_slice(&tag);
@@ -96,15 +103,24 @@ pub fn seal_part(key: &Key, head: PartHead, binding: &Binding<'_>, plain: &[u8])
 
 /// Opens what [`seal_part`] made. The caller has read the head to find the key.
 pub fn open_part(name: &ObjectName, key: &Key, binding: &Binding<'_>, part: &[u8]) -> Result<Vec<u8>> {
-    let short = || Error::damaged(name, Damage::Short { have: part.len() as u64, want: PART_OVERHEAD_BYTES as u64 });
-    let (head, rest) = part.split_first_chunk::<PART_HEAD_BYTES>().ok_or_else(short)?;
-    let (nonce, rest) = rest.split_first_chunk::<XNONCE_BYTES>().ok_or_else(short)?;
-    let (sealed, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or_else(short)?;
-    let mut plain = sealed.to_vec();
+    let mut part = copied(part);
+    let range = open_part_in_place(name, key, binding, &mut part)?;
+    part.truncate(range.end);
+    part.drain(..range.start);
+    Ok(part)
+}
+
+/// The same, where it stands. Returns where the plaintext is.
+pub fn open_part_in_place(name: &ObjectName, key: &Key, binding: &Binding<'_>, part: &mut [u8]) -> Result<Range<usize>> {
+    let have = part.len();
+    let short = || Error::damaged(name, Damage::Short { have: have as u64, want: PART_OVERHEAD_BYTES as u64 });
+    let (head, rest) = part.split_first_chunk_mut::<PART_HEAD_BYTES>().ok_or_else(short)?;
+    let (nonce, rest) = rest.split_first_chunk_mut::<XNONCE_BYTES>().ok_or_else(short)?;
+    let (sealed, tag) = rest.split_last_chunk_mut::<TAG_BYTES>().ok_or_else(short)?;
     xcipher(key)
-        .decrypt_inout_detached(nonce.into(), &binding.aad(head), InOutBuf::from(&mut plain[..]), tag.into())
+        .decrypt_inout_detached((&*nonce).into(), &binding.aad(head), InOutBuf::from(sealed), (&*tag).into())
         .map_err(|_| Error::damaged(name, Damage::Seal))?;
-    Ok(plain)
+    Ok(PART_HEAD_BYTES + XNONCE_BYTES..have - TAG_BYTES)
 }
 
 fn xcipher(key: &Key) -> XChaCha20Poly1305 {
@@ -250,7 +266,7 @@ mod tests {
         let name = ObjectName::parse("notes/1").unwrap();
         let binding = |scope, kind: ObjectType, part, name| Binding { scope, header: kind.header(), part, name };
         let good = binding(&[1; 16], ObjectType::Note, 0, b"notes/1");
-        let sealed = seal_part(&key, head(), &good, b"hello").unwrap();
+        let sealed = seal_part(&key, head(), &good, Vec::new(), |out| [&out[..], b"hello"].concat()).unwrap();
         assert_eq!(open_part(&name, &key, &good, &sealed).unwrap(), b"hello");
         for other in [
             binding(&[2; 16], ObjectType::Note, 0, b"notes/1"),

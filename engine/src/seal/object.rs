@@ -1,15 +1,19 @@
 //! Whole objects sealed and opened: the descriptor with its MAC, objects of one sealed part, manifests of two (spec chapters 2 and 3).
 //! Which purpose an object is sealed under stands here once, so that no verb can choose another.
 
+use crate::buffers::{copied, room};
 use crate::error::{Damage, Error, Result};
 use crate::format::manifest::{IndexPart, NamesPart, assemble, roots_fit, split};
-use crate::format::object::{HEADER_BYTES, ObjectType, PartHead, Purpose, SUITE_SYMMETRIC, malformed, open_body, open_header, padded_body};
+use crate::format::object::{
+    HEADER_BYTES, ObjectType, PART_OVERHEAD_BYTES, PartHead, Purpose, SUITE_SYMMETRIC, malformed, open_body, open_header, padded_about,
+    put_padded,
+};
 use crate::format::repo::{CHUNKER_GEAR, Descriptor, MAC_BYTES};
 use crate::format::wire::{Wire, from_bytes, to_bytes};
 use crate::id::{ObjectName, RepositoryId};
 use crate::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::seal::key::Keys;
-use crate::seal::{Binding, Key, object_mac, open_part, seal_part};
+use crate::seal::{Binding, Key, object_mac, open_part_in_place, seal_part};
 use subtle::ConstantTimeEq;
 
 /// The purpose that the one part of such an object is sealed under; `None` for types that are not laid out so.
@@ -31,11 +35,32 @@ fn seal<T: Wire>(
     kind: ObjectType,
     place: (u8, Purpose),
     body: &T,
+    before: Vec<u8>,
 ) -> Result<Vec<u8>> {
     let (part, purpose) = place;
     let head = PartHead { suite: SUITE_SYMMETRIC, purpose, epoch: keys.epoch };
     let binding = Binding { scope: repository.as_bytes(), header: kind.header(), part, name: name.as_str().as_bytes() };
-    seal_part(keys.require(name, purpose, keys.epoch)?, head, &binding, &padded_body(body))
+    seal_part(keys.require(name, purpose, keys.epoch)?, head, &binding, before, |out| put_padded(body, out))
+}
+
+/// Opens a part where it stands.
+fn open_in_place<T: Wire>(
+    keys: &Keys,
+    repository: &RepositoryId,
+    name: &ObjectName,
+    kind: ObjectType,
+    place: (u8, Purpose),
+    sealed: &mut [u8],
+) -> Result<T> {
+    let (part, purpose) = place;
+    let head = PartHead::decode(name, sealed)?;
+    // A part under another purpose was sealed by someone who may not write this kind of object.
+    if head.purpose != purpose {
+        return Err(Error::damaged(name, Damage::Malformed("purpose")));
+    }
+    let binding = Binding { scope: repository.as_bytes(), header: kind.header(), part, name: name.as_str().as_bytes() };
+    let plain = open_part_in_place(name, keys.require(name, purpose, head.epoch)?, &binding, sealed)?;
+    open_body(name, "body", &sealed[plain])
 }
 
 fn open<T: Wire>(
@@ -46,29 +71,35 @@ fn open<T: Wire>(
     place: (u8, Purpose),
     sealed: &[u8],
 ) -> Result<T> {
-    let (part, purpose) = place;
-    let head = PartHead::decode(name, sealed)?;
-    // A part under another purpose was sealed by someone who may not write this kind of object.
-    if head.purpose != purpose {
-        return Err(Error::damaged(name, Damage::Malformed("purpose")));
-    }
-    let binding = Binding { scope: repository.as_bytes(), header: kind.header(), part, name: name.as_str().as_bytes() };
-    let plain = open_part(name, keys.require(name, purpose, head.epoch)?, &binding, sealed)?;
-    open_body(name, "body", &plain)
+    open_in_place(keys, repository, name, kind, place, &mut copied(sealed))
 }
 
 /// Seals `body` as an object of one part: header, sealed part. The caller names a type for which [`purpose_of`] knows a purpose.
 pub fn seal_object<T: Wire>(keys: &Keys, repository: &RepositoryId, name: &ObjectName, kind: ObjectType, body: &T) -> Result<Vec<u8>> {
     let purpose = purpose_of(kind).ok_or(Error::SelfCheck { what: "the type of a sealed object" })?;
-    let mut object = kind.header().to_vec();
-    object.extend_from_slice(&seal(keys, repository, name, kind, (0, purpose), body)?);
-    Ok(object)
+    // A segment is some MiB long, and several of them are made at a time: once, in the memory in which it is encoded.
+    let mut object = room(HEADER_BYTES + PART_OVERHEAD_BYTES + padded_about(body));
+    object.extend_from_slice(&kind.header());
+    seal(keys, repository, name, kind, (0, purpose), body, object)
 }
 
 /// Opens what [`seal_object`] made.
 pub fn open_object<T: Wire>(keys: &Keys, repository: &RepositoryId, name: &ObjectName, kind: ObjectType, bytes: &[u8]) -> Result<T> {
     let purpose = purpose_of(kind).ok_or(Error::SelfCheck { what: "the type of a sealed object" })?;
     open(keys, repository, name, kind, (0, purpose), open_header(name, kind, bytes)?)
+}
+
+/// The same, in the memory in which it was read, for what is long. Afterwards `bytes` holds anything.
+pub fn open_object_in_place<T: Wire>(
+    keys: &Keys,
+    repository: &RepositoryId,
+    name: &ObjectName,
+    kind: ObjectType,
+    bytes: &mut [u8],
+) -> Result<T> {
+    let purpose = purpose_of(kind).ok_or(Error::SelfCheck { what: "the type of a sealed object" })?;
+    open_header(name, kind, bytes)?;
+    open_in_place(keys, repository, name, kind, (0, purpose), &mut bytes[HEADER_BYTES..])
 }
 
 const INDEX: (u8, Purpose) = (0, Purpose::Lists);
@@ -86,8 +117,8 @@ fn manifest_kind(name: &ObjectName) -> Result<ObjectType> {
 /// Seals a manifest under `name`, which says whether it is committed or pending.
 pub fn seal_manifest(keys: &Keys, repository: &RepositoryId, name: &ObjectName, index: &IndexPart, names: &NamesPart) -> Result<Vec<u8>> {
     let kind = manifest_kind(name)?;
-    let index = seal(keys, repository, name, kind, INDEX, index)?;
-    let names = seal(keys, repository, name, kind, NAMES, names)?;
+    let index = seal(keys, repository, name, kind, INDEX, index, Vec::new())?;
+    let names = seal(keys, repository, name, kind, NAMES, names, Vec::new())?;
     Ok(assemble(kind, &index, &names))
 }
 

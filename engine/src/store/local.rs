@@ -5,6 +5,7 @@
 mod files;
 mod upload;
 
+use crate::buffers::room;
 use crate::error::{Damage, Error, Result, StoreOp};
 use crate::id::{ObjectName, unhex};
 use crate::store::{Listed, Store, Upload};
@@ -123,7 +124,7 @@ impl Store for LocalStore {
         if have > bytes_max {
             return Err(Error::damaged(name, Damage::TooLarge { have, max: bytes_max }));
         }
-        let mut bytes = Vec::new();
+        let mut bytes = room(usize::try_from(have).unwrap_or(0));
         read(&file, name, 0..have, have, &mut bytes)?;
         Ok(bytes)
     }
