@@ -5,6 +5,7 @@ use crate::schedule::crew::Crew;
 use crate::schedule::random::Random;
 use crate::schedule::scenario::Scenario;
 use crate::schedule::script::Failure;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -54,13 +55,21 @@ impl Chooser for Follow {
     }
 }
 
-/// Works on as many threads as there are processors, each with a crew of its own.
+/// Works on as many threads as there are processors, each with a crew of its own, which stays on one of them: of a crew one thread at a time
+/// has something to do, and to wake the next on another processor takes as long as the engine's part of a schedule.
 pub fn on_all_processors(work: impl Fn(usize, &Crew) + Sync) {
-    let drivers = std::thread::available_parallelism().map_or(2, usize::from);
+    let allowed = sched_getaffinity(None).expect("the processors of this process");
+    let processors = (0..CpuSet::MAX_CPU).filter(|&processor| allowed.is_set(processor));
     std::thread::scope(|scope| {
-        for driver in 0..drivers {
+        for (driver, processor) in processors.enumerate() {
             let work = &work;
-            scope.spawn(move || work(driver, &Crew::new(PROCESSES_MAX)));
+            scope.spawn(move || {
+                let mut only = CpuSet::new();
+                only.set(processor);
+                // Threads that this one starts stay there, too.
+                sched_setaffinity(None, &only).expect("a processor of this process");
+                work(driver, &Crew::new(PROCESSES_MAX));
+            });
         }
     });
 }
