@@ -31,7 +31,9 @@ MAY_SAY = {
     'gc': ((1, OVERTAKEN),),
     # Somebody else forgot the same, and it was collected, before this run came to it.
     'forget': ((1, 'no snapshot matches'), (1, OVERTAKEN), (25, 'more than half')),
-    'undelete': ((1, 'cannot come back: a collection'), (1, 'no forgotten snapshot is called'), (1, 'no snapshot matches')),
+    # Or somebody else has brought it back.
+    'undelete': ((1, 'cannot come back: a collection'), (1, 'no forgotten snapshot is called'), (1, 'no snapshot matches'),
+                 (1, 'is back already')),
 }
 
 
