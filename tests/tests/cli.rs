@@ -25,8 +25,8 @@ fn binary() -> &'static Path {
             .args(["build", "--quiet", "--workspace", "--bin", "seabed"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("CARGO_TARGET_DIR", profile.parent().unwrap());
-        // What cargo says of this package to its tests: ring's build script looks at these, and all that hangs on it was built again, which
-        // took every run of CI two minutes, and two more to build it as it was before.
+        // What cargo says of this package to its tests: ring's build script looks at these, and all that hangs on it was built anew here, and
+        // once more by whoever built it next, as it was before.
         let of_this_package = |name: &OsStr| {
             let name = name.as_encoded_bytes();
             name.starts_with(b"CARGO_PKG_") || name.starts_with(b"CARGO_MANIFEST_")

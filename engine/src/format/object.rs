@@ -231,7 +231,7 @@ pub fn padded_body<T: Wire>(value: &T) -> Vec<u8> {
     put_padded(value, room(padded_about(value)))
 }
 
-/// How long a body is with its padding, about, and rather less than that.
+/// How long a body is with its padding, about: no longer, of what can be long.
 pub fn padded_about<T: Wire>(value: &T) -> usize {
     padme((value.bytes_about() as u64).max(BODY_BYTES_MIN)) as usize
 }

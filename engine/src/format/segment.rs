@@ -1,6 +1,7 @@
 //! Index segments: which chunk is in which pack (spec chapter 5). They only repeat what footers say.
 //! An entry is 16 bytes of the chunk id and a packed position of 5 bytes; every byte here is paid once per chunk ever stored.
 
+use crate::buffers::room;
 use crate::format::wire::{Bytes, map_struct};
 use crate::id::{ChunkId, Class, PackId};
 use crate::limits::{SEGMENT_CHUNKS_MAX, SEGMENT_PACKS_MAX};
@@ -87,19 +88,19 @@ impl Segment {
     /// One segment that says what all of these say; no pack is in two of them. `None` where there is nothing to say.
     pub fn joined(parts: Vec<Segment>) -> Option<Segment> {
         let mut packs = Vec::new();
-        let mut entries: Vec<[u8; ENTRY_BYTES]> = Vec::with_capacity(parts.iter().map(|part| part.entries.0.len() / ENTRY_BYTES).sum());
+        let mut entries = room(parts.iter().map(|part| part.entries.0.len()).sum());
         for part in parts {
             let first = packs.len() as u32;
             packs.extend(part.packs);
             for old in part.entries.0.as_chunks::<ENTRY_BYTES>().0 {
                 let ((pack, chunk), mut prefix) = (position(old), [0; PREFIX_BYTES]);
                 prefix.copy_from_slice(&old[..PREFIX_BYTES]);
-                entries.push(entry(&prefix, first + pack, chunk));
+                entries.extend_from_slice(&entry(&prefix, first + pack, chunk));
             }
         }
         // Stable, for that finds the runs of which it is made.
-        entries.sort();
-        (!packs.is_empty()).then(|| Segment { packs, entries: Bytes(entries.concat()), extra: Vec::new() })
+        entries.as_chunks_mut::<ENTRY_BYTES>().0.sort();
+        (!packs.is_empty()).then(|| Segment { packs, entries: Bytes(entries), extra: Vec::new() })
     }
 
     /// The entries, or `None` where their bytes do not divide, are out of order, or name a pack that is not there.

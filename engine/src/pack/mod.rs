@@ -10,6 +10,7 @@ pub mod sink;
 pub mod weigh;
 pub mod writer;
 
+use crate::buffers::copied;
 use crate::error::{Damage, Error, Result};
 use crate::format::object::{ObjectType, PART_HEAD_BYTES, PartHead, Purpose, SUITE_SYMMETRIC, open_body};
 use crate::format::pack::{CODEC_RAW, CODEC_ZSTD, Footer, FrameInfo, PackTable, TRAILER_BYTES, open_trailer};
@@ -296,8 +297,9 @@ impl OpenPack {
             return Err(Error::damaged(&name, Damage::Malformed("purpose")));
         }
         let binding = Binding { scope: keys.family.as_bytes(), header: ObjectType::pack(class).header(), part: 0, name: birth.as_bytes() };
-        let plain = open_part(&name, keys.require(&name, Purpose::Lists, head.epoch)?, &binding, part)?;
-        let footer: Footer = open_body(&name, "footer", &plain)?;
+        let mut part = copied(part);
+        let plain = open_part(&name, keys.require(&name, Purpose::Lists, head.epoch)?, &binding, &mut part)?;
+        let footer: Footer = open_body(&name, "footer", &part[plain])?;
         let table = PackTable::new(&name, footer, bytes, footer_bytes as u64)?;
         let mut ciphers = Vec::new();
         for key in &table.footer.keys {

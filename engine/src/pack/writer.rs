@@ -196,8 +196,8 @@ impl PackWriter {
 
     fn enter(&mut self, info: FrameInfo, chunks: &[(ChunkId, u32)]) {
         self.footer.frames.push(info);
+        reserve(&mut self.footer.ids.0, chunks.len() * ChunkId::BYTES);
         for (id, bytes) in chunks {
-            reserve(&mut self.footer.ids.0, ChunkId::BYTES);
             self.footer.ids.0.extend_from_slice(id.as_bytes());
             self.footer.lengths.push(*bytes);
         }

@@ -13,7 +13,7 @@ use crate::format::wire::{Wire, from_bytes, to_bytes};
 use crate::id::{ObjectName, RepositoryId};
 use crate::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::seal::key::Keys;
-use crate::seal::{Binding, Key, object_mac, open_part_in_place, seal_part};
+use crate::seal::{Binding, Key, object_mac, open_part, seal_part};
 use subtle::ConstantTimeEq;
 
 /// The purpose that the one part of such an object is sealed under; `None` for types that are not laid out so.
@@ -43,8 +43,8 @@ fn seal<T: Wire>(
     seal_part(keys.require(name, purpose, keys.epoch)?, head, &binding, before, |out| put_padded(body, out))
 }
 
-/// Opens a part where it stands.
-fn open_in_place<T: Wire>(
+/// Opens a part where it stands. Afterwards `sealed` holds anything.
+fn open<T: Wire>(
     keys: &Keys,
     repository: &RepositoryId,
     name: &ObjectName,
@@ -59,19 +59,8 @@ fn open_in_place<T: Wire>(
         return Err(Error::damaged(name, Damage::Malformed("purpose")));
     }
     let binding = Binding { scope: repository.as_bytes(), header: kind.header(), part, name: name.as_str().as_bytes() };
-    let plain = open_part_in_place(name, keys.require(name, purpose, head.epoch)?, &binding, sealed)?;
+    let plain = open_part(name, keys.require(name, purpose, head.epoch)?, &binding, sealed)?;
     open_body(name, "body", &sealed[plain])
-}
-
-fn open<T: Wire>(
-    keys: &Keys,
-    repository: &RepositoryId,
-    name: &ObjectName,
-    kind: ObjectType,
-    place: (u8, Purpose),
-    sealed: &[u8],
-) -> Result<T> {
-    open_in_place(keys, repository, name, kind, place, &mut copied(sealed))
 }
 
 /// Seals `body` as an object of one part: header, sealed part. The caller names a type for which [`purpose_of`] knows a purpose.
@@ -85,8 +74,7 @@ pub fn seal_object<T: Wire>(keys: &Keys, repository: &RepositoryId, name: &Objec
 
 /// Opens what [`seal_object`] made.
 pub fn open_object<T: Wire>(keys: &Keys, repository: &RepositoryId, name: &ObjectName, kind: ObjectType, bytes: &[u8]) -> Result<T> {
-    let purpose = purpose_of(kind).ok_or(Error::SelfCheck { what: "the type of a sealed object" })?;
-    open(keys, repository, name, kind, (0, purpose), open_header(name, kind, bytes)?)
+    open_object_in_place(keys, repository, name, kind, &mut copied(bytes))
 }
 
 /// The same, in the memory in which it was read, for what is long. Afterwards `bytes` holds anything.
@@ -99,7 +87,7 @@ pub fn open_object_in_place<T: Wire>(
 ) -> Result<T> {
     let purpose = purpose_of(kind).ok_or(Error::SelfCheck { what: "the type of a sealed object" })?;
     open_header(name, kind, bytes)?;
-    open_in_place(keys, repository, name, kind, (0, purpose), &mut bytes[HEADER_BYTES..])
+    open(keys, repository, name, kind, (0, purpose), &mut bytes[HEADER_BYTES..])
 }
 
 const INDEX: (u8, Purpose) = (0, Purpose::Lists);
@@ -126,7 +114,7 @@ pub fn seal_manifest(keys: &Keys, repository: &RepositoryId, name: &ObjectName, 
 pub fn open_manifest_index(keys: &Keys, repository: &RepositoryId, name: &ObjectName, bytes: &[u8]) -> Result<IndexPart> {
     let kind = manifest_kind(name)?;
     let (index, _) = split(name, kind, bytes)?;
-    let index: IndexPart = open(keys, repository, name, kind, INDEX, index)?;
+    let index: IndexPart = open(keys, repository, name, kind, INDEX, &mut copied(index))?;
     let named = name.as_snapshot().or(name.as_pending().map(|(id, _)| id));
     if named != Some(index.snapshot) {
         return Err(Error::damaged(name, Damage::Name));
@@ -139,7 +127,7 @@ pub fn open_manifest(keys: &Keys, repository: &RepositoryId, name: &ObjectName, 
     let kind = manifest_kind(name)?;
     let index = open_manifest_index(keys, repository, name, bytes)?;
     let (_, names) = split(name, kind, bytes)?;
-    let names: NamesPart = open(keys, repository, name, kind, NAMES, names)?;
+    let names: NamesPart = open(keys, repository, name, kind, NAMES, &mut copied(names))?;
     // Each root has a half in either part; one that lost its other half would be restored as something else.
     if !roots_fit(&index.roots, &names.roots) {
         return Err(Error::damaged(name, Damage::Malformed("roots")));

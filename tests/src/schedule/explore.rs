@@ -59,7 +59,9 @@ impl Chooser for Follow {
 /// has something to do, and to wake the next on another processor takes as long as the engine's part of a schedule.
 pub fn on_all_processors(work: impl Fn(usize, &Crew) + Sync) {
     let allowed = sched_getaffinity(None).expect("the processors of this process");
-    let processors = (0..CpuSet::MAX_CPU).filter(|&processor| allowed.is_set(processor));
+    // A container may allow all of them, and only the time of two.
+    let drivers = std::thread::available_parallelism().map_or(2, usize::from);
+    let processors = (0..CpuSet::MAX_CPU).filter(|&processor| allowed.is_set(processor)).take(drivers);
     std::thread::scope(|scope| {
         for (driver, processor) in processors.enumerate() {
             let work = &work;
