@@ -132,6 +132,39 @@ fn a_loss_can_be_accepted() {
     assert!(!late.catalog().ids().unwrap().contains(&ids[2]));
 }
 
+/// Runs, checks the exit code and that all of these words are said, and returns what was.
+fn says(home: &Home, code: i32, args: &[&str], words: &[&str]) -> String {
+    let output = home.run(args);
+    let text = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+    assert!(words.iter().all(|word| text.contains(word)), "{args:?}: {text}");
+    text
+}
+
+/// A collection beside a snapshot whose source is gone too told of `check` and of a backup that heals, and of no way out.
+#[test]
+fn a_snapshot_that_nothing_heals_is_out_of_the_way_when_it_is_forgotten() {
+    let home = Home::new();
+    let packs = || -> std::collections::BTreeSet<_> {
+        let folders = fs::read_dir(home.repository().join("data")).unwrap().map(|folder| folder.unwrap().path());
+        folders.flat_map(|folder| fs::read_dir(folder).unwrap().map(|pack| pack.unwrap().path())).collect()
+    };
+    home.ends(0, &["backup", "--init", "--quiet", "src"]);
+    let before = packs();
+    home.write("src/a.txt", "what only this one holds");
+    home.ends(0, &["backup", "--quiet", "src"]);
+    packs().difference(&before).for_each(|pack| fs::remove_file(pack).unwrap());
+    home.write("src/a.txt", "gamma");
+    home.ends(0, &["backup", "--quiet", "src"]);
+    let ids = home.ends(0, &["snapshots", "--ids"]);
+    let second = &ids.lines().nth(1).unwrap()[..8];
+    says(&home, 23, &["gc", "--grace", "0"], &["nothing was deleted", "`seabed check`", "`seabed forget ID`"]);
+    says(&home, 23, &["check"], &[&format!("hurts snapshot {second}")]);
+    says(&home, 0, &["forget", second], &["forgot 1 snapshot"]);
+    says(&home, 0, &["gc", "--grace", "0"], &[]);
+    says(&home, 0, &["check", "--read-data"], &["no damage found"]);
+}
+
 #[test]
 fn what_somebody_took_away_is_said_with_the_next_step() {
     let home = Home::new();
@@ -142,15 +175,8 @@ fn what_somebody_took_away_is_said_with_the_next_step() {
     let ids = home.ends(0, &["snapshots", "--ids"]);
     let second = ids.lines().nth(1).unwrap();
     fs::remove_file(home.repository().join("snapshots").join(second)).unwrap();
+    let says = |code: i32, args: &[&str], words: &[&str]| says(&home, code, args, words);
     // Who saw it says so once; the rest of the world by who vouches for it.
-    let says = |code: i32, args: &[&str], words: &[&str]| {
-        let output = home.run(args);
-        let text = [&output.stdout[..], &output.stderr[..]].concat();
-        let text = String::from_utf8_lossy(&text).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
-        assert!(words.iter().all(|word| text.contains(word)), "{args:?}: {text}");
-        text
-    };
     says(23, &["check"], &[second, "was lost or taken away", "`seabed forget --lost`"]);
     says(0, &["snapshots"], &["1 snapshot that this machine has seen", "`seabed check` says more"]);
     says(23, &["--no-cache", "check"], &[second, "`seabed forget --lost`"]);

@@ -150,7 +150,8 @@ fn stopped(fail: Fail) -> Fail {
     // Where the next step is another one, it was said.
     if fail.code == Code::Damage && fail.hint.as_deref() != Some(LOST) {
         return fail.hint(
-            "nothing was deleted by this; `seabed check` names what is hurt, and a backup of the same sources heals what can be healed",
+            "nothing was deleted by this; `seabed check` names what is hurt, and a backup of the same sources heals what can be healed; a snapshot \
+             that nothing heals is out of the way with `seabed forget ID`",
         );
     }
     fail
