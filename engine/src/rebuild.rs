@@ -86,7 +86,7 @@ pub fn rebuild(repository: &Repository, observer: &dyn Observer) -> Result<Rebui
         {
             match opened {
                 Ok(pack) => {
-                    let chunks = pack.ids.len() / crate::id::ChunkId::BYTES;
+                    let chunks = pack.chunks();
                     if batched + chunks > SEGMENT_CHUNKS && !batch.is_empty() {
                         publish(repository, &mut batch, &mut report)?;
                         batched = 0;
@@ -160,7 +160,7 @@ fn footer(repository: &Repository, name: &ObjectName, known: bool) -> Result<New
     if !known && repository.origin().traffic().is_some() && !pack.is_what_its_name_says(repository.origin(), &id)? {
         return Err(Error::damaged(name, Damage::Name));
     }
-    Ok(NewPack { class, id, bytes: pack.bytes, ids: pack.table.footer.ids.0 })
+    Ok(NewPack::new(class, id, pack.bytes, &pack.table.footer.ids.0))
 }
 
 fn publish(repository: &Repository, batch: &mut Vec<NewPack>, report: &mut RebuildReport) -> Result<()> {

@@ -28,7 +28,7 @@ use crate::format::manifest::stream_name_is_valid;
 use crate::id::{Class, ObjectName, PackId, SnapshotId};
 use crate::index::{Index, IndexPack, build_segment};
 use crate::observe::Observer;
-use crate::pack::sink::{PanicGuard, Sink, SinkOptions, Trouble, frame_channel, job_channel, write_channel};
+use crate::pack::sink::{FRAMES_QUEUED, PanicGuard, Sink, SinkOptions, Trouble, frame_channel, job_channel, write_channel};
 use crate::repository::{Access, Records, Repository, Segments, Trust};
 use crate::seal::random;
 use crate::store::{Listed, beside, each, there};
@@ -93,9 +93,9 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let sink =
         Sink::new(repository.store(), repository.keys(), targets, (repository.writer(), session), (&put_segment, &reached), &trouble);
     let threads = options.threads();
-    let (jobs_in, jobs_out) = job_channel();
-    let (frames_in, frames_out) = frame_channel();
-    let (pieces_in, pieces_out) = write_channel();
+    let (jobs_in, jobs_out) = job_channel(FRAMES_QUEUED);
+    let (frames_in, frames_out) = frame_channel(FRAMES_QUEUED);
+    let (pieces_in, pieces_out) = write_channel(FRAMES_QUEUED);
     let (uploads_in, uploads_out) = bounded(UPLOADS_QUEUED);
     let (todo_in, todo_out) = bounded(threads * 2);
     let (done_in, done_out) = unbounded();

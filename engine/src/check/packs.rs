@@ -129,7 +129,7 @@ pub fn read(
                         false => findings.add_if_needed(Error::damaged(&name, Damage::Unindexed), job.bytes),
                     };
                     known.trouble = Some(structure.bad_segment.unwrap_or_else(unindexed));
-                    orphans.push((NewPack { class: job.class, id: job.id, bytes: job.bytes, ids: footer.ids }, known.clone()));
+                    orphans.push((NewPack::new(job.class, job.id, job.bytes, &footer.ids), known.clone()));
                 }
             }
         }

@@ -453,9 +453,12 @@ mod tests {
         ChunkId::new(*blake3::hash(&n.to_le_bytes()).as_bytes())
     }
 
+    fn whole(ids: std::ops::Range<u64>) -> Vec<u8> {
+        ids.flat_map(|i| *id(i).as_bytes()).collect()
+    }
+
     fn pack(n: u8, class: Class, ids: std::ops::Range<u64>) -> NewPack {
-        let ids = ids.flat_map(|i| *id(i).as_bytes()).collect();
-        NewPack { class, id: PackId::new([n; 32]), bytes: 1000, ids }
+        NewPack::new(class, PackId::new([n; 32]), 1000, &whole(ids))
     }
 
     fn rows() -> Rows {
@@ -464,8 +467,7 @@ mod tests {
         // The same pack once more, as while segments are merged.
         assert!(rows.add_segment(&build_segment(&[pack(2, Class::Lists, 5000..5100)])));
         rows.settle();
-        let late = pack(3, Class::Data, 4990..5010);
-        assert!(rows.add_footer(Class::Data, late.id, late.bytes, &late.ids));
+        assert!(rows.add_footer(Class::Data, PackId::new([3; 32]), 1000, &whole(4990..5010)));
         rows.settle();
         rows
     }

@@ -18,8 +18,24 @@ pub struct NewPack {
     pub id: PackId,
     /// Its length.
     pub bytes: u64,
-    /// Its chunks, in order.
-    pub ids: Vec<u8>,
+    /// The prefixes of its chunks, in order: half of what their ids take, and some of these wait for a segment.
+    prefixes: Vec<u8>,
+}
+
+impl NewPack {
+    /// `ids` are whole chunk ids.
+    pub fn new(class: Class, id: PackId, bytes: u64, ids: &[u8]) -> Self {
+        let mut prefixes = room(ids.len() / ChunkId::BYTES * PREFIX_BYTES);
+        for id in ids.as_chunks::<{ ChunkId::BYTES }>().0 {
+            prefixes.extend_from_slice(&id[..PREFIX_BYTES]);
+        }
+        NewPack { class, id, bytes, prefixes }
+    }
+
+    /// How many chunks it has.
+    pub fn chunks(&self) -> usize {
+        self.prefixes.len() / PREFIX_BYTES
+    }
 }
 
 /// A pack that the index speaks of.
@@ -181,10 +197,10 @@ impl Index {
 
 /// Builds the segment that names `packs`.
 pub fn build_segment(packs: &[NewPack]) -> Segment {
-    let mut entries = room(packs.iter().map(|pack| pack.ids.len() / ChunkId::BYTES * ENTRY_BYTES).sum());
+    let mut entries = room(packs.iter().map(|pack| pack.chunks() * ENTRY_BYTES).sum());
     for (number, pack) in packs.iter().enumerate() {
-        for (chunk, id) in pack.ids.as_chunks::<{ ChunkId::BYTES }>().0.iter().enumerate() {
-            entries.extend_from_slice(&entry(&prefix(&ChunkId::new(*id)), number as u32, chunk as u32));
+        for (chunk, prefix) in pack.prefixes.as_chunks::<PREFIX_BYTES>().0.iter().enumerate() {
+            entries.extend_from_slice(&entry(prefix, number as u32, chunk as u32));
         }
     }
     entries.as_chunks_mut::<ENTRY_BYTES>().0.sort_unstable();
@@ -201,8 +217,8 @@ mod tests {
     }
 
     fn pack(n: u8, class: Class, ids: std::ops::Range<u64>) -> NewPack {
-        let ids = ids.flat_map(|i| *id(i).as_bytes()).collect();
-        NewPack { class, id: PackId::new([n; 32]), bytes: 1000, ids }
+        let ids: Vec<u8> = ids.flat_map(|i| *id(i).as_bytes()).collect();
+        NewPack::new(class, PackId::new([n; 32]), 1000, &ids)
     }
 
     #[test]

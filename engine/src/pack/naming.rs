@@ -1,7 +1,6 @@
 //! Which packs of a run are durable and which are named: decides when a segment is due, and when a mark is reached.
 //! A segment names only packs that are durable; a mark is reached once all packs before it are named (spec chapter 7, B2 and B3).
 
-use crate::id::ChunkId;
 use crate::limits::SEGMENT_CHUNKS_TARGET;
 use crate::pack::writer::NewPack;
 use std::collections::{BTreeMap, VecDeque};
@@ -64,7 +63,7 @@ impl Naming {
     /// The packs that are to be named now, where it is time for a segment: enough for one, a mark that waits for nothing else, or the end.
     pub fn due(&mut self, last: bool) -> Option<Batch> {
         let durable = || self.packs.iter().filter_map(|(n, state)| if let State::Durable(pack) = state { Some((*n, pack)) } else { None });
-        let chunks: usize = durable().map(|(_, pack)| pack.ids.len() / ChunkId::BYTES).sum();
+        let chunks: usize = durable().map(|(_, pack)| pack.chunks()).sum();
         let bytes: u64 = durable().map(|(_, pack)| pack.bytes).sum();
         let for_a_mark = self.marks.front().is_some_and(|mark| {
             !self.packs.range(..mark.packs).any(|(_, state)| matches!(state, State::UnderWay))
@@ -105,7 +104,7 @@ mod tests {
     use crate::id::{Class, PackId};
 
     fn pack() -> NewPack {
-        NewPack { class: Class::Data, id: PackId::new([0; 32]), bytes: 1, ids: vec![] }
+        NewPack::new(Class::Data, PackId::new([0; 32]), 1, &[])
     }
 
     #[test]

@@ -29,10 +29,12 @@ const FRAMES_OPENED: usize = 8;
 /// Frames that are read at a time where nothing is paid for a request: they stay in a processor's cache until they are opened.
 const FRAMES_READ: usize = 2;
 
+/// What waits between the threads that write, in frames. Less than in a backup: memory is full of rows meanwhile.
+const FRAMES_QUEUED: usize = 2;
 /// Groups that were read and wait to be opened,
 const GROUPS_QUEUED: usize = 3;
 /// and those that may be opened, for each thread, before the first of them is taken.
-const GROUPS_OPENED: usize = 4;
+const GROUPS_OPENED: usize = 2;
 
 /// How a collection compresses frames that it makes anew. What is left of many old frames does not lie beside what it is like any more: of
 /// that, level 3 makes 2.3 % less than level 2 (dumps and source trees), in one and a half times as long.
@@ -88,9 +90,9 @@ pub fn stays(pack: &OpenPack, frame: u32, wanted: &Bits, spare: f64) -> bool {
 
 /// Takes the chunks of all `takes`, in order, and returns when packs and segments with them are durable.
 pub fn repack(sink: &Sink<'_>, from: &From<'_>, takes: impl Iterator<Item = Take>, threads: usize) -> Result<Repacked> {
-    let (jobs_in, jobs_out) = job_channel();
-    let (frames_in, frames_out) = frame_channel();
-    let (pieces_in, pieces_out) = write_channel();
+    let (jobs_in, jobs_out) = job_channel(FRAMES_QUEUED);
+    let (frames_in, frames_out) = frame_channel(FRAMES_QUEUED);
+    let (pieces_in, pieces_out) = write_channel(FRAMES_QUEUED);
     let (uploads_in, uploads_out) = bounded(2);
     let buffers = &GroupBuffers::default();
     let taken = std::thread::scope(|scope| {

@@ -18,8 +18,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Frames that wait for an encoder, and encoded ones that wait for the packer: enough that nobody idles, 8 MiB at most.
-const FRAMES_QUEUED: usize = 4;
+/// Frames of a backup that wait for an encoder, encoded ones that wait for the packer, and pieces that wait for the disk: enough that nobody
+/// idles, 12 MiB at most.
+pub const FRAMES_QUEUED: usize = 4;
 
 /// Packs that are made durable at a time, where the store has as many connections. Each is in memory.
 const FINISHERS_MAX: usize = 4;
@@ -88,8 +89,8 @@ pub enum Job {
 }
 
 /// The channel from the builder to the encoders; it ends when the builder is gone.
-pub fn job_channel() -> (Sender<Job>, Receiver<Job>) {
-    bounded(FRAMES_QUEUED)
+pub fn job_channel(queued: usize) -> (Sender<Job>, Receiver<Job>) {
+    bounded(queued)
 }
 
 /// What goes to the packer.
@@ -106,8 +107,8 @@ pub enum ToPack {
 }
 
 /// The channel from the encoders to the packer.
-pub fn frame_channel() -> (Sender<ToPack>, Receiver<ToPack>) {
-    bounded(FRAMES_QUEUED)
+pub fn frame_channel(queued: usize) -> (Sender<ToPack>, Receiver<ToPack>) {
+    bounded(queued)
 }
 
 /// What a packer tells the writer, pack after pack of a class.
@@ -121,8 +122,8 @@ pub enum ToWrite {
 }
 
 /// The channel from the packer to the writer.
-pub fn write_channel() -> (Sender<ToWrite>, Receiver<ToWrite>) {
-    bounded(FRAMES_QUEUED)
+pub fn write_channel(queued: usize) -> (Sender<ToWrite>, Receiver<ToWrite>) {
+    bounded(queued)
 }
 
 /// What goes to the finishers.

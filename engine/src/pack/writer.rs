@@ -206,6 +206,8 @@ impl PackWriter {
     /// Ends the pack: padding, footer, trailer, name. Returns its last bytes.
     pub fn finish(mut self, keys: &Keys) -> Result<(NewPack, Vec<u8>)> {
         let body = padded_body(&self.footer);
+        // The ids are in there now, and take as much once more.
+        let mut pack = NewPack::new(self.class, PackId::new([0; 32]), 0, &std::mem::take(&mut self.footer.ids.0));
         let tail = (body.len() + PART_OVERHEAD_BYTES + TRAILER_BYTES) as u64;
         let padding = padme(self.bytes + tail) - self.bytes - tail;
         // Random, so that nobody can see where the frames end. From a seed, not from the system: it can be a megabyte.
@@ -224,8 +226,7 @@ impl PackWriter {
         let mut last = seal_part(keys.require(&name, Purpose::Lists, self.epoch)?, head, &binding, last, put)?;
         last.extend_from_slice(&trailer(self.class, &birth, (body.len() + PART_OVERHEAD_BYTES) as u32));
         self.count(&last);
-        let id = PackId::new(*self.hasher.finalize().as_bytes());
-        let pack = NewPack { class: self.class, id, bytes: self.bytes, ids: self.footer.ids.0 };
+        (pack.id, pack.bytes) = (PackId::new(*self.hasher.finalize().as_bytes()), self.bytes);
         Ok((pack, last))
     }
 }

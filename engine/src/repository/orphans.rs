@@ -53,7 +53,7 @@ impl Repository {
         };
         // Before any segment names it: its run may have died between the name and the fsync of its folder.
         self.store().settle(&pack.name)?;
-        Ok(Some(NewPack { class, id, bytes, ids: pack.table.footer.ids.0 }))
+        Ok(Some(NewPack::new(class, id, bytes, &pack.table.footer.ids.0)))
     }
 
     /// The packs that the store lists and `index` does not know.

@@ -51,7 +51,7 @@ impl Writer<'_> {
         upload.write(&last)?;
         upload.finish(&ObjectName::pack(class, &pack.id))?;
         self.unnamed.push(pack);
-        let chunks: usize = self.unnamed.iter().map(|pack| pack.ids.len() / ChunkId::BYTES).sum();
+        let chunks: usize = self.unnamed.iter().map(|pack| pack.chunks()).sum();
         if chunks >= SEGMENT_CHUNKS_TARGET { self.name() } else { Ok(()) }
     }
 
