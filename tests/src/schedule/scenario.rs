@@ -33,7 +33,7 @@ pub struct Scenario {
     pub budgets: Budgets,
     /// Which reads others may come between.
     pub reads: Reads,
-    /// Folders whose listings may lack anything: more than the protocol assumes of a store.
+    /// Folders whose listings, and no others, may lack anything: more than the protocol assumes of a store.
     pub hidden: &'static [&'static str],
     /// In which pages listings come.
     pub pages: Pages,

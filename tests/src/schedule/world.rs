@@ -53,7 +53,7 @@ pub struct World {
     pub forgetters: HashSet<usize>,
     /// Whether what was never acknowledged, and is visible all the same, must be whole too.
     pub strict: bool,
-    /// Folders whose listings may lack anything at all: more than the protocol assumes of a store.
+    /// Folders whose listings, and no others, may lack anything at all: more than the protocol assumes of a store.
     pub hidden: &'static [&'static str],
     /// Objects by when they were first put: replays compare by that, for names are drawn anew.
     births: HashMap<ObjectName, u32>,
@@ -112,7 +112,7 @@ impl World {
     /// have seen: the newest ones have to be listed.
     pub fn may_lack(&self, folder: &str) -> Vec<ObjectName> {
         let may = |name: &ObjectName| match folder {
-            hidden if self.hidden.contains(&hidden) => true,
+            folder if !self.hidden.is_empty() => self.hidden.contains(&folder),
             "data" | "names" | "lists" | "index" | "snapshots" => true,
             "records" => self.view.is_seen(name.as_str()),
             _ => false,
