@@ -165,6 +165,17 @@ fn a_snapshot_that_nothing_heals_is_out_of_the_way_when_it_is_forgotten() {
     says(&home, 0, &["check", "--read-data"], &["no damage found"]);
 }
 
+/// A backup whose parent's metadata was gone said that its parent "cannot be read to its end", and left open whether it was whole itself.
+#[test]
+fn a_backup_that_cannot_read_its_parent_says_that_it_lacks_nothing() {
+    let home = Home::new();
+    home.ends(0, &["backup", "--init", "--quiet", "src"]);
+    ["names", "lists"].iter().for_each(|class| fs::remove_dir_all(home.repository().join(class)).unwrap());
+    home.write("src/a.txt", "changed");
+    says(&home, 0, &["backup", "src"], &["so files were read again", "this backup lacks nothing"]);
+    says(&home, 0, &["restore", "latest", "--target", "out"], &[]);
+}
+
 #[test]
 fn what_somebody_took_away_is_said_with_the_next_step() {
     let home = Home::new();

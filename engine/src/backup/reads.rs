@@ -144,7 +144,11 @@ impl Reads<'_> {
         self.flush()?;
         self.ends.excluded = walker.excluded();
         if let Some(error) = self.join.failure.take() {
-            self.observer.warning(&format!("the parent snapshot cannot be read to its end, so files were read again: {error}"));
+            // No loss of this backup, and no damage where somebody has forgotten the parent and collected it meanwhile.
+            self.observer.warning(&format!(
+                "part of the parent snapshot is gone, so files were read again; this backup lacks nothing, and unless the parent was forgotten \
+                 meanwhile a check says what is hurt: {error}"
+            ));
         }
         Ok(())
     }
