@@ -9,7 +9,7 @@ use crate::index::{Index, Location};
 use crate::pack::{FrameDecoder, OpenPack, check_chunk};
 use crate::seal::key::Keys;
 use crate::store::{Store, reread};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
@@ -38,6 +38,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl<K: Hash + Eq + Copy, V> Lru<K, V> {
     fn new(max: usize) -> Self {
         Lru { max, state: Mutex::new(LruState { slots: HashMap::new(), clock: 0, weight: 0 }) }
+    }
+
+    /// Whether the value is there.
+    fn has(&self, key: &K) -> bool {
+        lock(&self.state).slots.get(key).is_some_and(|slot| slot.2 > 0)
     }
 
     /// The value, made where it is not there. `None` only where another thread makes it and the caller does not want to `wait`.
@@ -172,6 +177,16 @@ struct Last {
     frame: Arc<Frame>,
 }
 
+/// Where someone has come who says beforehand what will be read.
+#[derive(Default)]
+pub struct Expected {
+    last: Option<(Location, Arc<OpenPack>)>,
+    /// The frame that was asked for last.
+    frame: Option<FrameAt>,
+    /// Packs that do not open: whoever reads them says so.
+    unreadable: HashSet<u32>,
+}
+
 impl ChunkReader {
     /// A reader over what `index` knows.
     pub fn new(store: Arc<dyn Store>, keys: Arc<Keys>, ids: ChunkIds, index: Arc<Index>) -> Self {
@@ -212,6 +227,49 @@ impl ChunkReader {
         let weigh = |p: &OpenPack| 512 + p.table.chunks.len() * 48 + p.table.frames.len() * 96;
         let opened = self.packs.get(pack, true, weigh, || OpenPack::open(&*self.store, &self.keys, info.class, &info.id))?;
         opened.ok_or(Error::Interrupted)
+    }
+
+    /// Whether reading is waiting: then it is worth while to say beforehand what will be read.
+    pub fn is_far(&self) -> bool {
+        self.store.traffic().is_some()
+    }
+
+    /// Has the frames of these chunks fetched before somebody reads them, in the order in which that will be. Nothing depends on it: what
+    /// cannot be fetched is asked for again by whoever reads it, and fails there.
+    pub fn expect<'i>(&self, class: Class, ids: impl IntoIterator<Item = &'i ChunkId>, expected: &mut Expected) {
+        for id in ids {
+            // The copy that a reader would take: the one behind the last one, else the first.
+            let next = expected
+                .last
+                .as_ref()
+                .filter(|(last, pack)| pack.class == class && pack.table.id(last.chunk as usize + 1).is_some_and(|next| next == *id));
+            let at = match next {
+                Some((last, _)) => Location { chunk: last.chunk + 1, ..*last },
+                None => match self.index.find(class, id).next() {
+                    Some(at) => at,
+                    None => continue,
+                },
+            };
+            let known = expected.last.take().filter(|(last, _)| last.pack == at.pack).map(|(_, pack)| pack);
+            if known.is_none() && expected.unreadable.contains(&at.pack) {
+                continue;
+            }
+            let Some(pack) = known.or_else(|| self.open(at.pack).ok()) else {
+                expected.unreadable.insert(at.pack);
+                continue;
+            };
+            if let Some(place) = pack.table.chunks.get(at.chunk as usize) {
+                let frame_at = (at.pack, place.frame);
+                if expected.frame != Some(frame_at)
+                    && !self.frames.has(&frame_at)
+                    && let Some(span) = pack.table.frames.get(place.frame as usize)
+                {
+                    self.store.expect(&pack.name, span.offset..span.offset + u64::from(span.info.stored));
+                }
+                expected.frame = Some(frame_at);
+            }
+            expected.last = Some((at, pack));
+        }
     }
 
     fn piece_at(&self, at: Location, (class, id): (Class, &ChunkId), buffers: &mut ReadBuffers, wait: bool) -> Result<Option<Piece>> {

@@ -3,10 +3,11 @@
 
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, EntryKind, compare_dirs, join, split};
-use crate::format::lists::Content;
+use crate::format::lists::{Content, Item};
 use crate::format::manifest::ROOT_STREAM;
 use crate::format::wire::{from_bytes, to_bytes};
-use crate::pack::reader::ReadBuffers;
+use crate::id::Class;
+use crate::pack::reader::{Expected, ReadBuffers};
 use crate::repository::entries::{is_below, stream_entry};
 use crate::repository::selector::Selected;
 use crate::repository::tree::{ContentCursor, Items, TreeCursor};
@@ -77,6 +78,8 @@ pub struct Plan<'a> {
     /// First members by device and inode, with what they hold.
     linked: HashMap<(u64, u64), [u8; 16]>,
     buffers: ReadBuffers,
+    /// Where the workers' reading is expected, if that is worth while: they wait for a store that is far away, and all content comes from it.
+    expected: Option<Expected>,
     found: bool,
     /// Whether anything was meant.
     pub matched: bool,
@@ -103,6 +106,8 @@ impl<'a> Plan<'a> {
             links: Vec::new(),
             linked: HashMap::new(),
             buffers: ReadBuffers::default(),
+            expected: (pass == Pass::Write && shared.reader.is_far() && shared.target.was_empty() && !shared.target.options().dry_run)
+                .then(Expected::default),
             found: selected.path.is_empty(),
             matched: false,
             torn: false,
@@ -123,6 +128,14 @@ impl<'a> Plan<'a> {
     fn send(&self, job: Job) -> Result<()> {
         self.check()?;
         self.jobs.as_ref().ok_or(Error::Interrupted)?.send(job).map_err(|_| Error::Interrupted)
+    }
+
+    /// Says what will be read, some batches before a worker comes to it.
+    fn expect<'i>(&mut self, items: impl IntoIterator<Item = &'i Item>) {
+        if let Some(expected) = &mut self.expected {
+            let id = |item: &'i Item| if let Item::Chunk(id) = item { Some(id) } else { None };
+            self.shared.reader.expect(Class::Data, items.into_iter().filter_map(id), expected);
+        }
     }
 
     /// Walks everything that is selected.
@@ -300,6 +313,11 @@ impl<'a> Plan<'a> {
     fn flush(&mut self) -> Result<()> {
         self.batch_bytes = 0;
         let batch = std::mem::take(&mut self.batch);
+        for job in &batch {
+            if let Some(Content::Inline(items)) = &job.content {
+                self.expect(items);
+            }
+        }
         if batch.is_empty() { Ok(()) } else { self.send(Job::Files(batch)) }
     }
 
@@ -330,6 +348,7 @@ impl<'a> Plan<'a> {
                     // An inline list says nothing of its length; being all of the content, it has that of the file.
                     let bytes = bytes.unwrap_or(size);
                     file.expect_segment();
+                    self.expect(&items);
                     self.send(Job::Segment { file: file.clone(), offset, items, bytes })?;
                     offset += bytes;
                     // It will get no name: what more it claims to be is not worth reading.

@@ -21,6 +21,8 @@ const POOLED_FROM: u64 = FIRST_BLOCKS * BLOCK_BYTES;
 const PACKS_KNOWN_MAX: usize = 512;
 /// What may be under way beforehand, wait to be read, or was read. Readers that wait right now get what they need on top of it. Peak memory is to stay below 128 MB, packs under way not counted.
 const KEPT_BYTES_MAX: u64 = 56 << 20;
+/// What is made room for where something is expected: the longest frame there is, and some.
+const EXPECTED_BYTES_MAX: u64 = 4 << 20;
 /// Uses of other blocks after which nobody is believed to come for one: more than twice what is kept.
 const STALE_USES: u64 = 256;
 /// Blocks at the beginning of a pack.
@@ -202,6 +204,32 @@ impl Ahead {
             self.shared.lock().was_read(&(name.clone(), block), found.len());
         }
         Ok(())
+    }
+
+    /// Fetches what somebody will read soon, and what comes behind it where that follows what was asked for before. What there is no room for
+    /// is fetched by whoever reads it.
+    pub fn expect(&self, name: &ObjectName, range: Range<u64>) {
+        if range.start >= range.end {
+            return;
+        }
+        let (mut block, last) = (range.start / BLOCK_BYTES, (range.end - 1) / BLOCK_BYTES);
+        while block <= last {
+            let mut state = self.shared.lock();
+            if state.blocks.contains_key(&(name.clone(), block)) {
+                block += 1;
+                continue;
+            }
+            state.make_room(&self.shared.books, KEPT_BYTES_MAX - EXPECTED_BYTES_MAX);
+            if self.shared.books.held.load(Relaxed) + (last + 1 - block) * BLOCK_BYTES > KEPT_BYTES_MAX {
+                return;
+            }
+            let (wanted, beforehand) = state.plan(name, (block, last), &self.shared.books);
+            block = wanted.end.max(block + 1);
+            drop(state);
+            for blocks in std::iter::once(wanted).chain(beforehand) {
+                self.jobs.send(Coming::new(&self.shared, name, blocks)).unwrap_or(());
+            }
+        }
     }
 
     /// One block; `last` is the last one that the same reader will ask for.
@@ -392,6 +420,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::memory::MemoryStore;
 
     /// What is known of each pack that was ever read took 50 MB per terabyte restored.
     #[test]
@@ -412,5 +441,29 @@ mod tests {
         }
         assert!(state.packs.len() <= PACKS_KNOWN_MAX && state.lengths.len() <= PACKS_KNOWN_MAX);
         assert!(state.packs.contains_key(&name(7)), "of this one there are blocks");
+    }
+
+    /// A restore from 50 ms away waited for each footer, each first block and, at its end, for one frame after the other: somebody has to say
+    /// in time what will be read. That may take no more memory than there is, and hides no error.
+    #[test]
+    fn what_is_expected_is_fetched_as_far_as_there_is_room() {
+        const PACK_BYTES: u64 = 80 << 20;
+        let (memory, name) = (MemoryStore::new(), ObjectName::pack(crate::id::Class::Data, &crate::id::PackId::new([7; 32])));
+        let content: Vec<u8> = (0..PACK_BYTES).map(|at| (at >> 10) as u8).collect();
+        memory.put(&name, &content).unwrap();
+        let ahead = Ahead::new(Arc::new(memory));
+        let steps = (0..PACK_BYTES / (1 << 20)).map(|at| at << 20..(at + 1) << 20);
+        ahead.expect(&name, 0..10);
+        assert!(ahead.shared.lock().blocks.contains_key(&(name.clone(), 0)), "on its way or here, and nobody waits for it");
+        steps.clone().for_each(|range| ahead.expect(&name, range));
+        assert!(ahead.shared.books.held.load(Relaxed) <= KEPT_BYTES_MAX);
+        let mut read = Vec::new();
+        for range in steps {
+            ahead.get_range(&name, range.clone(), &mut read).unwrap();
+            assert!(read == content[range.start as usize..range.end as usize], "{range:?}");
+        }
+        let lost = ObjectName::pack(crate::id::Class::Data, &crate::id::PackId::new([8; 32]));
+        ahead.expect(&lost, 0..10);
+        assert!(ahead.get_range(&lost, 0..10, &mut read).unwrap_err().is_missing());
     }
 }

@@ -178,6 +178,9 @@ pub trait Store: Send + Sync {
         Ok(())
     }
 
+    /// Says that this range will be read soon, so that a store that is far away may have it here by then. It promises nothing.
+    fn expect(&self, _name: &ObjectName, _range: Range<u64>) {}
+
     /// From now on a wish to stop waits, for a bounded time: what has begun is a commit, which has to end in a way that can be vouched for.
     fn insist(&self) {}
 

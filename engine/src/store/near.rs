@@ -124,6 +124,13 @@ impl Store for NearStore {
         Ok((suffix, whole))
     }
 
+    fn expect(&self, name: &ObjectName, range: Range<u64>) {
+        // Packs of metadata come whole, or are read like data; who asks for them waits for them.
+        if name.as_pack().is_some() && !Shelf::is_meta_pack(name) {
+            self.ahead.expect(name, range);
+        }
+    }
+
     fn get_upto(&self, name: &ObjectName, range: Range<u64>, into: &mut Vec<u8>) -> Result<()> {
         self.far.get_upto(name, range, into)
     }
