@@ -172,7 +172,7 @@ fn a_backup_that_cannot_read_its_parent_says_that_it_lacks_nothing() {
     home.ends(0, &["backup", "--init", "--quiet", "src"]);
     ["names", "lists"].iter().for_each(|class| fs::remove_dir_all(home.repository().join(class)).unwrap());
     home.write("src/a.txt", "changed");
-    says(&home, 0, &["backup", "src"], &["so files were read again", "this backup lacks nothing"]);
+    says(&home, 0, &["backup", "src"], &["so files were read again", "this backup lacks nothing because of it"]);
     says(&home, 0, &["restore", "latest", "--target", "out"], &[]);
 }
 

@@ -144,10 +144,10 @@ impl Reads<'_> {
         self.flush()?;
         self.ends.excluded = walker.excluded();
         if let Some(error) = self.join.failure.take() {
-            // No loss of this backup, and no damage where somebody has forgotten the parent and collected it meanwhile.
+            // No damage where somebody has forgotten the parent and collected it meanwhile.
             self.observer.warning(&format!(
-                "part of the parent snapshot is gone, so files were read again; this backup lacks nothing, and unless the parent was forgotten \
-                 meanwhile a check says what is hurt: {error}"
+                "part of the parent snapshot cannot be read, so files were read again; this backup lacks nothing because of it, and unless the \
+                 parent was forgotten meanwhile a check says what is hurt: {error}"
             ));
         }
         Ok(())

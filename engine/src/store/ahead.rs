@@ -21,8 +21,6 @@ const POOLED_FROM: u64 = FIRST_BLOCKS * BLOCK_BYTES;
 const PACKS_KNOWN_MAX: usize = 512;
 /// What may be under way beforehand, wait to be read, or was read. Readers that wait right now get what they need on top of it. Peak memory is to stay below 128 MB, packs under way not counted.
 const KEPT_BYTES_MAX: u64 = 56 << 20;
-/// What is made room for where something is expected: the longest frame there is, and some.
-const EXPECTED_BYTES_MAX: u64 = 4 << 20;
 /// Uses of other blocks after which nobody is believed to come for one: more than twice what is kept.
 const STALE_USES: u64 = 256;
 /// Blocks at the beginning of a pack.
@@ -219,8 +217,9 @@ impl Ahead {
                 block += 1;
                 continue;
             }
-            state.make_room(&self.shared.books, KEPT_BYTES_MAX - EXPECTED_BYTES_MAX);
-            if self.shared.books.held.load(Relaxed) + (last + 1 - block) * BLOCK_BYTES > KEPT_BYTES_MAX {
+            let room_but_for = KEPT_BYTES_MAX.saturating_sub((last + 1 - block) * BLOCK_BYTES);
+            state.make_room(&self.shared.books, room_but_for);
+            if self.shared.books.held.load(Relaxed) > room_but_for {
                 return;
             }
             let (wanted, beforehand) = state.plan(name, (block, last), &self.shared.books);
