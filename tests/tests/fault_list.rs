@@ -414,7 +414,7 @@ const MODULE: &str = "disk_faults";
 const OF_THE_SERVER: [&str; 2] = ["s3_server", "s3_server_faults"];
 
 /// Tests of those modules that are about none of the faults, and why.
-const NO_FAULT: [(&str, &str); 16] = [
+const NO_FAULT: [(&str, &str); 17] = [
     ("s3_client::no_answer_is_longer_than_any_has_reason_to_be", "a malicious network (`reliability.md` section 4)"),
     ("s3_client::an_endpoint_of_a_profile_is_held_to_what_holds_for_all", "configuration"),
     ("s3_client::a_configured_endpoint_is_an_endpoint", "configuration"),
@@ -430,6 +430,7 @@ const NO_FAULT: [(&str, &str); 16] = [
     ("s3_doctor::doctor_finds_what_a_bucket_would_do_to_a_repository", "what a bucket is configured to do"),
     ("s3_doctor::doctor_says_whether_a_repository_is_there", "what `doctor` says"),
     ("s3_doctor::every_command_says_what_went_over_the_wire", "what commands say"),
+    ("s3_gate::a_restore_asks_for_the_next_pack_before_it_has_the_first", "what a far way costs, not a fault"),
     ("s3_gate::no_more_connections_are_used_than_the_user_allows", "a limit of the user's, not of the store's"),
 ];
 

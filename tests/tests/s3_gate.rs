@@ -4,10 +4,10 @@
 use crate::s3::quick;
 use seabed_engine::store::Store;
 use seabed_engine::store::s3::{Pace, S3Options, S3Place, S3Store};
-use seabed_tests::repo::{backup_paths, init, restored};
+use seabed_tests::repo::{backup_paths, init, open, restored};
 use seabed_tests::s3_server::{Fault, Operation, Rule, S3Server};
 use seabed_tests::store_contract::name;
-use seabed_tests::trees::noise;
+use seabed_tests::trees::{capture, differences, noise};
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,4 +78,34 @@ fn no_more_connections_are_used_than_the_user_allows() {
     restored(&repository, &snapshot, source.path()).unwrap();
     let most = server.most_under_way();
     assert!((1..=ALLOWED).contains(&most), "{most}");
+}
+
+/// From 50 ms away all workers of a restore waited for one pack after the other: small files, one batch of them, were read by one worker,
+/// which asked for a pack when it came to it.
+#[test]
+fn a_restore_asks_for_the_next_pack_before_it_has_the_first() {
+    let (server, source) = (S3Server::start(), tempfile::tempdir().unwrap());
+    let paths = [source.path().to_owned()];
+    let repository = init(Arc::new(store(&server, None)), None).unwrap();
+    let mut packs: Vec<String> = Vec::new();
+    let mut snapshot = None;
+    for (n, file) in ["a", "b"].iter().enumerate() {
+        fs::write(source.path().join(file), noise(n as u64, 200_000)).unwrap();
+        snapshot = backup_paths(&repository, &paths).unwrap().snapshot;
+        let keys = server.objects().into_keys().filter(|key| key.starts_with("x/data/"));
+        packs.extend(keys.filter(|key| !packs.contains(key)).collect::<Vec<_>>());
+    }
+    let [first, second] = &packs[..] else { panic!("a pack for each backup: {packs:?}") };
+    let repository = open(Arc::new(store(&server, None)), None).unwrap();
+    repository.refresh().unwrap();
+    server.clear_log();
+    // The footer of the first comes, and nothing else of it.
+    server.inject(Rule::new(Fault::StallBefore).on(GetObject).key(first).skip(1).for_ever());
+    std::thread::scope(|scope| {
+        let restoring = scope.spawn(|| restored(&repository, &snapshot.unwrap(), source.path()).unwrap());
+        server.wait_until(|log| log.iter().any(|request| request.key == *second));
+        server.clear_faults();
+        server.release_stalls();
+        assert_eq!(differences(&capture(source.path(), false), &restoring.join().unwrap()), [""; 0]);
+    });
 }
