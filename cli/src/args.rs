@@ -111,6 +111,10 @@ pub enum Command {
     #[allow(missing_docs)]
     Ls(commands::ls::Args),
     #[allow(missing_docs)]
+    Find(Box<commands::find::Args>),
+    #[allow(missing_docs)]
+    History(commands::history::Args),
+    #[allow(missing_docs)]
     Dump(commands::dump::Args),
     #[allow(missing_docs)]
     Forget(Box<commands::forget::Args>),

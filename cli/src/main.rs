@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod exit;
+mod looking;
 mod open;
 mod output;
 mod progress;

@@ -186,7 +186,44 @@ fn open_found(global: &Global, out: &Output, place: Place, found: &Found, cache:
         Given::KeyFile(path) => attempt(&secret::key_file(&path)?)?,
         Given::Nothing => unasked(&place, &id, out, &mut attempt)?,
     };
+    remember(cache.as_deref(), &id, &place);
     Ok(Opened { repository, place, cache: cache.clone(), created: false, new_key: None, capabilities: None })
+}
+
+/// In the cache of a repository: where it is, so that its catalog is found when the place cannot be reached.
+const PLACES: &str = "places";
+/// Places that are remembered of one repository: a disk that is mounted here and there.
+const PLACES_MAX: usize = 8;
+
+fn places(directory: &Path) -> Vec<String> {
+    std::fs::read_to_string(directory.join(PLACES)).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+/// Remembers where a repository is. What cannot be written is not missed before the store is away.
+fn remember(cache: Option<&Path>, id: &RepositoryId, place: &Place) {
+    let Some(directory) = cache.map(|base| base.join(id.to_string())) else { return };
+    let (mut known, text) = (places(&directory), place.text());
+    if known.first() == Some(&text) || text.contains('\n') {
+        return;
+    }
+    known.retain(|other| *other != text);
+    known.insert(0, text);
+    known.truncate(PLACES_MAX);
+    let next = directory.join("places.new");
+    std::fs::write(&next, known.join("\n") + "\n").and_then(|()| std::fs::rename(&next, directory.join(PLACES))).unwrap_or(());
+}
+
+/// The repository that was at a place, and its directory in the cache.
+pub fn remembered(cache: &Path, place: &Place) -> Option<(RepositoryId, PathBuf)> {
+    let text = place.text();
+    let known = std::fs::read_dir(cache).ok()?.flatten().filter_map(|entry| {
+        let id = RepositoryId::from_hex(entry.file_name().to_str()?)?;
+        let at = places(&entry.path()).iter().position(|known| *known == text)?;
+        let changed = entry.path().join(PLACES).metadata().and_then(|meta| meta.modified()).ok();
+        Some((at, std::cmp::Reverse(changed), id, entry.path()))
+    });
+    // A place that was given to another repository since is the first of that one's list, or the one that was written last.
+    known.min_by_key(|(at, changed, ..)| (*at, *changed)).map(|(_, _, id, path)| (id, path))
 }
 
 /// Opens with what this program knows by itself: the key file that it made, else the person at the terminal.
@@ -389,6 +426,7 @@ fn init_at(
         }
         other => other?,
     };
+    remember(cache.as_deref(), &repository.id(), &place);
     Ok(Opened { repository, place, cache, created: true, new_key, capabilities })
 }
 

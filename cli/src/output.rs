@@ -248,6 +248,11 @@ impl Bulk {
         self.to.write_all(text).and_then(|()| self.to.write_all(b"\n")).map_err(Fail::output)
     }
 
+    /// A piece of a line.
+    pub fn raw(&mut self, text: &[u8]) -> Result<(), Fail> {
+        self.to.write_all(text).map_err(Fail::output)
+    }
+
     /// The end: only now all is out.
     pub fn finish(mut self) -> Result<(), Fail> {
         self.to.flush().map_err(Fail::output)

@@ -46,6 +46,24 @@ pub fn parse(text: &str) -> Result<Option<Time>, String> {
     Ok(Some(Time { secs, nanos: u32::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or(0) }))
 }
 
+/// A moment that is looked back to: as [`parse`] reads it, a date alone, or an age such as `7d`.
+pub fn moment(text: &str) -> Result<Time, String> {
+    let text = text.trim();
+    if let Ok(age) = duration(text) {
+        let then = Timestamp::now().checked_sub(jiff::SignedDuration::try_from(age).map_err(|_| format!("`{text}` is too long ago"))?);
+        let then = then.map_err(|_| format!("`{text}` is too long ago"))?;
+        return parse(&then.to_string()).map(Option::unwrap_or_default);
+    }
+    if let Ok(date) = text.parse::<jiff::civil::Date>() {
+        return parse(&date.at(0, 0, 0, 0).to_string()).map(Option::unwrap_or_default);
+    }
+    match parse(text) {
+        Ok(Some(time)) => Ok(time),
+        Ok(None) => parse(&Timestamp::now().to_string()).map(Option::unwrap_or_default),
+        Err(_) => Err(format!("`{text}` is no time: write 2026-01-31, `2026-01-31 23:59:59`, RFC 3339, or an age such as 7d")),
+    }
+}
+
 /// `0:07`, `12:34`, `1:02:03`.
 pub fn clock(elapsed: Duration) -> String {
     let s = elapsed.as_secs();

@@ -14,8 +14,43 @@ use std::time::Duration;
 
 /// Raised with every change of `catalog.sql`: an older or newer file is dropped, not migrated.
 const SCHEMA_VERSION: i64 = 2;
+/// Raised with every change of `snapshots.sql`: what an older or newer program made of the manifests is dropped, and made anew.
+const SNAPSHOTS_VERSION: i64 = 2;
 /// How long a process waits for another one's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Every column, in the order of `snapshots.sql`.
+const INSERT: &str = "INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
+                      ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)";
+
+fn number(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn json(texts: impl Iterator<Item = impl Into<String>>) -> String {
+    serde_json::Value::from(texts.map(Into::into).collect::<Vec<String>>()).to_string()
+}
+
+fn snapshots_version(db: &Connection) -> rusqlite::Result<i64> {
+    let found = db.query_row("SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'snapshots'", [], |row| row.get(0));
+    Ok(found.optional()?.unwrap_or(1))
+}
+
+fn make_snapshots(db: &Connection) -> rusqlite::Result<()> {
+    db.execute_batch(include_str!("snapshots.sql"))?;
+    let version = SNAPSHOTS_VERSION.to_string();
+    db.execute("INSERT OR REPLACE INTO meta VALUES ('snapshots', ?1)", [version.as_bytes()]).map(|_| ())
+}
+
+/// Makes that part anew, empty: the next refresh fills it. Unless another process has done so while this one waited.
+fn renew_snapshots(db: &Connection) -> rusqlite::Result<()> {
+    let tx = rusqlite::Transaction::new_unchecked(db, rusqlite::TransactionBehavior::Immediate)?;
+    if snapshots_version(&tx)? != SNAPSHOTS_VERSION {
+        tx.execute_batch("DROP VIEW IF EXISTS seabed_snapshots; DROP VIEW IF EXISTS seabed_series; DROP TABLE IF EXISTS snapshots;")?;
+        make_snapshots(&tx)?;
+    }
+    tx.commit()
+}
 
 /// A committed snapshot.
 #[derive(Clone, Debug)]
@@ -71,6 +106,11 @@ impl Catalog {
         Self::create(path, db, repository)
     }
 
+    /// Opens the catalog of `repository` in `directory` where it is there and sound.
+    pub fn open_existing(directory: &Path, repository: &RepositoryId) -> Result<Option<Self>> {
+        Self::open_file(&directory.join("catalog.sqlite"), repository)
+    }
+
     fn open_file(path: &Path, repository: &RepositoryId) -> Result<Option<Self>> {
         if !path.exists() {
             return Ok(None);
@@ -91,6 +131,9 @@ impl Catalog {
         if id.as_deref() != Some(&repository.as_bytes()[..]) {
             return Ok(None);
         }
+        if snapshots_version(&db).map_err(failed)? != SNAPSHOTS_VERSION {
+            renew_snapshots(&db).map_err(failed)?;
+        }
         Ok(Some(Catalog { path: path.to_owned(), db }))
     }
 
@@ -102,6 +145,7 @@ impl Catalog {
         db.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
         db.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
         db.execute_batch(include_str!("catalog.sql")).map_err(failed)?;
+        make_snapshots(&db).map_err(failed)?;
         db.execute("INSERT INTO meta VALUES ('repository', ?1)", [&repository.as_bytes()[..]]).map_err(failed)?;
         db.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(failed)?;
         db.execute_batch("COMMIT").map_err(failed)?;
@@ -134,7 +178,7 @@ impl Catalog {
             let tx = db.transaction()?;
             for snapshot in new {
                 let (index, names) = (&snapshot.index, &snapshot.names);
-                tx.prepare_cached("INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(params![
+                tx.prepare_cached(INSERT)?.execute(params![
                     snapshot.id.as_bytes(),
                     index.time.as_nanos().unwrap_or(i64::MAX),
                     names.series,
@@ -143,6 +187,23 @@ impl Catalog {
                     i64::try_from(index.sequence).unwrap_or(i64::MAX),
                     to_bytes(index),
                     to_bytes(names),
+                    index.started.as_nanos().unwrap_or(0),
+                    index.finished.as_nanos().unwrap_or(0),
+                    index.incomplete,
+                    names.user,
+                    json(names.paths.iter().map(|path| String::from_utf8_lossy(&path.0))),
+                    json(names.tags.iter()),
+                    names.description,
+                    names.program,
+                    names.parent.as_ref().map(|id| &id.as_bytes()[..]),
+                    number(names.summary.files_new),
+                    number(names.summary.files_changed),
+                    number(names.summary.files_unmodified),
+                    number(names.summary.files_total),
+                    number(names.summary.bytes_total),
+                    number(names.summary.bytes_added),
+                    number(names.summary.bytes_stored),
+                    number(names.summary.errors),
                 ])?;
                 tx.prepare_cached(
                     "INSERT INTO heads VALUES (?1, ?2, ?3) ON CONFLICT (writer) DO UPDATE SET sequence = excluded.sequence, \

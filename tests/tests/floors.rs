@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module of the engine and its floor. `clock` answers in times of the format, so it stands above F1.
-const FLOORS: [(&str, u8); 31] = [
+const FLOORS: [(&str, u8); 33] = [
     ("buffers", 0),
     ("error", 0),
     ("faults", 0),
@@ -22,6 +22,7 @@ const FLOORS: [(&str, u8); 31] = [
     ("store", 2),
     ("catalog", 3),
     ("index", 3),
+    ("paths", 3),
     ("pack", 3),
     ("commit", 4),
     ("repository", 4),
@@ -30,6 +31,7 @@ const FLOORS: [(&str, u8); 31] = [
     ("check", VERBS),
     ("copy", VERBS),
     ("dump", VERBS),
+    ("find", VERBS),
     ("forget", VERBS),
     ("gc", VERBS),
     ("list", VERBS),

@@ -8,6 +8,7 @@ mod damage;
 mod disk_faults;
 mod fault_list;
 mod faults;
+mod find;
 mod floors;
 mod forget;
 mod gc;

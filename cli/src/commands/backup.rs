@@ -4,6 +4,7 @@
 use crate::args::{Global, tags};
 use crate::commands::sources;
 use crate::exit::{Code, Fail, Run, help};
+use crate::looking::after_backup;
 use crate::open::{self, Opened};
 use crate::output::Output;
 use crate::progress::Listener;
@@ -189,7 +190,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         as_path,
         walk: WalkOptions { one_file_system: args.one_file_system, with_atime: args.with_atime, excludes },
         streams,
-        host,
+        host: host.clone(),
         user: uzers::get_user_by_uid(uid).map_or_else(|| uid.to_string(), |u| u.name().to_string_lossy().into_owned()),
         uid_gid: (uid, gid),
         tags: tags(&args.tag),
@@ -216,7 +217,14 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let result = backup(&opened.repository, options, &listener);
     listener.finish();
     match result {
-        Ok(report) => finished(args, &opened, &report, out),
+        Ok(report) => {
+            let code = finished(args, &opened, &report, out)?;
+            if report.snapshot.is_some() {
+                // Acknowledged: from here on nothing can go wrong with it.
+                after_backup(&opened, &host, &report.series, out);
+            }
+            Ok(code)
+        }
         // Whatever gave way first: what stopped the run was the user.
         Err(_) if signals::interrupted() => {
             let fail = Fail::new(Code::Interrupted, "interrupted, no snapshot was made");

@@ -93,8 +93,8 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
 }
 
 /// `drwxr-xr-x`, as `ls` writes it.
-fn permissions(entry: &Entry) -> String {
-    let kind = match entry.kind {
+pub fn permissions(kind: EntryKind, mode: u32) -> String {
+    let kind = match kind {
         EntryKind::Directory => 'd',
         EntryKind::File => '-',
         EntryKind::Symlink => 'l',
@@ -103,7 +103,6 @@ fn permissions(entry: &Entry) -> String {
         EntryKind::CharDevice => 'c',
         EntryKind::BlockDevice => 'b',
     };
-    let mode = entry.mode;
     let bit = |bit: u32, letter: char| if mode & bit != 0 { letter } else { '-' };
     let special = |set: u32, exec: u32, both: char, alone: char| match (mode & set != 0, mode & exec != 0) {
         (true, true) => both,
@@ -134,7 +133,7 @@ fn owner(name: &[u8], number: u32) -> String {
 fn long_line(path: &[u8], entry: &Entry, human: bool, terminal: bool) -> Vec<u8> {
     let bytes = if human { size::human(entry.size) } else { entry.size.to_string() };
     let (user, group) = (owner(&entry.user.0, entry.uid), owner(&entry.group.0, entry.gid));
-    let mut line = format!("{} {user:<8} {group:<8} {bytes:>10} {} ", permissions(entry), time::local(&entry.mtime)).into_bytes();
+    let mut line = format!("{} {user:<8} {group:<8} {bytes:>10} {} ", permissions(entry.kind, entry.mode), time::local(&entry.mtime)).into_bytes();
     line.extend(path_bytes(path, terminal));
     if entry.kind == EntryKind::Symlink {
         line.extend_from_slice(b" -> ");
@@ -156,7 +155,7 @@ fn node_json(path: &[u8], entry: &Entry) -> Value {
         "uid": entry.uid,
         "gid": entry.gid,
         "mode": entry.mode,
-        "permissions": permissions(entry),
+        "permissions": permissions(entry.kind, entry.mode),
         "mtime": time::rfc3339(&entry.mtime),
         "ctime": time::rfc3339(&entry.ctime),
         "inode": entry.inode,

@@ -7,9 +7,11 @@ pub mod cat;
 pub mod check;
 pub mod doctor;
 pub mod dump;
+pub mod find;
 pub mod forget;
 pub mod gc;
 mod groups;
+pub mod history;
 pub mod hold;
 pub mod iam_policy;
 pub mod init;
@@ -41,6 +43,8 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Snapshots(args) => snapshots::run(global, args, out),
         Command::Ls(args) => ls::run(global, args, out),
         Command::Dump(args) => dump::run(global, args, out),
+        Command::Find(args) => find::run(global, args, out),
+        Command::History(args) => history::run(global, args, out),
         Command::Forget(args) => forget::run(global, args, out),
         Command::Undelete(args) => undelete::run(global, args, out),
         Command::Hold(args) => hold::hold(global, args, out),
@@ -68,7 +72,7 @@ fn pack_bytes(mib: Option<u64>) -> Result<u64, Fail> {
 }
 
 /// Brings the catalog up to date and says which manifests do not open. Returns how many.
-fn refresh(repository: &Repository, out: &Output) -> Result<usize, Fail> {
+pub fn refresh(repository: &Repository, out: &Output) -> Result<usize, Fail> {
     let refresh = repository.refresh()?;
     for bad in &refresh.unreadable {
         out.warn(&format!("snapshot {} cannot be read: {}", bad.id.short(), bad.error));

@@ -2,6 +2,7 @@
 //! Opening reads the descriptor, a slot and a keyring; index and catalog are read when first asked for.
 
 mod cache;
+pub mod changes;
 pub mod entries;
 mod forgotten;
 pub mod grounds;
@@ -127,6 +128,11 @@ impl Repository {
     /// Who writes when this run writes.
     pub fn writer(&self) -> WriterId {
         self.cache.writer()
+    }
+
+    /// The directory in which this repository's caches are, where there is one.
+    pub fn cache_directory(&self) -> Option<&std::path::Path> {
+        self.cache.directory()
     }
 
     /// The catalog, as of the last [`Repository::refresh`].

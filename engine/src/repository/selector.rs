@@ -51,37 +51,49 @@ pub fn split_path(selector: &str) -> (&str, Vec<u8>) {
     }
 }
 
+/// How many snapshots before the newest one `latest` or `latest~N` means; `None` for anything else.
+fn back(id: &str) -> Option<usize> {
+    match id.strip_prefix("latest")? {
+        "" => Some(0),
+        rest => rest.strip_prefix('~')?.parse().ok(),
+    }
+}
+
+/// Finds the snapshot that `selector` names among `all`, which are sorted by time. `None` where none has such an id.
+fn among(all: &[Snapshot], selector: &str, filter: &Filter) -> Result<Option<Snapshot>> {
+    let (id, _) = split_path(selector);
+    let missing = || Error::NoSnapshot { selector: selector.to_owned() };
+    if let Some(back) = back(id) {
+        return all.iter().rev().filter(|s| filter.matches(s)).nth(back).cloned().map(Some).ok_or_else(missing);
+    }
+    // A prefix of nothing would match everything.
+    if id.is_empty() || !id.bytes().all(|c| c.is_ascii_hexdigit()) {
+        return Err(missing());
+    }
+    let id = id.to_ascii_lowercase();
+    let mut found: Vec<&Snapshot> = all.iter().filter(|s| s.id.to_string().starts_with(&id)).collect();
+    match (found.pop(), found.len()) {
+        (found, 0) => Ok(found.cloned()),
+        (_, more) => Err(Error::AmbiguousSnapshot { selector: selector.to_owned(), count: more + 1 }),
+    }
+}
+
+/// Finds the snapshot that `selector` names among `all`, which are sorted by time: for who has nothing but a catalog.
+pub fn pick(all: &[Snapshot], selector: &str, filter: &Filter) -> Result<Selected> {
+    let snapshot = among(all, selector, filter)?.ok_or_else(|| Error::NoSnapshot { selector: selector.to_owned() })?;
+    Ok(Selected { snapshot, path: split_path(selector).1 })
+}
+
 impl Repository {
     /// Finds the snapshot that `selector` names. The catalog was refreshed by the caller.
     pub fn select(&self, selector: &str, filter: &Filter) -> Result<Selected> {
-        let (id, path) = split_path(selector);
-        let missing = || Error::NoSnapshot { selector: selector.to_owned() };
         let all = self.catalog().snapshots()?;
-        let back = match id.strip_prefix("latest") {
-            Some("") => Some(0),
-            Some(rest) => rest.strip_prefix('~').and_then(|n| n.parse::<usize>().ok()),
-            None => None,
-        };
-        if let Some(back) = back {
-            let snapshot = all.into_iter().rev().filter(|s| filter.matches(s)).nth(back).ok_or_else(missing)?;
-            return Ok(Selected { snapshot, path });
+        if let Some(snapshot) = among(&all, selector, filter)? {
+            return Ok(Selected { snapshot, path: split_path(selector).1 });
         }
-        // A prefix of nothing would match everything.
-        if id.is_empty() || !id.bytes().all(|c| c.is_ascii_hexdigit()) {
-            return Err(missing());
-        }
-        let id = id.to_ascii_lowercase();
-        let ids = all.iter().map(|snapshot| snapshot.id).collect();
-        let mut found: Vec<Snapshot> = all.into_iter().filter(|s| s.id.to_string().starts_with(&id)).collect();
         // Nobody means what a run left that did not end, unless its id is asked for.
-        if found.is_empty() {
-            found = self.pendings(&ids)?.into_iter().filter(|s| s.id.to_string().starts_with(&id)).collect();
-        }
-        match (found.pop(), found.len()) {
-            (Some(snapshot), 0) => Ok(Selected { snapshot, path }),
-            (None, _) => Err(missing()),
-            (Some(_), more) => Err(Error::AmbiguousSnapshot { selector: selector.to_owned(), count: more + 1 }),
-        }
+        let ids = all.iter().map(|snapshot| snapshot.id).collect();
+        pick(&self.pendings(&ids)?, selector, filter)
     }
 }
 

@@ -69,6 +69,17 @@ impl Ahead {
     }
 }
 
+/// A node or leaf that a cursor stands before.
+#[derive(Clone, Copy)]
+pub struct Head<'c> {
+    /// Its level; 0 is a leaf.
+    pub level: u8,
+    /// Its ids: where they are equal in two trees, so is all that is below.
+    pub twins: Twins,
+    /// Directory and name of its first entry; `None` for a root, of which nothing says it.
+    pub first: Option<(&'c [u8], &'c [u8])>,
+}
+
 /// Walks the leaves of a tree in order.
 pub struct TreeCursor<'r> {
     reader: &'r ChunkReader,
@@ -146,6 +157,34 @@ impl<'r> TreeCursor<'r> {
             self.stack.push((level - 1, at.children(children, twins)));
         }
         Ok(None)
+    }
+
+    /// What comes next, not read yet.
+    pub fn head(&self) -> Option<Head<'_>> {
+        let (level, at) = self.stack.iter().rev().find_map(|(level, queue)| Some((level, queue.front()?)))?;
+        Some(Head { level: *level, twins: at.twins, first: at.first.as_ref().map(|(dir, name)| (&dir.0[..], &name.0[..])) })
+    }
+
+    fn take_head(&mut self) -> Option<(u8, Ahead)> {
+        while self.stack.last().is_some_and(|(_, queue)| queue.is_empty()) {
+            self.stack.pop();
+        }
+        let (level, queue) = self.stack.last_mut()?;
+        queue.pop_front().map(|at| (*level, at))
+    }
+
+    /// Passes over what comes next, with all that is below it.
+    pub fn skip_head(&mut self) {
+        self.take_head();
+    }
+
+    /// Reads the node that comes next: its children come next then. Not for a leaf, which would be passed over.
+    pub fn descend(&mut self) -> Result<()> {
+        if let Some((level @ 1.., at)) = self.take_head() {
+            let (children, twins) = self.node(level, &at)?;
+            self.stack.push((level - 1, at.children(children, twins)));
+        }
+        Ok(())
     }
 
     /// Reads a leaf.

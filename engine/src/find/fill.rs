@@ -1,0 +1,309 @@
+//! Fills the path index from the trees of snapshots: of each only what differs from the one before it in its line.
+//! It runs when a snapshot is acknowledged already: whatever goes wrong here costs an answer, never a backup.
+
+use crate::catalog::Snapshot;
+use crate::error::{Error, Kind, Result};
+use crate::format::entry::{Entry, EntryKind};
+use crate::format::lists::Content;
+use crate::format::manifest::ROOT_STREAM;
+use crate::id::SnapshotId;
+use crate::observe::{Observer, Progress};
+use crate::pack::reader::ChunkReader;
+use crate::paths::{Filling, Known, PLACE_STEP, PathIndex, State, Version};
+use crate::repository::Repository;
+use crate::repository::changes::Changes;
+use crate::repository::entries::stream_entry;
+use crossbeam_channel::{Sender, bounded};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+/// Changes that are handed from the thread that reads trees to the one that writes the index.
+const BATCH: usize = 512;
+/// Batches under way.
+const BATCHES: usize = 8;
+
+/// Snapshots of one line that a backup takes in behind its own: those of a run or two before it that were killed too early.
+const CATCH_UP_MAX: usize = 4;
+
+/// Which snapshots are taken in.
+#[derive(Clone, Copy, Debug)]
+pub enum Which<'w> {
+    /// All.
+    All,
+    /// Those of one series on one host, where that is cheap: what a backup does for whoever looks for something later. With a cache that is
+    /// new (a container's) it would read all that other runs have stored.
+    Cheap {
+        /// The host.
+        host: &'w str,
+        /// The series.
+        series: &'w str,
+    },
+}
+
+/// What a run of [`fill`] did.
+#[derive(Debug, Default)]
+pub struct Filled {
+    /// Snapshots that the index knows now and did not before.
+    pub indexed: u64,
+    /// Snapshots whose trees could not be read, and why.
+    pub unreadable: Vec<(SnapshotId, Error)>,
+}
+
+/// A path of a snapshot that is not what it was in the snapshot before.
+type Row = (Arc<[u8]>, Vec<u8>, Option<Version>);
+
+/// A series on a host: snapshots that are compared with each other.
+fn line_of(snapshot: &Snapshot) -> (&str, &str) {
+    (&snapshot.names.host, &snapshot.names.series)
+}
+
+/// Order of snapshots in a line.
+fn order(snapshot: &Snapshot) -> (i64, SnapshotId) {
+    (snapshot.index.time.as_nanos().unwrap_or(i64::MAX), snapshot.id)
+}
+
+/// Brings the index up to date with the snapshots of the catalog, which was refreshed by the caller. Each snapshot is taken in as a whole
+/// or not at all, so that a run that is interrupted goes on where it stopped.
+pub fn fill(repository: &Repository, paths: &mut PathIndex, which: Which<'_>, observer: &dyn Observer) -> Result<Filled> {
+    let all = repository.catalog().snapshots()?;
+    let mut filled = Filled::default();
+    let known: HashSet<SnapshotId> = paths.known()?.into_iter().map(|known| known.id).collect();
+    let mut todo: Vec<&Snapshot> = all.iter().filter(|snapshot| !known.contains(&snapshot.id)).collect();
+    if let Which::Cheap { host, series } = which {
+        todo.retain(|snapshot| line_of(snapshot) == (host, series));
+        let has_begun = || all.iter().any(|snapshot| line_of(snapshot) == (host, series) && known.contains(&snapshot.id));
+        if todo.len() > CATCH_UP_MAX || todo.len() > 1 && !has_begun() {
+            return Ok(filled);
+        }
+    }
+    if todo.is_empty() {
+        return Ok(filled);
+    }
+    todo.sort_by_key(|snapshot| order(snapshot));
+    let living: HashMap<SnapshotId, &Snapshot> = all.iter().map(|snapshot| (snapshot.id, snapshot)).collect();
+    let trees = Trees { repository, reader: OnceCell::new() };
+    let total = todo.len() as u64;
+    for (at, snapshot) in todo.into_iter().enumerate() {
+        if observer.interrupted() {
+            return Err(Error::Interrupted);
+        }
+        observer.progress(&Progress { files_done: at as u64, files_total: total, ..Progress::default() });
+        match take_in(&trees, paths, snapshot, &living, observer) {
+            Ok(true) => filled.indexed += 1,
+            Ok(false) => {}
+            Err(error) if error.kind() == Kind::Damage => {
+                let filling = paths.fill()?;
+                let (host, series) = line_of(snapshot);
+                let line = filling.line(host, series)?;
+                // Before all others: nothing is compared with it.
+                let first = filling.known()?.iter().filter(|known| known.line == line).map(|known| known.place).min().unwrap_or(0);
+                enter(&filling, snapshot, (line, first.min(0) - 1), State::Unreadable)?;
+                filling.commit()?;
+                filled.unreadable.push((snapshot.id, error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Reads trees. The index is read when the first is: a run in which nothing changed asks the store for nothing more.
+struct Trees<'r> {
+    repository: &'r Repository,
+    reader: OnceCell<ChunkReader>,
+}
+
+impl Trees<'_> {
+    fn reader(&self) -> Result<&ChunkReader> {
+        if let Some(reader) = self.reader.get() {
+            return Ok(reader);
+        }
+        let reader = self.repository.reader()?;
+        Ok(self.reader.get_or_init(|| reader))
+    }
+}
+
+/// Where in its line a snapshot belongs.
+struct Spot<'s> {
+    line: i64,
+    /// The nearest ones before and behind it whose trees can be compared with its own.
+    before: Option<(&'s Snapshot, i64)>,
+    after: Option<(&'s Snapshot, i64)>,
+    place: i64,
+}
+
+impl Spot<'_> {
+    fn place(&self) -> (i64, i64) {
+        (self.line, self.place)
+    }
+}
+
+/// Finds the place, and makes room where there is none: what lies between the two neighbours is of snapshots that are gone.
+fn spot<'s>(filling: &mut Filling<'_>, snapshot: &Snapshot, living: &HashMap<SnapshotId, &'s Snapshot>) -> Result<Spot<'s>> {
+    let (host, series) = line_of(snapshot);
+    let line = filling.line(host, series)?;
+    let own = order(snapshot);
+    let of_line: Vec<Known> = filling.known()?.into_iter().filter(|known| known.line == line && known.state == State::Indexed).collect();
+    let split = of_line.partition_point(|known| (known.time, known.id) < own);
+    let usable = |known: &Known| living.get(&known.id).map(|snapshot| (*snapshot, known.place));
+    let before = of_line[..split].iter().rev().find_map(usable);
+    let after = of_line[split..].iter().find_map(usable);
+    let floor = before.map_or(0, |(_, place)| place);
+    let ceiling = after.map(|(_, place)| place);
+    // What the index says of them is the difference to what came before them, and that is to change.
+    let last = of_line.last().map_or(floor, |known| known.place);
+    if last > floor {
+        filling.drop_places(line, floor, ceiling.unwrap_or(last))?;
+    }
+    let place = ceiling.map_or(floor + PLACE_STEP, |ceiling| floor + (ceiling - floor) / 2);
+    if ceiling.is_some_and(|ceiling| place <= floor || place >= ceiling) {
+        // No place left between them: the whole line anew, with room. It was filled by hundreds of snapshots that were dated back.
+        filling.drop_places(line, -1, last)?;
+        return Ok(Spot { line, before: None, after: None, place: PLACE_STEP });
+    }
+    Ok(Spot { line, before, after, place })
+}
+
+fn enter(filling: &Filling<'_>, snapshot: &Snapshot, (line, place): (i64, i64), state: State) -> Result<()> {
+    filling.enter(&Known { id: snapshot.id, line, place, time: order(snapshot).0, state })
+}
+
+/// Takes one snapshot in. `false`: another process has done so meanwhile.
+fn take_in(
+    trees: &Trees<'_>,
+    paths: &mut PathIndex,
+    snapshot: &Snapshot,
+    living: &HashMap<SnapshotId, &Snapshot>,
+    observer: &dyn Observer,
+) -> Result<bool> {
+    let mut filling = paths.fill()?;
+    if filling.known()?.iter().any(|known| known.id == snapshot.id) {
+        return Ok(false);
+    }
+    let spot = spot(&mut filling, snapshot, living)?;
+    put_changes(&mut filling, trees, spot.before.map(|(before, _)| before), snapshot, spot.place(), observer)?;
+    enter(&filling, snapshot, spot.place(), State::Indexed)?;
+    if let Some((after, place)) = spot.after {
+        put_changes(&mut filling, trees, Some(snapshot), after, (spot.line, place), observer)?;
+        enter(&filling, after, (spot.line, place), State::Indexed)?;
+    }
+    filling.commit()?;
+    Ok(true)
+}
+
+/// Enters what differs from `old` to `new`. One thread reads the trees, this one writes.
+fn put_changes(
+    filling: &mut Filling<'_>,
+    trees: &Trees<'_>,
+    old: Option<&Snapshot>,
+    new: &Snapshot,
+    at: (i64, i64),
+    observer: &dyn Observer,
+) -> Result<()> {
+    if old.is_some_and(|old| old.index.roots == new.index.roots && old.names.roots.len() == new.names.roots.len()) {
+        return Ok(());
+    }
+    let reader = trees.reader()?;
+    let (batches_in, batches) = bounded::<Vec<Row>>(BATCHES);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(move || {
+            let mut telling = Telling { rows: Vec::with_capacity(BATCH), to: batches_in };
+            compare(reader, old, new, &mut telling)?;
+            telling.flush();
+            Ok(())
+        });
+        let mut write = || -> Result<()> {
+            for batch in &batches {
+                if observer.interrupted() {
+                    return Err(Error::Interrupted);
+                }
+                for (dir, name, version) in batch {
+                    filling.put(at, &dir, &name, version.as_ref())?;
+                }
+            }
+            Ok(())
+        };
+        let written = write();
+        // The reading thread gives up when nobody takes its batches.
+        drop(batches);
+        let read = reading.join().unwrap_or(Err(Error::SelfCheck { what: "the thread that reads trees" }));
+        written.and(read)
+    })
+}
+
+struct Telling {
+    rows: Vec<Row>,
+    to: Sender<Vec<Row>>,
+}
+
+impl Telling {
+    /// `false` where nobody listens any more.
+    fn row(&mut self, row: Row) -> bool {
+        self.rows.push(row);
+        self.rows.len() < BATCH || self.flush()
+    }
+
+    fn flush(&mut self) -> bool {
+        self.to.send(std::mem::replace(&mut self.rows, Vec::with_capacity(BATCH))).is_ok()
+    }
+}
+
+fn compare(reader: &ChunkReader, old: Option<&Snapshot>, new: &Snapshot, to: &mut Telling) -> Result<()> {
+    // Trees are compared with trees of the same name. A path that moved from one to another is told twice, and the second word counts:
+    // what is gone comes first.
+    let trees = |snapshot: &Snapshot| -> BTreeMap<_, _> {
+        let roots = snapshot.index.roots.iter().zip(&snapshot.names.roots);
+        roots.filter_map(|(index, names)| Some(((names.kind, names.name.clone()), index.as_tree()?))).collect()
+    };
+    let (old_trees, new_trees) = (old.map(trees).unwrap_or_default(), trees(new));
+    let names: Vec<_> = old_trees.keys().chain(new_trees.keys().filter(|name| !old_trees.contains_key(name))).collect();
+    for name in names {
+        let mut changes = Changes::new(reader, old_trees.get(name), new_trees.get(name));
+        while let Some(change) = changes.next_change()? {
+            let said = match (&change.old, &change.new) {
+                (Some(old), Some(new)) if is_same(old, new) => continue,
+                (_, Some((entry, content))) => (entry.name.0.clone(), Some(Version::new(entry, content.as_ref()))),
+                (Some((entry, _)), None) => (entry.name.0.clone(), None),
+                (None, None) => continue,
+            };
+            if !to.row((change.dir, said.0, said.1)) {
+                return Ok(());
+            }
+        }
+    }
+    let streams = |snapshot: &Snapshot| -> BTreeMap<_, _> {
+        let roots = snapshot.index.roots.iter().zip(&snapshot.names.roots).filter(|(_, names)| names.kind == ROOT_STREAM);
+        let found = roots.filter_map(|(index, names)| Some((stream_entry(names, index.bytes)?, index.content.clone())));
+        found.map(|((dir, entry), content)| ((dir, entry.name.0.clone()), (entry, content))).collect()
+    };
+    let (mut old_streams, new_streams) = (old.map(streams).unwrap_or_default(), streams(new));
+    let mut rows: Vec<Row> = Vec::new();
+    for ((dir, name), stream) in new_streams {
+        let old = old_streams.remove(&(dir.clone(), name.clone()));
+        // When it ran is no news.
+        if !old.is_some_and(|old| is_same(&(Entry { mtime: stream.0.mtime, ..old.0 }, old.1), &stream)) {
+            rows.push((dir.into(), name, Some(Version::new(&stream.0, stream.1.as_ref()))));
+        }
+    }
+    rows.splice(0..0, old_streams.into_keys().map(|(dir, name)| (dir.into(), name, None)));
+    rows.into_iter().all(|row| to.row(row));
+    Ok(())
+}
+
+/// Whether an entry is what it was, as far as a person would tell: inodes, change and access times say nothing of it, nor does the time of a
+/// directory, which follows from what happened in it.
+fn is_same((old, old_content): &(Entry, Option<Content>), (new, new_content): &(Entry, Option<Content>)) -> bool {
+    old.kind == new.kind
+        && old.mode == new.mode
+        && (old.uid, old.gid) == (new.uid, new.gid)
+        && (&old.user, &old.group) == (&new.user, &new.group)
+        && (old.mtime == new.mtime || new.kind == EntryKind::Directory)
+        && old.size == new.size
+        && old.target == new.target
+        && (old.rdev_major, old.rdev_minor) == (new.rdev_major, new.rdev_minor)
+        && old.flags == new.flags
+        && old.status == new.status
+        && old.xattrs == new.xattrs
+        && old_content == new_content
+}

@@ -1,0 +1,256 @@
+//! Reading the path index: all paths past a matcher, and what was known of those that match.
+//! Names are searched in blocks of 4096, made once and kept: a row for each costs more to fetch than to match.
+
+use crate::error::Result;
+use crate::format::entry::EntryKind;
+use crate::paths::{PathIndex, Version};
+use rayon::prelude::*;
+use rusqlite::{OptionalExtension, Row, TransactionBehavior, params};
+use std::collections::BTreeMap;
+
+/// Paths in a block.
+const BLOCK_PATHS: i64 = 4096;
+/// Blocks that are matched at a time: the first hits are told long before the last name was read.
+const BLOCKS_AT_ONCE: i64 = 16;
+/// Hits of one block from which its versions are read in one go, and not path by path.
+const MANY_HITS: usize = 256;
+
+/// What a path was for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The line: a series on a host.
+    pub line: i64,
+    /// Place of the first snapshot that has it so.
+    pub since: i64,
+    /// Place of the first that has it otherwise or no more; `i64::MAX` where none has.
+    pub until: i64,
+    /// What it was; `None`: it was gone.
+    pub version: Option<Version>,
+}
+
+/// A path that was found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// With leading slash.
+    pub path: Vec<u8>,
+    /// What it was, by line, in order.
+    pub spans: Vec<Span>,
+}
+
+/// Some paths one after the other, each with leading slash.
+#[derive(Default)]
+pub struct Names {
+    ids: Vec<i64>,
+    text: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Names {
+    fn push(&mut self, id: i64, dir: &[u8], name: &[u8]) {
+        if !dir.is_empty() {
+            self.text.push(b'/');
+            self.text.extend_from_slice(dir);
+        }
+        self.text.push(b'/');
+        self.text.extend_from_slice(name);
+        self.ids.push(id);
+        self.ends.push(self.text.len());
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (i64, &[u8])> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        self.ids.iter().zip(begins.zip(&self.ends)).map(|(id, (begin, end))| (*id, &self.text[begin..*end]))
+    }
+}
+
+/// Every directory, by its id.
+struct Dirs {
+    text: Vec<u8>,
+    ends: Vec<(u32, u32)>,
+}
+
+impl Dirs {
+    fn get(&self, id: i64) -> Option<&[u8]> {
+        let (begin, end) = *self.ends.get(usize::try_from(id).ok()?)?;
+        self.text.get(begin as usize..end as usize)
+    }
+}
+
+/// A block as stored: directory ids, names.
+type Block = (i64, Vec<u8>, Vec<u8>);
+
+fn names_of((block, dirs, text): &Block, all: &Dirs) -> Option<Names> {
+    let mut names = Names::default();
+    names.text.reserve(text.len() * 4);
+    let mut rest = &text[..];
+    for (at, dir) in dirs.as_chunks::<4>().0.iter().enumerate() {
+        let end = rest.iter().position(|b| *b == b'/')?;
+        names.push(block * BLOCK_PATHS + at as i64 + 1, all.get(i64::from(u32::from_le_bytes(*dir)))?, &rest[..end]);
+        rest = &rest[end + 1..];
+    }
+    Some(names)
+}
+
+impl PathIndex {
+    /// Calls `each` with the paths that `matches`, in batches, in the order in which they were first seen, with all that is known of each.
+    /// `each` returns `false` to stop.
+    pub fn search(&self, matches: &(dyn Fn(&[u8]) -> bool + Sync), each: &mut dyn FnMut(Vec<Found>) -> Result<bool>) -> Result<()> {
+        let sql = |e| self.failed(e);
+        let complete = self.make_blocks()?;
+        let dirs = self.dirs().map_err(sql)?;
+        let mut block = 0;
+        while block < complete {
+            let last = (block + BLOCKS_AT_ONCE).min(complete);
+            let read = || {
+                let mut query = self.db.prepare_cached("SELECT block, dirs, names FROM blocks WHERE block >= ?1 AND block < ?2")?;
+                query.query_map([block, last], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect::<rusqlite::Result<Vec<Block>>>()
+            };
+            let blocks = read().map_err(sql)?;
+            let names: Option<Vec<Names>> = blocks.par_iter().map(|block| names_of(block, &dirs).map(|n| filtered(&n, matches))).collect();
+            // A block that does not decode is a damaged cache; the trees are not in doubt.
+            for names in names.ok_or_else(|| sql(rusqlite::Error::InvalidQuery))? {
+                if !self.tell(&names, each)? {
+                    return Ok(());
+                }
+            }
+            block = last;
+        }
+        let rest = || {
+            let mut names = Names::default();
+            let mut query = self.db.prepare_cached("SELECT path, dir, name FROM paths WHERE path > ?1 ORDER BY path")?;
+            let mut rows = query.query([complete * BLOCK_PATHS])?;
+            while let Some(row) = rows.next()? {
+                if let Some(dir) = dirs.get(row.get(1)?) {
+                    names.push(row.get(0)?, dir, row.get_ref(2)?.as_blob()?);
+                }
+            }
+            Ok(names)
+        };
+        let names = filtered(&rest().map_err(sql)?, matches);
+        self.tell(&names, each).map(|_| ())
+    }
+
+    /// Everything known of one path, which has no leading slash.
+    pub fn path(&self, dir: &[u8], name: &[u8]) -> Result<Vec<Span>> {
+        let find = || {
+            let sql = "SELECT path FROM paths JOIN dirs USING (dir) WHERE dirs.path = ?1 AND name = ?2";
+            let id: Option<i64> = self.db.prepare_cached(sql)?.query_row(params![dir, name], |row| row.get(0)).optional()?;
+            id.map_or(Ok(Vec::new()), |id| self.spans(id, id).map(|mut spans| spans.remove(&id).unwrap_or_default()))
+        };
+        find().map_err(|e| self.failed(e))
+    }
+
+    fn dirs(&self) -> rusqlite::Result<Dirs> {
+        let mut dirs = Dirs { text: Vec::new(), ends: Vec::new() };
+        let mut query = self.db.prepare_cached("SELECT dir, path FROM dirs ORDER BY dir")?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            let (id, begin) = (row.get::<_, i64>(0)?.unsigned_abs() as usize, dirs.text.len() as u32);
+            dirs.text.extend_from_slice(row.get_ref(1)?.as_blob()?);
+            dirs.ends.resize(id.max(dirs.ends.len()), (0, 0));
+            dirs.ends.push((begin, dirs.text.len() as u32));
+        }
+        Ok(dirs)
+    }
+
+    /// Makes the blocks that are complete and not there yet. Returns how many there are; where they cannot be written, those that are there.
+    fn make_blocks(&self) -> Result<i64> {
+        let counts = || {
+            let have: i64 = self.db.query_row("SELECT coalesce(max(block) + 1, 0) FROM blocks", [], |row| row.get(0))?;
+            let paths: i64 = self.db.query_row("SELECT coalesce(max(path), 0) FROM paths", [], |row| row.get(0))?;
+            Ok((have, paths / BLOCK_PATHS))
+        };
+        let (have, complete) = counts().map_err(|e| self.failed(e))?;
+        if have >= complete {
+            return Ok(have);
+        }
+        match self.write_blocks(have, complete) {
+            Ok(()) => Ok(complete),
+            // Read-only, full, or somebody is writing: rows will do.
+            Err(_) => Ok(have),
+        }
+    }
+
+    fn write_blocks(&self, from: i64, to: i64) -> rusqlite::Result<()> {
+        let tx = rusqlite::Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+        {
+            let mut query = tx.prepare("SELECT dir, name FROM paths WHERE path > ?1 AND path <= ?2 ORDER BY path")?;
+            let mut insert = tx.prepare("INSERT OR REPLACE INTO blocks VALUES (?1, ?2, ?3)")?;
+            for block in from..to {
+                let (mut dirs, mut names) = (Vec::with_capacity(4 * BLOCK_PATHS as usize), Vec::new());
+                let mut rows = query.query([block * BLOCK_PATHS, (block + 1) * BLOCK_PATHS])?;
+                while let Some(row) = rows.next()? {
+                    dirs.extend_from_slice(&row.get::<_, u32>(0)?.to_le_bytes());
+                    names.extend_from_slice(row.get_ref(1)?.as_blob()?);
+                    names.push(b'/');
+                }
+                insert.execute(params![block, dirs, names])?;
+            }
+        }
+        tx.commit()
+    }
+
+    fn tell(&self, names: &Names, each: &mut dyn FnMut(Vec<Found>) -> Result<bool>) -> Result<bool> {
+        let (Some(first), Some(last)) = (names.ids.first(), names.ids.last()) else { return Ok(true) };
+        let mut found = Vec::with_capacity(names.ids.len());
+        let mut read = || {
+            if names.ids.len() >= MANY_HITS {
+                let mut spans = self.spans(*first, *last)?;
+                found.extend(names.iter().map(|(id, path)| Found { path: path.to_vec(), spans: spans.remove(&id).unwrap_or_default() }));
+                return Ok(());
+            }
+            for (id, path) in names.iter() {
+                let spans = self.spans(id, id)?.remove(&id).unwrap_or_default();
+                found.push(Found { path: path.to_vec(), spans });
+            }
+            Ok(())
+        };
+        read().map_err(|e| self.failed(e))?;
+        each(found)
+    }
+
+    /// What is known of the paths with ids from `first` to `last`.
+    fn spans(&self, first: i64, last: i64) -> rusqlite::Result<BTreeMap<i64, Vec<Span>>> {
+        let sql = "SELECT path, line, since, kind, mode, uid, gid, size, mtime, content, rest FROM versions \
+                   WHERE path >= ?1 AND path <= ?2 ORDER BY path, line, since";
+        let mut query = self.db.prepare_cached(sql)?;
+        let mut rows = query.query([first, last])?;
+        let mut all: BTreeMap<i64, Vec<Span>> = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let (line, since) = (row.get(1)?, row.get(2)?);
+            let spans = all.entry(row.get(0)?).or_default();
+            if let Some(before) = spans.last_mut().filter(|before| before.line == line) {
+                before.until = since;
+            }
+            spans.push(Span { line, since, until: i64::MAX, version: version(row)? });
+        }
+        Ok(all)
+    }
+}
+
+fn filtered(names: &Names, matches: &(dyn Fn(&[u8]) -> bool + Sync)) -> Names {
+    let mut hits = Names::default();
+    for (id, path) in names.iter().filter(|(_, path)| matches(path)) {
+        hits.text.extend_from_slice(path);
+        hits.ids.push(id);
+        hits.ends.push(hits.text.len());
+    }
+    hits
+}
+
+fn version(row: &Row<'_>) -> rusqlite::Result<Option<Version>> {
+    let Some(kind) = row.get::<_, Option<u8>>(3)? else { return Ok(None) };
+    use EntryKind::*;
+    let kinds = [Directory, File, Symlink, Fifo, Socket, CharDevice, BlockDevice];
+    let kind = kinds.get(usize::from(kind)).copied().ok_or(rusqlite::Error::InvalidQuery)?;
+    Ok(Some(Version {
+        kind,
+        mode: row.get(4)?,
+        uid: row.get(5)?,
+        gid: row.get(6)?,
+        size: row.get::<_, i64>(7)?.unsigned_abs(),
+        mtime: row.get(8)?,
+        content: row.get(9)?,
+        rest: row.get(10)?,
+    }))
+}
