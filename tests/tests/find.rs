@@ -339,3 +339,74 @@ fn a_damaged_index_is_made_anew_and_none_is_needed() {
     let answer: Value = lines(&home.ends(0, &["find", "*.none", "--json"])).remove(0);
     assert_eq!(answer, serde_json::json!([]));
 }
+
+/// The views that other programs read are those that `engine/CATALOG.md` names, column by column, and its examples run.
+#[test]
+fn the_documented_views_are_there() {
+    let home = Home::new();
+    home.ends(0, &["backup", "--init", "--quiet", "src", "--tag", "nightly"]);
+    home.ends(0, &["find", "a.txt"]);
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/CATALOG.md")).unwrap();
+    let mut db: Option<rusqlite::Connection> = None;
+    let mut views = 0;
+    for part in text.split("\n## ").skip(1) {
+        let (file, part) = part.split_once('\n').unwrap();
+        let path = files(&home.path(".cache")).into_iter().find(|path| path.ends_with(file)).unwrap();
+        let file = rusqlite::Connection::open_with_flags(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        let mut described = Vec::new();
+        for view in part.split("\n### ").skip(1) {
+            let (name, body) = view.split_once('\n').unwrap();
+            let columns: Vec<String> = body
+                .lines()
+                .filter_map(|line| line.strip_prefix("| ")?.split(" |").next().map(str::to_owned))
+                .filter(|cell| cell != "column")
+                .collect();
+            let mut query = file.prepare(&format!("SELECT * FROM {name}")).unwrap();
+            assert_eq!(query.column_names().map(str::to_owned).collect::<Vec<_>>(), columns, "{name}");
+            assert!(query.query([]).unwrap().next().unwrap().is_some(), "{name} has no row");
+            described.push(name.to_owned());
+            views += 1;
+        }
+        let mut query = file.prepare("SELECT name FROM sqlite_schema WHERE type = 'view' ORDER BY rowid").unwrap();
+        let there: Vec<String> = query.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+        assert_eq!(there, described);
+        drop(query);
+        db = Some(file);
+    }
+    assert_eq!(views, 4);
+    // The last example, with the files of this test: every entry of the snapshot.
+    let catalog = files(&home.path(".cache")).into_iter().find(|path| path.ends_with("catalog.sqlite")).unwrap();
+    let example = text.split("Every file of one snapshot:").nth(1).unwrap();
+    let example = example.replace("file:catalog.sqlite?mode=ro", catalog.to_str().unwrap());
+    let (attach, select) = example.split_once(';').unwrap();
+    let db = db.unwrap();
+    db.execute_batch(attach).unwrap();
+    let found: Vec<String> =
+        db.prepare(select.trim()).unwrap().query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+    let listed = home.ends(0, &["ls", "latest"]);
+    let (mut found, mut listed): (Vec<&str>, Vec<&str>) = (found.iter().map(String::as_str).collect(), listed.lines().collect());
+    found.sort_unstable();
+    listed.sort_unstable();
+    assert_eq!(found, listed);
+}
+
+/// A catalog of the version before: what only it knows stays, what it repeats is read again.
+#[test]
+fn an_older_catalog_keeps_what_only_it_knows() {
+    let home = Home::new();
+    home.ends(0, &["backup", "--init", "--quiet", "src"]);
+    let path = files(&home.path(".cache")).into_iter().find(|path| path.ends_with("catalog.sqlite")).unwrap();
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let old = "DROP VIEW seabed_snapshots; DROP VIEW seabed_series; DROP TABLE snapshots; DELETE FROM meta WHERE key = 'snapshots'; \
+               CREATE TABLE snapshots (id BLOB PRIMARY KEY, time INTEGER NOT NULL, series TEXT NOT NULL, host TEXT NOT NULL, writer BLOB NOT NULL, \
+               sequence INTEGER NOT NULL, index_part BLOB NOT NULL, names_part BLOB NOT NULL) STRICT, WITHOUT ROWID;";
+    db.execute_batch(old).unwrap();
+    let heads: i64 = db.query_row("SELECT count(*) FROM heads", [], |row| row.get(0)).unwrap();
+    assert_eq!(heads, 1);
+    drop(db);
+    let listed: Value = lines(&home.ends(0, &["snapshots", "--json"])).remove(0);
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    let db = rusqlite::Connection::open(&path).unwrap();
+    assert_eq!(db.query_row("SELECT count(*) FROM heads", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+    assert_eq!(db.query_row("SELECT count(*) FROM seabed_snapshots", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+}

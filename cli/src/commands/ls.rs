@@ -200,7 +200,7 @@ mod tests {
         let mode = |kind, mode| {
             let mut entry = Entry::new(b"x", kind);
             entry.mode = mode;
-            permissions(&entry)
+            permissions(entry.kind, entry.mode)
         };
         assert_eq!(mode(EntryKind::File, 0o4755), "-rwsr-xr-x");
         assert_eq!(mode(EntryKind::Directory, 0o1777), "drwxrwxrwt");

@@ -104,7 +104,7 @@ impl Chosen {
 /// Calls `each` with what is found in the chosen snapshots, some paths at a time, in the order in which paths were first backed up. `each`
 /// returns `false` to stop.
 pub fn find(paths: &PathIndex, chosen: &Chosen, wanted: &Wanted, each: &mut dyn FnMut(Vec<Hit>) -> Result<bool>) -> Result<()> {
-    paths.search(&|path| wanted.pattern.matches(path), &mut |found| {
+    paths.search(&|path| wanted.pattern.matches(path), &|version| wanted.takes(version), &mut |found| {
         let hits: Vec<Hit> = found.into_iter().filter_map(|found| chosen.hit(found, wanted)).collect();
         if hits.is_empty() { Ok(true) } else { each(hits) }
     })

@@ -6,7 +6,6 @@ use crate::format::entry::EntryKind;
 use crate::paths::{PathIndex, Version};
 use rayon::prelude::*;
 use rusqlite::{OptionalExtension, Row, TransactionBehavior, params};
-use std::collections::BTreeMap;
 
 /// Paths in a block.
 const BLOCK_PATHS: i64 = 4096;
@@ -63,6 +62,9 @@ impl Names {
     }
 }
 
+/// Takes what was found; `false` to stop.
+pub type Each<'e> = dyn FnMut(Vec<Found>) -> Result<bool> + 'e;
+
 /// Every directory, by its id.
 struct Dirs {
     text: Vec<u8>,
@@ -92,9 +94,14 @@ fn names_of((block, dirs, text): &Block, all: &Dirs) -> Option<Names> {
 }
 
 impl PathIndex {
-    /// Calls `each` with the paths that `matches`, in batches, in the order in which they were first seen, with all that is known of each.
-    /// `each` returns `false` to stop.
-    pub fn search(&self, matches: &(dyn Fn(&[u8]) -> bool + Sync), each: &mut dyn FnMut(Vec<Found>) -> Result<bool>) -> Result<()> {
+    /// Calls `each` with the paths that `matches` and of which some version is accepted, in batches, in the order in which they were first
+    /// seen, with all that is known of each. `each` returns `false` to stop.
+    pub fn search(
+        &self,
+        matches: &(dyn Fn(&[u8]) -> bool + Sync),
+        accept: &dyn Fn(&Version) -> bool,
+        each: &mut Each<'_>,
+    ) -> Result<()> {
         let sql = |e| self.failed(e);
         let complete = self.make_blocks()?;
         let dirs = self.dirs().map_err(sql)?;
@@ -109,7 +116,7 @@ impl PathIndex {
             let names: Option<Vec<Names>> = blocks.par_iter().map(|block| names_of(block, &dirs).map(|n| filtered(&n, matches))).collect();
             // A block that does not decode is a damaged cache; the trees are not in doubt.
             for names in names.ok_or_else(|| sql(rusqlite::Error::InvalidQuery))? {
-                if !self.tell(&names, each)? {
+                if !self.tell(&names, accept, each)? {
                     return Ok(());
                 }
             }
@@ -127,7 +134,7 @@ impl PathIndex {
             Ok(names)
         };
         let names = filtered(&rest().map_err(sql)?, matches);
-        self.tell(&names, each).map(|_| ())
+        self.tell(&names, accept, each).map(|_| ())
     }
 
     /// Everything known of one path, which has no leading slash.
@@ -135,7 +142,11 @@ impl PathIndex {
         let find = || {
             let sql = "SELECT path FROM paths JOIN dirs USING (dir) WHERE dirs.path = ?1 AND name = ?2";
             let id: Option<i64> = self.db.prepare_cached(sql)?.query_row(params![dir, name], |row| row.get(0)).optional()?;
-            id.map_or(Ok(Vec::new()), |id| self.spans(id, id).map(|mut spans| spans.remove(&id).unwrap_or_default()))
+            let mut found = Vec::new();
+            if let Some(id) = id {
+                self.spans((id, id), &mut std::iter::once((id, name)), &|_| true, &mut found)?;
+            }
+            Ok(found.pop().map(|found| found.spans).unwrap_or_default())
         };
         find().map_err(|e| self.failed(e))
     }
@@ -190,41 +201,56 @@ impl PathIndex {
         tx.commit()
     }
 
-    fn tell(&self, names: &Names, each: &mut dyn FnMut(Vec<Found>) -> Result<bool>) -> Result<bool> {
+    /// Tells of those of `names` of which some version is accepted.
+    fn tell(&self, names: &Names, accept: &dyn Fn(&Version) -> bool, each: &mut Each<'_>) -> Result<bool> {
         let (Some(first), Some(last)) = (names.ids.first(), names.ids.last()) else { return Ok(true) };
-        let mut found = Vec::with_capacity(names.ids.len());
+        let mut found = Vec::new();
         let mut read = || {
             if names.ids.len() >= MANY_HITS {
-                let mut spans = self.spans(*first, *last)?;
-                found.extend(names.iter().map(|(id, path)| Found { path: path.to_vec(), spans: spans.remove(&id).unwrap_or_default() }));
-                return Ok(());
+                return self.spans((*first, *last), &mut names.iter(), accept, &mut found);
             }
-            for (id, path) in names.iter() {
-                let spans = self.spans(id, id)?.remove(&id).unwrap_or_default();
-                found.push(Found { path: path.to_vec(), spans });
-            }
-            Ok(())
+            names.iter().try_for_each(|one| self.spans((one.0, one.0), &mut std::iter::once(one), accept, &mut found))
         };
         read().map_err(|e| self.failed(e))?;
-        each(found)
+        if found.is_empty() { Ok(true) } else { each(found) }
     }
 
-    /// What is known of the paths with ids from `first` to `last`.
-    fn spans(&self, first: i64, last: i64) -> rusqlite::Result<BTreeMap<i64, Vec<Span>>> {
+    /// What is known of the paths of `names`, whose ids ascend from `first` to `last`; other paths in between are passed over.
+    fn spans<'n>(
+        &self,
+        (first, last): (i64, i64),
+        names: &mut dyn Iterator<Item = (i64, &'n [u8])>,
+        accept: &dyn Fn(&Version) -> bool,
+        found: &mut Vec<Found>,
+    ) -> rusqlite::Result<()> {
         let sql = "SELECT path, line, since, kind, mode, uid, gid, size, mtime, content, rest FROM versions \
                    WHERE path >= ?1 AND path <= ?2 ORDER BY path, line, since";
         let mut query = self.db.prepare_cached(sql)?;
         let mut rows = query.query([first, last])?;
-        let mut all: BTreeMap<i64, Vec<Span>> = BTreeMap::new();
-        while let Some(row) = rows.next()? {
-            let (line, since) = (row.get(1)?, row.get(2)?);
-            let spans = all.entry(row.get(0)?).or_default();
+        let (mut name, mut spans, mut accepted): (_, Vec<Span>, _) = (names.next(), Vec::new(), false);
+        loop {
+            let row = rows.next()?;
+            let id = row.map_or(Ok(i64::MAX), |row| row.get(0))?;
+            while let Some((at, path)) = name
+                && at < id
+            {
+                if accepted {
+                    found.push(Found { path: path.to_vec(), spans: std::mem::take(&mut spans) });
+                }
+                spans.clear();
+                (name, accepted) = (names.next(), false);
+            }
+            let Some(row) = row else { return Ok(()) };
+            if name.is_none_or(|(at, _)| at != id) {
+                continue;
+            }
+            let (line, since, version) = (row.get(1)?, row.get(2)?, version(row)?);
             if let Some(before) = spans.last_mut().filter(|before| before.line == line) {
                 before.until = since;
             }
-            spans.push(Span { line, since, until: i64::MAX, version: version(row)? });
+            accepted |= version.as_ref().is_some_and(accept);
+            spans.push(Span { line, since, until: i64::MAX, version });
         }
-        Ok(all)
     }
 }
 
