@@ -68,30 +68,42 @@ fn order(snapshot: &Snapshot) -> (i64, SnapshotId) {
 pub fn fill(repository: &Repository, paths: &mut PathIndex, which: Which<'_>, observer: &dyn Observer) -> Result<Filled> {
     let all = repository.catalog().snapshots()?;
     let mut filled = Filled::default();
+    let living: HashMap<SnapshotId, &Snapshot> = all.iter().map(|snapshot| (snapshot.id, snapshot)).collect();
+    let trees = Trees { repository, reader: OnceCell::new() };
+    // A line that was given up for want of room is filled anew, in order: in that order there is room.
+    while !round(&trees, paths, which, (&all, &living), observer, &mut filled)? {}
+    Ok(filled)
+}
+
+/// Takes in what the index does not know. `false`: it knows less than before, because a line had to be given up.
+fn round(
+    trees: &Trees<'_>,
+    paths: &mut PathIndex,
+    which: Which<'_>,
+    (all, living): (&[Snapshot], &HashMap<SnapshotId, &Snapshot>),
+    observer: &dyn Observer,
+    filled: &mut Filled,
+) -> Result<bool> {
     let known: HashSet<SnapshotId> = paths.known()?.into_iter().map(|known| known.id).collect();
     let mut todo: Vec<&Snapshot> = all.iter().filter(|snapshot| !known.contains(&snapshot.id)).collect();
     if let Which::Cheap { host, series } = which {
         todo.retain(|snapshot| line_of(snapshot) == (host, series));
         let has_begun = || all.iter().any(|snapshot| line_of(snapshot) == (host, series) && known.contains(&snapshot.id));
         if todo.len() > CATCH_UP_MAX || todo.len() > 1 && !has_begun() {
-            return Ok(filled);
+            return Ok(true);
         }
     }
-    if todo.is_empty() {
-        return Ok(filled);
-    }
     todo.sort_by_key(|snapshot| order(snapshot));
-    let living: HashMap<SnapshotId, &Snapshot> = all.iter().map(|snapshot| (snapshot.id, snapshot)).collect();
-    let trees = Trees { repository, reader: OnceCell::new() };
     let total = todo.len() as u64;
     for (at, snapshot) in todo.into_iter().enumerate() {
         if observer.interrupted() {
             return Err(Error::Interrupted);
         }
         observer.progress(&Progress { files_done: at as u64, files_total: total, ..Progress::default() });
-        match take_in(&trees, paths, snapshot, &living, observer) {
-            Ok(true) => filled.indexed += 1,
-            Ok(false) => {}
+        match take_in(trees, paths, snapshot, living, observer) {
+            Ok(Taken::In) => filled.indexed += 1,
+            Ok(Taken::ByAnother) => {}
+            Ok(Taken::NoRoom) => return Ok(false),
             Err(error) if error.kind() == Kind::Damage => {
                 let filling = paths.fill()?;
                 let (host, series) = line_of(snapshot);
@@ -105,7 +117,17 @@ pub fn fill(repository: &Repository, paths: &mut PathIndex, which: Which<'_>, ob
             Err(error) => return Err(error),
         }
     }
-    Ok(filled)
+    Ok(true)
+}
+
+/// What became of a snapshot that was to be taken in.
+enum Taken {
+    /// It is.
+    In,
+    /// Another process has done so meanwhile.
+    ByAnother,
+    /// Its line was given up.
+    NoRoom,
 }
 
 /// Reads trees. The index is read when the first is: a run in which nothing changed asks the store for nothing more.
@@ -139,8 +161,9 @@ impl Spot<'_> {
     }
 }
 
-/// Finds the place, and makes room where there is none: what lies between the two neighbours is of snapshots that are gone.
-fn spot<'s>(filling: &mut Filling<'_>, snapshot: &Snapshot, living: &HashMap<SnapshotId, &'s Snapshot>) -> Result<Spot<'s>> {
+/// Finds the place. What lies between the two neighbours is of snapshots that are gone, and goes too. `None`: no place is left between
+/// them, after hundreds of snapshots that were dated back, and nothing of the line is left either.
+fn spot<'s>(filling: &mut Filling<'_>, snapshot: &Snapshot, living: &HashMap<SnapshotId, &'s Snapshot>) -> Result<Option<Spot<'s>>> {
     let (host, series) = line_of(snapshot);
     let line = filling.line(host, series)?;
     let own = order(snapshot);
@@ -158,30 +181,32 @@ fn spot<'s>(filling: &mut Filling<'_>, snapshot: &Snapshot, living: &HashMap<Sna
     }
     let place = ceiling.map_or(floor + PLACE_STEP, |ceiling| floor + (ceiling - floor) / 2);
     if ceiling.is_some_and(|ceiling| place <= floor || place >= ceiling) {
-        // No place left between them: the whole line anew, with room. It was filled by hundreds of snapshots that were dated back.
-        filling.drop_places(line, -1, last)?;
-        return Ok(Spot { line, before: None, after: None, place: PLACE_STEP });
+        filling.drop_places(line, 0, last)?;
+        return Ok(None);
     }
-    Ok(Spot { line, before, after, place })
+    Ok(Some(Spot { line, before, after, place }))
 }
 
 fn enter(filling: &Filling<'_>, snapshot: &Snapshot, (line, place): (i64, i64), state: State) -> Result<()> {
     filling.enter(&Known { id: snapshot.id, line, place, time: order(snapshot).0, state })
 }
 
-/// Takes one snapshot in. `false`: another process has done so meanwhile.
+/// Takes one snapshot in.
 fn take_in(
     trees: &Trees<'_>,
     paths: &mut PathIndex,
     snapshot: &Snapshot,
     living: &HashMap<SnapshotId, &Snapshot>,
     observer: &dyn Observer,
-) -> Result<bool> {
+) -> Result<Taken> {
     let mut filling = paths.fill()?;
     if filling.known()?.iter().any(|known| known.id == snapshot.id) {
-        return Ok(false);
+        return Ok(Taken::ByAnother);
     }
-    let spot = spot(&mut filling, snapshot, living)?;
+    let Some(spot) = spot(&mut filling, snapshot, living)? else {
+        filling.commit()?;
+        return Ok(Taken::NoRoom);
+    };
     put_changes(&mut filling, trees, spot.before.map(|(before, _)| before), snapshot, spot.place(), observer)?;
     enter(&filling, snapshot, spot.place(), State::Indexed)?;
     if let Some((after, place)) = spot.after {
@@ -189,7 +214,7 @@ fn take_in(
         enter(&filling, after, (spot.line, place), State::Indexed)?;
     }
     filling.commit()?;
-    Ok(true)
+    Ok(Taken::In)
 }
 
 /// Enters what differs from `old` to `new`. One thread reads the trees, this one writes.
