@@ -31,6 +31,7 @@ use crate::observe::Observer;
 use crate::pack::sink::{FRAMES_QUEUED, PanicGuard, Sink, SinkOptions, Trouble, frame_channel, job_channel, write_channel};
 use crate::repository::{Access, Records, Repository, Segments, Trust};
 use crate::seal::random;
+use crate::source::Completer;
 use crate::store::{Listed, beside, each, there};
 use crossbeam_channel::{bounded, unbounded};
 use std::collections::{HashMap, HashSet};
@@ -116,8 +117,8 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
         scope.spawn(move || packer.pack(&frames_out, pieces_in));
         for _ in 0..threads {
             let (jobs, todo, frames, done) = (jobs_out.clone(), todo_out.clone(), frames_in.clone(), done_in.clone());
-            let sink = &sink;
-            scope.spawn(move || work::run(repository, sink, &jobs, todo, &frames, done));
+            let (sink, completer) = (&sink, Completer::only(options.walk.attributes));
+            scope.spawn(move || work::run((repository, completer), sink, &jobs, todo, &frames, done));
         }
         drop((jobs_out, todo_out, frames_in));
         let mut assembler = Assembler::new(repository, (&sink, &segments, &marks), jobs_in, base.clone(), &options, observer);

@@ -8,10 +8,12 @@ pub mod needs;
 mod options;
 mod plan;
 mod prune;
+pub mod shortfalls;
 pub mod target;
 mod work;
 
-pub use options::{Pattern, RestoreOptions, RestoreReport};
+pub use options::{Overwrite, Pattern, RestoreOptions, RestoreReport, TargetOptions};
+pub use shortfalls::Shortfall;
 
 use crate::error::{Error, Kind, Result};
 use crate::observe::Observer;

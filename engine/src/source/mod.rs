@@ -11,6 +11,6 @@ pub mod stream;
 pub mod walk;
 
 pub use filter::Excludes;
-pub use meta::{Completer, data_ranges};
+pub use meta::{Attributes, Completer, data_ranges};
 pub use open::open_entry;
 pub use walk::{WalkEntry, WalkItem, WalkOptions, Walker};
