@@ -14,6 +14,7 @@ mod gc;
 mod golden;
 mod hostile;
 mod life;
+mod metadata;
 mod pendings;
 mod proxy;
 mod prune;

@@ -45,6 +45,29 @@ const LOOKED_AT_MAX: usize = 1000;
 const ORPHANS_PER_SEGMENT: usize = 64;
 
 /// Makes a snapshot.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::{BackupOptions, Silent, StreamSource, backup};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # let home = example::home()?;
+/// // A tree, and beside it what a command prints. If the command fails there is no snapshot: half a dump is none.
+/// let options = BackupOptions {
+///     paths: vec![home.path().to_path_buf()],
+///     streams: vec![StreamSource::command("shop.sql", "echo 'CREATE TABLE book;'")],
+///     series: Some("shop".to_owned()),
+///     tags: vec!["nightly".to_owned()],
+///     ..BackupOptions::default()
+/// };
+/// let report = backup(&repository, options, &Silent)?;
+/// // Files that could not be read cost themselves, not the snapshot.
+/// assert!(report.errors.is_empty());
+/// assert_eq!(report.summary.files_new, 2);
+/// # Ok(())
+/// # }
+/// ```
 pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Observer) -> Result<BackupReport, Failure> {
     let started = clock::now();
     repository.require_features(Access::Write)?;

@@ -117,6 +117,7 @@ impl RestoreOptions {
 
 /// What a restore did.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct RestoreReport {
     /// Files that were asked for, links and nodes included.
     pub files_total: u64,
