@@ -29,7 +29,7 @@ const LOST_MAX: usize = 10_000;
 /// ```
 /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
 /// use seabed_engine::retention::{Item, Keep, Period, Policy, decide};
-/// use seabed_engine::{Error, Snapshot, Time, forget, hold, unhold};
+/// use seabed_engine::{Error, Snapshot, forget, hold, now, unhold};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let repository = example::repository()?;
@@ -49,8 +49,7 @@ const LOST_MAX: usize = 10_000;
 /// };
 /// let items: Vec<Item> = snapshots.iter().map(item).collect();
 /// let policy = Policy::default().rule(Period::Each, Keep::Count(1));
-/// let now = Time::from_nanos(repository.store().now()?);
-/// let going: Vec<_> = decide(&policy, &items, now).into_iter().filter(|decision| !decision.keeps()).map(|decision| decision.id).collect();
+/// let going: Vec<_> = decide(&policy, &items, now()).into_iter().filter(|decision| !decision.keeps()).map(|decision| decision.id).collect();
 /// assert_eq!(going, [first]);
 ///
 /// // A hold outweighs all policies and all forgetting by name, until it ends.

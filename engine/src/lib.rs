@@ -21,6 +21,7 @@
 pub use backup::{BackupOptions, BackupReport, Failure, ParentChoice, StreamSource, backup};
 pub use catalog::{Catalog, Snapshot};
 pub use check::{CheckOptions, CheckReport, Finding, ReadData, Warning, check};
+pub use clock::now;
 pub use dump::dump;
 pub use error::{Damage, Error, Kind, Result, SourceError};
 pub use forget::{forget, forget_lost, hold, lost, unhold};
