@@ -12,7 +12,8 @@ use seabed_engine::error::{Error, SourceError};
 use seabed_engine::observe::{Action, Observer, Progress};
 use serde_json::json;
 use std::io::IsTerminal;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,8 @@ pub struct Listener<'a> {
     guess_bytes: u64,
     /// Deletions are named though other items are not.
     deletions: bool,
+    /// What is withheld is said as soon as there is any.
+    withheld: AtomicBool,
     last: Mutex<Progress>,
 }
 
@@ -62,12 +65,18 @@ impl<'a> Listener<'a> {
         });
         // A run that ends within a second has nothing to report but its end.
         let first = if out.json { STATUS_MS } else { 0 };
-        Listener { out, bar, began: Instant::now(), next_ms: AtomicU64::new(first), guess_bytes, deletions: false, last: Mutex::default() }
+        Listener { out, bar, began: Instant::now(), next_ms: AtomicU64::new(first), guess_bytes, deletions: false, withheld: AtomicBool::new(false), last: Mutex::default() }
     }
 
     /// Names what is deleted, also where no other item is named.
     pub fn naming_deletions(mut self, named: bool) -> Self {
         self.deletions = named && self.out.level >= 0;
+        self
+    }
+
+    /// Says at once that something is withheld. How much of what it was comes with the report.
+    pub fn naming_withheld(self, named: bool) -> Self {
+        self.withheld.store(named, Ordering::Relaxed);
         self
     }
 
@@ -188,6 +197,13 @@ impl Observer for Listener<'_> {
     fn item_error(&self, path: &[u8], error: &Error) {
         let item = if path.is_empty() { String::new() } else { format!("/{}", String::from_utf8_lossy(path)) };
         self.out.failed_item(&without_number(&error.to_string()), "restore", &item);
+    }
+
+    fn withheld(&self, what: &str, first: &Path) {
+        // Once is enough to stop and start again.
+        if self.withheld.swap(false, Ordering::Relaxed) {
+            self.out.warn(&format!("{what} and all else that can lend rights are left out without --privileged, first of {}", first.display()));
+        }
     }
 
     fn remark(&self, text: &str) {

@@ -70,6 +70,21 @@ impl Gathered {
 type Numbered<T> = (u64, T);
 
 /// Writes what `selected` names, whose path is that of a file or stream. Returns its length.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::{Silent, dump};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # example::snapshot(&repository)?;
+/// let selected = repository.select("latest:/home/ann/mail/letter.txt", &Default::default())?;
+/// let mut text = Vec::new();
+/// assert_eq!(dump(&repository, &selected, &mut text, &Silent)?, 10);
+/// assert_eq!(text, b"Dear Ann,\n");
+/// # Ok(())
+/// # }
+/// ```
 pub fn dump(repository: &Repository, selected: &Selected, out: &mut (dyn Write + Send), observer: &dyn Observer) -> Result<u64> {
     dump_as_it_is(repository, selected, out, observer).map_err(|error| repository.unless_forgotten(&selected.snapshot.id, error))
 }

@@ -12,6 +12,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What a store was asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub enum StoreOp {
     Open,
     Put,
@@ -37,6 +38,7 @@ impl std::fmt::Display for StoreOp {
 /// What is wrong with bytes that came from a repository.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub enum Damage {
     #[error("it is missing")]
     Missing,
@@ -75,6 +77,7 @@ pub enum Damage {
 /// A failure of the repository, its store or its keys.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub enum Error {
     #[error("there is no repository at {place}")]
     NoRepository { place: String },

@@ -12,6 +12,25 @@ use std::cmp::Ordering;
 
 /// Calls `each` with directory and entry for everything at or below `path` (all of the snapshot where it is empty): first
 /// streams, then trees in the order of the format. `recursive` goes below the first level. `each` returns `false` to stop.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::list;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # example::snapshot(&repository)?;
+/// // Paths are stored without the first `/`, and in the order of the format: directories before what is in them.
+/// let snapshot = repository.select("latest", &Default::default())?.snapshot;
+/// let mut found = Vec::new();
+/// list(&repository, &snapshot, b"home/ann", true, |directory, entry| {
+///     found.push(format!("{}/{}", String::from_utf8_lossy(directory), String::from_utf8_lossy(&entry.name.0)));
+///     Ok(true)
+/// })?;
+/// assert_eq!(found, ["home/ann", "home/ann/mail", "home/ann/mail/letter.txt"]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn list(
     repository: &Repository,
     snapshot: &Snapshot,

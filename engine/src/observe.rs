@@ -2,6 +2,7 @@
 //! Methods must return at once; they are called from many threads.
 
 use crate::error::{Error, SourceError};
+use std::path::Path;
 
 /// What happened to one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,9 @@ pub trait Observer: Sync {
     fn source_error(&self, _error: &SourceError) {}
     /// An entry could not be restored; the operation goes on. `path` is as in [`Observer::item`], empty where no entry is known.
     fn item_error(&self, _path: &[u8], _error: &Error) {}
+    /// A restore leaves out something of this kind (`setuid and setgid bits`) for the first time because nobody said that the snapshot is to
+    /// be trusted with it. `first` is where it would have been. The report says how much it was in the end.
+    fn withheld(&self, _what: &str, _first: &Path) {}
     /// Something the user may like to know while it runs, and that needs no attention.
     fn remark(&self, _text: &str) {}
     /// Something the user should know that is no failure; said once per operation.

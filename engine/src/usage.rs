@@ -28,6 +28,7 @@ const WEIGHED_FRAMES_MAX: u64 = 128;
 
 /// What a repository's bytes are for.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Usage {
     /// Stored bytes that only this snapshot holds.
     pub unique: HashMap<SnapshotId, u64>,
@@ -89,6 +90,23 @@ fn look(repository: &Repository, snapshot: &Snapshot, mut owners: Owners<'_>) ->
 
 /// Looks at `snapshots`, in their order, and at `others` only to see what is theirs too. Reads what they are made of and the footers of packs.
 /// What is `partial`, as others always may be, is looked at as far as it is there: what was forgotten may be collected, a run may be dead.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::{Silent, usage};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # example::snapshot(&repository)?;
+/// # example::snapshot(&repository)?;
+/// let snapshots = repository.catalog().snapshots()?;
+/// let usage = usage(&repository, (&snapshots, false), &[], &Silent)?;
+/// // Two snapshots of the same content: what goes with one of them alone is next to nothing.
+/// let alone: u64 = usage.unique.values().sum();
+/// assert!(alone < usage.needed && usage.needed <= usage.pack_bytes);
+/// # Ok(())
+/// # }
+/// ```
 pub fn usage(
     repository: &Repository,
     (snapshots, partial): (&[Snapshot], bool),

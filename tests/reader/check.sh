@@ -57,7 +57,7 @@ rm -rf "$SEABED_REPOSITORY/index"
 restored "$first" "$scratch/before" "$scratch/dump.sql" --footers
 say 'and by the program, once it has rebuilt its index'
 "$seabed" rebuild --quiet
-"$seabed" restore --quiet "$first" --target "$scratch/own"
+"$seabed" restore --quiet "$first" --privileged --target "$scratch/own"
 same "$scratch/before" "$scratch/own$scratch/tree"
 cmp "$scratch/dump.sql" "$scratch/own/dump.sql"
 say 'no difference'

@@ -15,6 +15,7 @@ mod gc;
 mod golden;
 mod hostile;
 mod life;
+mod metadata;
 mod pendings;
 mod proxy;
 mod prune;

@@ -12,7 +12,7 @@ use crate::{signals, size, time};
 use seabed_engine::backup::{BackupOptions, BackupReport, ParentChoice, backup};
 use seabed_engine::format::manifest::Summary;
 use seabed_engine::pack::Compression;
-use seabed_engine::source::WalkOptions;
+use seabed_engine::source::{Attributes, WalkOptions};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -133,6 +133,18 @@ pub struct Args {
     /// Store times of last access
     #[arg(long, help_heading = "How files are compared and stored")]
     pub with_atime: bool,
+    /// Store no extended attributes, ACLs and capabilities among them
+    #[arg(long, alias = "noxattrs", help_heading = "How files are compared and stored")]
+    pub no_xattrs: bool,
+    /// Store no ACLs
+    #[arg(long, alias = "noacls", help_heading = "How files are compared and stored")]
+    pub no_acls: bool,
+    /// Store no attributes of chattr
+    #[arg(long, alias = "noflags", help_heading = "How files are compared and stored")]
+    pub no_flags: bool,
+    /// Store owners by number only
+    #[arg(long, aliases = ["numeric-ids", "numeric-id"], help_heading = "How files are compared and stored")]
+    pub numeric_owner: bool,
     /// off, auto, max, or a zstd level from 1 to 22
     #[arg(long, value_name = "LEVEL", default_value = "auto", help_heading = "How files are compared and stored")]
     #[arg(value_parser = compression)]
@@ -183,12 +195,14 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     }
     let (excludes, exclude_texts) = sources::excludes(args, &opened)?;
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let attributes =
+        Attributes { xattrs: !args.no_xattrs, acls: !args.no_acls, flags: !args.no_flags, owner_names: !args.numeric_owner };
     let options = BackupOptions {
         // A trailing `/` says how to read a path, not which series it is.
         series: args.series.clone().or_else(|| as_path.as_ref().or(paths.first()).map(|p| trimmed(&p.to_string_lossy()))),
         paths,
         as_path,
-        walk: WalkOptions { one_file_system: args.one_file_system, with_atime: args.with_atime, excludes },
+        walk: WalkOptions { one_file_system: args.one_file_system, with_atime: args.with_atime, attributes, excludes },
         streams,
         host: host.clone(),
         user: uzers::get_user_by_uid(uid).map_or_else(|| uid.to_string(), |u| u.name().to_string_lossy().into_owned()),

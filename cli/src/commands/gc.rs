@@ -190,7 +190,7 @@ fn plan_text(f: &Figures, options: &GcOptions, dry_run: bool) -> Vec<String> {
     line(f.unused_bytes, format!("unused space that stays in packs: {}", size::human(f.unused_bytes)));
     line(f.stuck_bytes, format!("of that in frames that this key cannot open: {}", size::human(f.stuck_bytes)));
     line(f.unreadable_packs, format!("without a segment and not readable, left alone: {}", size::of(f.unreadable_packs, "pack")));
-    for Charge { class, days, packs, bytes, byte_days } in &f.charges {
+    for Charge { class, days, packs, bytes, byte_days, .. } in &f.charges {
         lines.push(format!(
             "{class} is charged for {days} days at least: {} ({}) go before, {:.1} GiB-months are paid for nothing",
             size::of(*packs, "pack"),

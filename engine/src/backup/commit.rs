@@ -126,6 +126,7 @@ pub fn parts(
         summary: Summary::default(),
         failures: Vec::new(),
         origin: None,
+        without: options.walk.attributes.left_out(),
         extra: Vec::new(),
     };
     Ok((index, names))

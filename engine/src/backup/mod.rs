@@ -31,6 +31,7 @@ use crate::observe::Observer;
 use crate::pack::sink::{FRAMES_QUEUED, PanicGuard, Sink, SinkOptions, Trouble, frame_channel, job_channel, write_channel};
 use crate::repository::{Access, Records, Repository, Segments, Trust};
 use crate::seal::random;
+use crate::source::Completer;
 use crate::store::{Listed, beside, each, there};
 use crossbeam_channel::{bounded, unbounded};
 use std::collections::{HashMap, HashSet};
@@ -44,6 +45,29 @@ const LOOKED_AT_MAX: usize = 1000;
 const ORPHANS_PER_SEGMENT: usize = 64;
 
 /// Makes a snapshot.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::{BackupOptions, Silent, StreamSource, backup};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # let home = example::home()?;
+/// // A tree, and beside it what a command prints. If the command fails there is no snapshot: half a dump is none.
+/// let options = BackupOptions {
+///     paths: vec![home.path().to_path_buf()],
+///     streams: vec![StreamSource::command("shop.sql", "echo 'CREATE TABLE book;'")],
+///     series: Some("shop".to_owned()),
+///     tags: vec!["nightly".to_owned()],
+///     ..BackupOptions::default()
+/// };
+/// let report = backup(&repository, options, &Silent)?;
+/// // Files that could not be read cost themselves, not the snapshot.
+/// assert!(report.errors.is_empty());
+/// assert_eq!(report.summary.files_new, 2);
+/// # Ok(())
+/// # }
+/// ```
 pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Observer) -> Result<BackupReport, Failure> {
     let started = clock::now();
     repository.require_features(Access::Write)?;
@@ -116,8 +140,8 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
         scope.spawn(move || packer.pack(&frames_out, pieces_in));
         for _ in 0..threads {
             let (jobs, todo, frames, done) = (jobs_out.clone(), todo_out.clone(), frames_in.clone(), done_in.clone());
-            let sink = &sink;
-            scope.spawn(move || work::run(repository, sink, &jobs, todo, &frames, done));
+            let (sink, completer) = (&sink, Completer::only(options.walk.attributes));
+            scope.spawn(move || work::run((repository, completer), sink, &jobs, todo, &frames, done));
         }
         drop((jobs_out, todo_out, frames_in));
         let mut assembler = Assembler::new(repository, (&sink, &segments, &marks), jobs_in, base.clone(), &options, observer);

@@ -7,7 +7,7 @@ use crate::id::SnapshotId;
 use crate::limits::{PACK_BYTES_DATA, PACK_BYTES_META};
 use crate::pack::Compression;
 use crate::source::WalkOptions;
-use crate::source::stream::{Stream, StreamFailure};
+use crate::source::stream::{CommandStream, Stream, StreamFailure};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -35,6 +35,24 @@ pub struct StreamSource {
     pub open: Mutex<Option<Box<dyn FnOnce() -> Result<Box<dyn Stream>, StreamFailure> + Send>>>,
     /// Whether it may be empty.
     pub allow_empty: bool,
+}
+
+impl StreamSource {
+    /// What `open` opens when its turn has come, stored under `name`; it must not be empty.
+    pub fn new(
+        name: impl Into<Vec<u8>>,
+        open: impl FnOnce() -> Result<Box<dyn Stream>, StreamFailure> + Send + 'static,
+    ) -> Self {
+        StreamSource { name: name.into(), argv: Vec::new(), open: Mutex::new(Some(Box::new(open))), allow_empty: false }
+    }
+
+    /// What a command prints, run by `sh -c`; its exit status must be 0.
+    pub fn command(name: impl Into<Vec<u8>>, command: impl Into<String>) -> Self {
+        let command = command.into();
+        let argv = vec![b"/bin/sh".to_vec(), b"-c".to_vec(), command.clone().into_bytes()];
+        let open = move || Ok(Box::new(CommandStream::start(&command)?) as Box<dyn Stream>);
+        StreamSource { argv, ..StreamSource::new(name, open) }
+    }
 }
 
 /// What to back up, and how.
@@ -162,6 +180,7 @@ pub enum Failure {
 
 /// What a backup did.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct BackupReport {
     /// The snapshot; `None` for a dry run, or where nothing had changed and that was asked for.
     pub snapshot: Option<SnapshotId>,

@@ -66,6 +66,8 @@ struct Side<'r> {
     ahead: Option<(Arc<[u8]>, Entry, Option<Content>)>,
     /// When the run that made it began.
     scanned: Time,
+    /// What it did not record.
+    without: u8,
 }
 
 /// Walks the parent beside the source; what a run had done that did not end comes first, for it is newer.
@@ -75,6 +77,8 @@ pub struct ParentJoin<'r> {
     buffers: ReadBuffers,
     ignore_inode: bool,
     ignore_ctime: bool,
+    /// What this run does not record.
+    without: u8,
     /// Why a parent was given up.
     pub failure: Option<Error>,
 }
@@ -87,13 +91,16 @@ pub struct Prior {
     pub content: Option<Content>,
     /// When the run that saw it so began.
     scanned: Time,
+    /// What that run did not record.
+    without: u8,
 }
 
 impl<'r> Side<'r> {
     fn new(reader: &'r ChunkReader, parent: &Snapshot) -> Option<Self> {
         let root = parent.index.roots.iter().find(|r| r.kind == ROOT_PATHS).and_then(|r| r.as_tree())?;
         let cursor = Some(TreeCursor::new(reader, &root));
-        Some(Side { cursor, groups: Vec::new().into_iter(), group: None, ahead: None, scanned: parent.index.started })
+        let (scanned, without) = (parent.index.started, parent.names.without);
+        Some(Side { cursor, groups: Vec::new().into_iter(), group: None, ahead: None, scanned, without })
     }
 
     fn advance(&mut self) -> Result<Option<(Arc<[u8]>, Entry, Option<Content>)>> {
@@ -129,7 +136,7 @@ impl<'r> Side<'r> {
             let Some((at, entry, content)) = next else { return Ok(None) };
             match compare((&at, &entry.name.0), (dir, name)) {
                 Ordering::Less => {}
-                Ordering::Equal => return Ok(Some(Prior { entry, content, scanned: self.scanned })),
+                Ordering::Equal => return Ok(Some(Prior { entry, content, scanned: self.scanned, without: self.without })),
                 Ordering::Greater => {
                     self.ahead = Some((at, entry, content));
                     return Ok(None);
@@ -148,6 +155,7 @@ impl<'r> ParentJoin<'r> {
             buffers: ReadBuffers::default(),
             ignore_inode: options.ignore_inode,
             ignore_ctime: options.ignore_ctime,
+            without: options.walk.attributes.left_out(),
             failure: None,
         }
     }
@@ -183,9 +191,10 @@ impl<'r> ParentJoin<'r> {
         now.mtime == prior.mtime && same_ctime && same_inode && same_size && settled
     }
 
-    /// Whether times of attribute changes do not count: then attributes must be read every time.
-    pub fn ignores_ctime(&self) -> bool {
-        self.ignore_ctime
+    /// Whether the attributes of an unchanged entry must be read all the same: without ctime nobody can tell whether they changed, and a
+    /// run that records others than this one does not have them.
+    pub fn must_read_attributes(&self, prior: &Prior) -> bool {
+        self.ignore_ctime || self.without != prior.without
     }
 
     /// Whether all chunks of `content`, and the nodes above them, are in packs that can be relied on.

@@ -87,7 +87,7 @@ pub fn run(
         batch_dirs: 0,
         batch_todo: false,
         last_dir: None,
-        completer: Completer::new(),
+        completer: Completer::only(options.walk.attributes),
         probe: Probe::new()?,
         ends: SourceEnds::default(),
     };
@@ -260,8 +260,7 @@ impl Reads<'_> {
         let act = action(prior.as_ref().map(|p| &p.entry), unchanged);
         if walk.entry.kind != EntryKind::File {
             return match prior {
-                // Without ctime nobody can tell whether an attribute changed: they are read again.
-                Some(prior) if unchanged && !self.join.ignores_ctime() => {
+                Some(prior) if unchanged && !self.join.must_read_attributes(&prior) => {
                     inherit(&mut walk.entry, prior.entry);
                     self.push(Step::Done(DoneItem { dir: walk.dir, entry: walk.entry, content: DoneContent::None, action: act }), 0)
                 }
@@ -270,11 +269,12 @@ impl Reads<'_> {
         }
         let profile = prior.as_ref().map(|p| p.entry.profile);
         // Its chunks may be gone: lost, or condemned by a collection. Then it is read again, which heals.
+        let read_attributes = prior.as_ref().is_some_and(|prior| self.join.must_read_attributes(prior));
         if let Some(Prior { entry, content: Some(content), .. }) = prior
             && unchanged
             && self.join.is_stored(&content)
         {
-            if self.join.ignores_ctime() {
+            if read_attributes {
                 walk.entry.profile = entry.profile;
                 return self.push(Step::Todo(TodoItem { walk, content: Some(content), action: act }), 0);
             }

@@ -96,7 +96,7 @@ struct Worker<'a> {
 
 /// Works until the assembler is done with frames.
 pub fn run(
-    repository: &Repository,
+    (repository, completer): (&Repository, Completer),
     sink: &Sink<'_>,
     jobs: &Receiver<Job>,
     mut todo: Receiver<Numbered<Todo>>,
@@ -105,7 +105,7 @@ pub fn run(
 ) {
     let _guard = PanicGuard(sink.trouble);
     let mut done = Some(done);
-    let mut worker = Worker { repository, completer: Completer::new(), errors: Vec::new() };
+    let mut worker = Worker { repository, completer, errors: Vec::new() };
     let mut encoder = match sink.encoder() {
         Ok(encoder) => encoder,
         Err(error) => return sink.trouble.set(error),

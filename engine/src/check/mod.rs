@@ -47,6 +47,7 @@ pub struct CheckOptions {
 
 /// What a check saw.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct CheckReport {
     /// Committed snapshots that are not forgotten.
     pub snapshots: u64,
@@ -91,6 +92,20 @@ impl CheckReport {
 }
 
 /// Checks a repository. An error is a failure of the check itself: a listing that fails, an interruption.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::{CheckOptions, ReadData, Silent, check};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # example::snapshot(&repository)?;
+/// let report = check(&repository, &CheckOptions { read_data: ReadData::All }, &Silent)?;
+/// assert!(report.is_clean());
+/// assert_eq!((report.snapshots, report.packs_read), (1, report.packs));
+/// # Ok(())
+/// # }
+/// ```
 pub fn check(repository: &Repository, options: &CheckOptions, observer: &dyn Observer) -> Result<CheckReport> {
     data::validate(options.read_data)?;
     let findings = Findings::default();

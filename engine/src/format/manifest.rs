@@ -36,6 +36,15 @@ map_struct! {
     }
 }
 
+/// [`NamesPart::without`]: extended attributes, ACLs and capabilities among them.
+pub const WITHOUT_XATTRS: u8 = 1;
+/// [`NamesPart::without`]: ACLs.
+pub const WITHOUT_ACLS: u8 = 2;
+/// [`NamesPart::without`]: attributes of `chattr`.
+pub const WITHOUT_FLAGS: u8 = 4;
+/// [`NamesPart::without`]: names of owners.
+pub const WITHOUT_OWNER_NAMES: u8 = 8;
+
 /// Whether the halves of all roots fit: of one kind each, none without what its kind needs, and streams under paths that a
 /// restore may create, each its own. A root that a reader would have to pass over is a snapshot that restores short.
 pub fn roots_fit(index: &[IndexRoot], names: &[NamesRoot]) -> bool {
@@ -253,6 +262,9 @@ map_struct! {
         26 ? failures: Vec<Failure>,
         /// For copies and rewrites.
         28 ? origin: Option<Origin>,
+        /// Attributes that were not recorded though entries may have them: a sum of [`WITHOUT_XATTRS`] and its like. A later run that
+        /// records others must not take an unchanged entry's from here.
+        30 ? without: u8,
     }
 }
 

@@ -26,6 +26,7 @@ use std::io::ErrorKind;
 
 /// What a collection did.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct GcReport {
     /// What was planned.
     pub figures: Figures,

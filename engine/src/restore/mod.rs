@@ -2,16 +2,21 @@
 //! workers fetch, verify and write. A name appears only when its content was verified whole; directories are finished last.
 //! One entry that fails costs that entry; damage of the repository ends the run unless the caller wants all that is left.
 
+#[doc(hidden)]
 pub mod attrs;
+#[doc(hidden)]
 pub mod file;
 pub mod needs;
 mod options;
 mod plan;
 mod prune;
+pub mod shortfalls;
+#[doc(hidden)]
 pub mod target;
 mod work;
 
-pub use options::{Pattern, RestoreOptions, RestoreReport};
+pub use options::{Overwrite, Pattern, RestoreOptions, RestoreReport, TargetOptions};
+pub use shortfalls::Shortfall;
 
 use crate::error::{Error, Kind, Result};
 use crate::observe::Observer;
@@ -25,6 +30,34 @@ use crossbeam_channel::bounded;
 use std::sync::Arc;
 
 /// Restores what `selected` names.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::{Overwrite, RestoreOptions, Silent, TargetOptions, restore};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # example::snapshot(&repository)?;
+/// # let target = tempfile::tempdir()?;
+/// // With a path, what is below it goes right into the target.
+/// let selected = repository.select("latest:/home/ann", &Default::default())?;
+/// let options = RestoreOptions {
+///     target: target.path().to_path_buf(),
+///     options: TargetOptions { overwrite: Overwrite::IfChanged, ..TargetOptions::default() },
+///     verify: true,
+///     ..RestoreOptions::default()
+/// };
+/// let report = restore(&repository, &selected, &options, &Silent)?;
+/// assert_eq!((report.files_restored, report.files_verified, report.error_count), (1, 1, 0));
+/// // What this user may not have, or was not asked for: owners, device nodes, setuid bits.
+/// assert!(report.shortfalls.is_empty());
+/// assert_eq!(std::fs::read_to_string(target.path().join("mail/letter.txt"))?, "Dear Ann,\n");
+///
+/// // Once more: everything is there.
+/// assert_eq!(restore(&repository, &selected, &options, &Silent)?.files_unchanged, 1);
+/// # Ok(())
+/// # }
+/// ```
 pub fn restore(repository: &Repository, selected: &Selected, options: &RestoreOptions, observer: &dyn Observer) -> Result<RestoreReport> {
     restore_as_it_is(repository, selected, options, observer).map_err(|error| repository.unless_forgotten(&selected.snapshot.id, error))
 }

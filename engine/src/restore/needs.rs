@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 /// A pack that a restore would read.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct NeededPack {
     /// Its name.
     pub name: ObjectName,
@@ -34,6 +35,7 @@ pub struct NeededPack {
 
 /// What a restore would read.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Needs {
     /// Files that would be written, links and nodes included.
     pub files: u64,

@@ -388,11 +388,12 @@ impl<'a> Plan<'a> {
         }
         for (place, encoded) in directories.iter().rev() {
             self.check()?;
-            if self.shared.target.options().dry_run {
-                continue;
-            }
             let Some(encoded) = encoded else { continue };
             let Ok(entry) = from_bytes::<Entry>(encoded, "entry") else { continue };
+            if self.shared.target.options().dry_run {
+                self.shared.target.foresee(place, b"", &entry);
+                continue;
+            }
             match self.shared.target.finish_directory(place, &entry) {
                 Ok(problems) => problems.into_iter().try_for_each(|problem| self.shared.error(problem))?,
                 Err(error) if ends_restore(&error) => return Err(error),

@@ -8,10 +8,10 @@ use crate::id::Class;
 use crate::observe::{Action, Observer, Progress};
 use crate::pack::reader::{ChunkReader, ReadBuffers};
 use crate::repository::tree::ContentCursor;
-use crate::restore::attrs::Shortfalls;
 use crate::restore::ends_restore;
 use crate::restore::file::{Decision, Placed, TempFile};
 use crate::restore::options::RestoreReport;
+use crate::restore::shortfalls::Shortfall;
 use crate::restore::target::{Removed, Target};
 use crossbeam_channel::Receiver;
 use rustix::fs::{Mode, OFlags};
@@ -162,13 +162,20 @@ impl<'a> Shared<'a> {
     }
 
     /// The report.
-    pub fn report(self, shortfalls: Shortfalls) -> RestoreReport {
+    pub fn report(self, shortfalls: Vec<Shortfall>) -> RestoreReport {
+        self.say_withheld();
         let mut report = std::mem::take(&mut *lock(&self.report));
-        report.shortfalls = shortfalls.iter().map(|(kind, n, path)| (kind.to_owned(), n, path.clone())).collect();
+        report.shortfalls = shortfalls;
         report
     }
 
+    /// Says at once what is left out because it was not asked for: whoever waits for a whole machine should not learn it at the end.
+    fn say_withheld(&self) {
+        self.target.take_news().iter().for_each(|shortfall| self.observer.withheld(&shortfall.what, &shortfall.first));
+    }
+
     fn done(&self, dir: &[u8], entry: &Entry, action: Action, written: u64) {
+        self.say_withheld();
         if self.target.options().delete {
             // An error that ends the run is stored, and the next job finds it.
             self.removed(self.target.take_replaced()).unwrap_or(());
@@ -216,6 +223,9 @@ impl<'a> Shared<'a> {
     /// Gives what stays the attributes of its entry: only its content is known to be right.
     fn refresh(&self, dir: &[u8], entry: &Entry) -> Result<Vec<Error>> {
         if self.target.options().dry_run {
+            if !self.target.withholds(entry) {
+                self.target.foresee(dir, &entry.name.0, entry);
+            }
             return Ok(Vec::new());
         }
         let refreshed = self.target.existing(dir).and_then(|found| match found {
@@ -378,6 +388,12 @@ fn decide(shared: &Shared<'_>, dir: &[u8], entry: &Entry) -> Result<Option<Actio
             None => Decision::Create,
         }
     };
+    if target.options().dry_run && matches!(decision, Decision::Create | Decision::Replace) {
+        target.foresee(dir, &entry.name.0, entry);
+        if target.withholds(entry) {
+            return Ok(Some(Action::Skipped));
+        }
+    }
     Ok(match decision {
         Decision::Unchanged => Some(Action::Unchanged),
         Decision::Skip => Some(Action::Skipped),

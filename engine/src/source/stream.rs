@@ -32,6 +32,7 @@ pub struct StreamEnd {
 
 /// How a stream failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StreamFailure {
     /// The command could not be started.
     #[error("cannot start `{command}`: {source}")]
