@@ -22,6 +22,7 @@ pub mod check;
 pub mod chunk;
 pub mod clock;
 pub mod commit;
+pub mod diff;
 pub mod dump;
 pub mod error;
 pub mod faults;

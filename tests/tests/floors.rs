@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module of the engine and its floor. `clock` answers in times of the format, so it stands above F1.
-const FLOORS: [(&str, u8); 31] = [
+const FLOORS: [(&str, u8); 32] = [
     ("buffers", 0),
     ("error", 0),
     ("faults", 0),
@@ -29,6 +29,7 @@ const FLOORS: [(&str, u8); 31] = [
     ("cat", VERBS),
     ("check", VERBS),
     ("copy", VERBS),
+    ("diff", VERBS),
     ("dump", VERBS),
     ("forget", VERBS),
     ("gc", VERBS),

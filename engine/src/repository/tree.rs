@@ -69,6 +69,19 @@ impl Ahead {
     }
 }
 
+/// What a cursor stands before: a node or leaf that is not read yet. Two with the same twins hold the same entries.
+#[derive(Clone, Copy, Debug)]
+pub struct Stretch<'c> {
+    /// 0 for a leaf.
+    pub level: u8,
+    /// Its ids.
+    pub twins: Twins,
+    /// Directory and name of its first entry, where a node above says so.
+    pub first: Option<(&'c [u8], &'c [u8])>,
+    /// Its last entry lies before this one; `None`: it is the last stretch of the tree.
+    pub end: Option<(&'c [u8], &'c [u8])>,
+}
+
 /// Walks the leaves of a tree in order.
 pub struct TreeCursor<'r> {
     reader: &'r ChunkReader,
@@ -158,9 +171,47 @@ impl<'r> TreeCursor<'r> {
         decoded(Class::Names, &at.names, get_leaf(&names, &lists))
     }
 
+    /// What comes next, unread; `None` at the end. Whoever knows it from another tree can [`TreeCursor::pass`] it.
+    pub fn ahead(&mut self) -> Option<Stretch<'_>> {
+        while self.stack.last().is_some_and(|(_, queue)| queue.is_empty()) {
+            self.stack.pop();
+        }
+        let (level, queue) = self.stack.last()?;
+        let ahead = queue.front()?;
+        fn key(key: &Option<Key>) -> Option<(&[u8], &[u8])> {
+            key.as_ref().map(|(dir, name)| (&dir.0[..], &name.0[..]))
+        }
+        Some(Stretch { level: *level, twins: ahead.twins, first: key(&ahead.first), end: key(&ahead.end) })
+    }
+
+    /// Passes over what comes next, with all that is below it.
+    pub fn pass(&mut self) {
+        if let Some((_, queue)) = self.stack.last_mut() {
+            queue.pop_front();
+        }
+    }
+
+    /// Reads what comes next. Of a node nothing is to be had yet: what is below it comes next then. After an error the cursor stands
+    /// behind what could not be read.
+    pub fn open(&mut self) -> Result<Vec<Group>> {
+        let Some(level) = self.ahead().map(|ahead| ahead.level) else { return Ok(Vec::new()) };
+        let Some(at) = self.stack.last_mut().and_then(|(_, queue)| queue.pop_front()) else { return Ok(Vec::new()) };
+        if level == 0 {
+            return self.leaf_ahead(&at);
+        }
+        let (children, twins) = self.node(level, &at)?;
+        self.stack.push((level - 1, at.children(children, twins)));
+        Ok(Vec::new())
+    }
+
     /// The next leaf. After an error the cursor stands behind what could not be read.
     pub fn next_leaf(&mut self) -> Result<Option<Vec<Group>>> {
         let Some(ahead) = self.next_ahead()? else { return Ok(None) };
+        self.leaf_ahead(&ahead).map(Some)
+    }
+
+    /// Reads a leaf, and holds it to what the node above says of it.
+    fn leaf_ahead(&mut self, ahead: &Ahead) -> Result<Vec<Group>> {
         let groups = self.leaf(ahead.twins)?;
         let ends = groups.first().zip(groups.last()).and_then(|(a, b)| Some((a, a.entries.first()?, b, b.entries.last()?)));
         if let Some((a, (first, _), b, (last, _))) = ends
@@ -168,7 +219,7 @@ impl<'r> TreeCursor<'r> {
         {
             return decoded(Class::Names, &ahead.twins.names, Err(Malformed::Field("names leaf")));
         }
-        Ok(Some(groups))
+        Ok(groups)
     }
 }
 
