@@ -111,6 +111,8 @@ pub enum Command {
     #[allow(missing_docs)]
     Ls(commands::ls::Args),
     #[allow(missing_docs)]
+    Diff(Box<commands::diff::Args>),
+    #[allow(missing_docs)]
     Dump(commands::dump::Args),
     #[allow(missing_docs)]
     Forget(Box<commands::forget::Args>),

@@ -44,6 +44,8 @@ pub struct Listener<'a> {
     guess_bytes: u64,
     /// Deletions are named though other items are not.
     deletions: bool,
+    /// Standard output is somebody else's.
+    beside: bool,
     last: Mutex<Progress>,
 }
 
@@ -62,12 +64,31 @@ impl<'a> Listener<'a> {
         });
         // A run that ends within a second has nothing to report but its end.
         let first = if out.json { STATUS_MS } else { 0 };
-        Listener { out, bar, began: Instant::now(), next_ms: AtomicU64::new(first), guess_bytes, deletions: false, last: Mutex::default() }
+        Listener {
+            out,
+            bar,
+            began: Instant::now(),
+            next_ms: AtomicU64::new(first),
+            guess_bytes,
+            deletions: false,
+            beside: false,
+            last: Mutex::default(),
+        }
     }
 
     /// Names what is deleted, also where no other item is named.
     pub fn naming_deletions(mut self, named: bool) -> Self {
         self.deletions = named && self.out.level >= 0;
+        self
+    }
+
+    /// Leaves standard output to the lines of a result: no status among them, and no bar where they go to the same terminal.
+    pub fn beside_lines(mut self) -> Self {
+        self.beside = true;
+        if self.out.on_terminal() {
+            self.finish();
+            self.bar = None;
+        }
         self
     }
 
@@ -139,7 +160,7 @@ impl Drop for Listener<'_> {
 
 impl Observer for Listener<'_> {
     fn progress(&self, progress: &Progress) {
-        let json = self.out.json && self.out.level >= 0;
+        let json = self.out.json && self.out.level >= 0 && !self.beside;
         if self.bar.is_none() && !json {
             return;
         }

@@ -5,8 +5,10 @@ pub mod backup;
 pub mod cache;
 pub mod cat;
 pub mod check;
+pub mod diff;
 pub mod doctor;
 pub mod dump;
+mod excludes;
 pub mod forget;
 pub mod gc;
 mod groups;
@@ -40,6 +42,7 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Restore(args) => restore::run(global, args, out),
         Command::Snapshots(args) => snapshots::run(global, args, out),
         Command::Ls(args) => ls::run(global, args, out),
+        Command::Diff(args) => diff::run(global, args, out),
         Command::Dump(args) => dump::run(global, args, out),
         Command::Forget(args) => forget::run(global, args, out),
         Command::Undelete(args) => undelete::run(global, args, out),

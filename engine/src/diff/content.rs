@@ -178,10 +178,7 @@ impl Gather {
             let common = version.chunks.iter().filter(|(id, _)| other.chunks.contains_key(id));
             common.map(|(id, times)| length(id).unwrap_or(0).saturating_mul(*times)).fold(0, u64::saturating_add)
         };
-        Delta {
-            added: after.bytes.saturating_sub(same(after, before)),
-            removed: before.bytes.saturating_sub(same(before, after)),
-        }
+        Delta { added: after.bytes.saturating_sub(same(after, before)), removed: before.bytes.saturating_sub(same(before, after)) }
     }
 }
 

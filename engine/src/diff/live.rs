@@ -6,6 +6,7 @@ use crate::error::SourceError;
 use crate::format::entry::{Entry, EntryKind, STATUS_UNREADABLE, join, split};
 use crate::observe::Observer;
 use crate::repository::entries::is_below;
+use crate::repository::merged;
 use crate::source::{WalkEntry, WalkItem, WalkOptions, Walker, open_entry};
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::HashSet;
@@ -156,10 +157,10 @@ impl LiveRun {
         if !own {
             self.last = Some((stored.clone(), dir.clone()));
         }
-        let item = Item { dir, own, entry, content: None, live: Some(Handle { dirfd, follow, blocks, dir: stored }) };
-        if item.entry.kind == EntryKind::Directory && item.entry.status == STATUS_UNREADABLE {
-            self.unknown.insert(item.path());
+        let at = merged::Item { dir, own, entry, content: None };
+        if at.entry.kind == EntryKind::Directory && at.entry.status == STATUS_UNREADABLE {
+            self.unknown.insert(at.path());
         }
-        Some(item)
+        Some(Item { at, live: Some(Handle { dirfd, follow, blocks, dir: stored }) })
     }
 }

@@ -19,15 +19,17 @@ use crate::diff::compare::{Known, attributes, content_differs, is_untouched, loo
 use crate::diff::content::{Found, Gather, Which, differing};
 use crate::diff::live::LiveRun;
 use crate::diff::read::{compare, live_body, stored_body};
-use crate::diff::side::{Head, Item, Roots, Side, compare_least};
+use crate::diff::side::{Item, Side};
 use crate::diff::tally::Tally;
 use crate::error::{Error, Result, SourceError};
 use crate::format::entry::{Entry, EntryKind, STATUS_OK, join};
 use crate::format::lists::Content;
+use crate::format::manifest::{IndexRoot, ROOT_PATHS};
 use crate::id::Class;
 use crate::observe::{Observer, Progress};
 use crate::pack::reader::{ChunkReader, ReadBuffers};
 use crate::repository::Repository;
+use crate::repository::merged::{Head, Merged, compare_least};
 use crate::repository::selector::Selected;
 use crate::source::Completer;
 use rayon::prelude::*;
@@ -157,13 +159,16 @@ pub fn diff(
 ) -> Result<DiffReport> {
     let reader = repository.reader()?;
     let whole_live = matches!(after, Against::Live(live) if live.path.is_empty() && before.path.is_empty());
-    let roots = if whole_live { Roots::Paths } else { Roots::All };
-    let a = Side::stored(&reader, &before.snapshot, &before.path, roots)?;
-    let (b, other) = match after {
-        Against::Snapshot(other) => (Side::stored(&reader, &other.snapshot, &other.path, Roots::All)?, &other.path),
-        Against::Live(live) => (Side::live(LiveRun::new(live)), &live.path),
+    let stored = |selected: &Selected| {
+        let wanted = |root: &IndexRoot| !whole_live || root.kind == ROOT_PATHS;
+        Ok::<_, Error>(Side::Stored(Box::new(Merged::new(&reader, &selected.snapshot, &selected.path, false, wanted)?)))
     };
-    let stored = matches!(after, Against::Snapshot(_));
+    let a = stored(before)?;
+    let (b, other) = match after {
+        Against::Snapshot(other) => (stored(other)?, &other.path),
+        Against::Live(live) => (Side::Live(Box::new(LiveRun::new(live))), &live.path),
+    };
+    let is_stored = matches!(after, Against::Snapshot(_));
     let same_place = before.path == *other;
     let mut diff = Diff {
         repository,
@@ -173,15 +178,15 @@ pub fn diff(
         each,
         // Where two paths are compared, neither of them is that of what differs.
         base: if same_place { before.path.clone() } else { Vec::new() },
-        same_place: same_place && stored,
-        tally: (stored && options.statistics).then(|| Tally::new(reader.index().clone())),
+        same_place: same_place && is_stored,
+        tally: (is_stored && options.statistics).then(|| Tally::new(reader.index().clone())),
         worker: Worker { completer: Completer::new(), buffers: ReadBuffers::default() },
         report: DiffReport::default(),
         pairs: 0,
         bytes: 0,
     };
     if whole_live {
-        diff.report.streams_left_out = before.snapshot.index.roots.iter().filter(|root| root.content.is_some()).count() as u64;
+        diff.report.streams_left_out = before.snapshot.index.roots.iter().filter(|root| root.kind != ROOT_PATHS).count() as u64;
     }
     diff.run(a, b)
 }
@@ -214,7 +219,7 @@ enum Turn {
 
 impl<'r> Diff<'_, 'r> {
     fn run(mut self, mut a: Side<'r>, mut b: Side<'r>) -> Result<DiffReport> {
-        let batched = self.options.reading != Reading::None && b.live_run().is_some();
+        let batched = self.options.reading != Reading::None && b.live().is_some();
         let mut batch: Vec<Pair> = Vec::new();
         let mut batch_bytes = 0;
         loop {
@@ -242,7 +247,7 @@ impl<'r> Diff<'_, 'r> {
                         }
                         continue;
                     }
-                    batch_bytes += pair.after.as_ref().map_or(0, |item| item.entry.size);
+                    batch_bytes += pair.after.as_ref().map_or(0, |item| item.at.entry.size);
                     batch.push(pair);
                     if batch.len() >= BATCH_PAIRS || batch_bytes >= BATCH_BYTES {
                         batch_bytes = 0;
@@ -256,7 +261,7 @@ impl<'r> Diff<'_, 'r> {
         if !self.batch(batch, &mut b)? {
             return Ok(self.report);
         }
-        self.report.nodes_read = a.read + b.read;
+        self.report.nodes_read = a.read() + b.read();
         self.failures(&mut b, Vec::new());
         if let Some(tally) = self.tally.take() {
             let ([removed, added], unmeasured) = tally.count(self.repository, self.reader, self.observer)?;
@@ -320,7 +325,7 @@ impl<'r> Diff<'_, 'r> {
 
     fn look(&mut self, item: Option<&Item>) -> Result<()> {
         self.pairs += 1;
-        self.bytes += item.map_or(0, |item| item.entry.size);
+        self.bytes += item.map_or(0, |item| item.at.entry.size);
         if self.pairs.is_multiple_of(LOOK_PAIRS) {
             if self.observer.interrupted() {
                 return Err(Error::Interrupted);
@@ -340,8 +345,7 @@ impl<'r> Diff<'_, 'r> {
     fn batch(&mut self, mut batch: Vec<Pair>, b: &mut Side<'_>) -> Result<bool> {
         let judge = Judge { repository: self.repository, reader: self.reader, options: self.options, observer: self.observer };
         let worker = || Worker { completer: Completer::new(), buffers: ReadBuffers::default() };
-        let verdicts: Vec<Result<Verdict>> =
-            batch.par_iter_mut().map_init(worker, |worker, pair| judge.pair(pair, worker, None)).collect();
+        let verdicts: Vec<Result<Verdict>> = batch.par_iter_mut().map_init(worker, |worker, pair| judge.pair(pair, worker, None)).collect();
         for (pair, verdict) in batch.iter().zip(verdicts) {
             if !self.say(pair, verdict?, b)? {
                 return Ok(false);
@@ -351,7 +355,7 @@ impl<'r> Diff<'_, 'r> {
     }
 
     fn failures(&mut self, b: &mut Side<'_>, errors: Vec<SourceError>) {
-        if let Some(live) = b.live_run_mut() {
+        if let Some(live) = b.live_mut() {
             errors.into_iter().for_each(|error| live.fail(error));
             live.report(self.observer);
             self.report.error_count = live.error_count;
@@ -365,7 +369,7 @@ impl<'r> Diff<'_, 'r> {
             return Ok(true);
         }
         let Some(item) = pair.after.as_ref().or(pair.before.as_ref()) else { return Ok(true) };
-        let (before, after) = (pair.before.as_ref().map(|item| &item.entry), pair.after.as_ref().map(|item| &item.entry));
+        let (before, after) = (pair.before.as_ref().map(|item| &item.at.entry), pair.after.as_ref().map(|item| &item.at.entry));
         let live = self.tally.is_none();
         match (before, after) {
             (Some(entry), None) => count(&mut self.report.removed, entry, live),
@@ -379,7 +383,7 @@ impl<'r> Diff<'_, 'r> {
             }
             _ => {}
         }
-        let below = item.path();
+        let below = item.at.path();
         let path = if below.is_empty() { self.base.clone() } else { join(&self.base, &below) };
         (self.each)(&Change { path: &path, before, after, content, rot, attributes, delta, bodies })
     }
@@ -400,8 +404,8 @@ fn count(counts: &mut Counts, entry: &Entry, with_bytes: bool) {
 /// look at.
 fn is_nothing(pair: &Pair, b: &Side<'_>) -> bool {
     match (&pair.before, &pair.after) {
-        (Some(before), None) => before.own || b.live_run().is_some_and(|live| live.is_unknown(&before.path())),
-        (None, Some(after)) => after.own,
+        (Some(before), None) => before.at.own || b.live().is_some_and(|live| live.is_unknown(&before.at.path())),
+        (None, Some(after)) => after.at.own,
         _ => false,
     }
 }
@@ -422,23 +426,23 @@ impl Judge<'_> {
         let mut verdict = Verdict::default();
         let known = self.complete(pair.after.as_mut(), worker, &mut verdict.errors);
         match (&pair.before, &pair.after) {
-            (Some(before), Some(after)) if before.entry.kind == after.entry.kind => {
+            (Some(before), Some(after)) if before.at.entry.kind == after.at.entry.kind => {
                 if after.live.is_some() {
                     self.live_content((before, after), worker, &mut verdict)?;
                 } else {
-                    let (a, b) = ((&before.entry, before.content.as_ref()), (&after.entry, after.content.as_ref()));
+                    let (a, b) = ((&before.at.entry, before.at.content.as_ref()), (&after.at.entry, after.at.content.as_ref()));
                     verdict.content = content_differs(a, b);
                 }
-                verdict.rot = verdict.content && is_untouched(&before.entry, &after.entry) && before.entry.kind == EntryKind::File;
+                verdict.rot = verdict.content && is_untouched(&before.at.entry, &after.at.entry) && before.at.entry.kind == EntryKind::File;
                 if self.options.metadata {
-                    verdict.attributes = attributes(&before.entry, &after.entry, known);
+                    verdict.attributes = attributes(&before.at.entry, &after.at.entry, known);
                 }
                 verdict.differs = verdict.content || !verdict.attributes.is_empty();
             }
             (Some(before), Some(after)) => {
                 verdict.differs = true;
                 if self.options.metadata {
-                    verdict.attributes = attributes(&before.entry, &after.entry, known);
+                    verdict.attributes = attributes(&before.at.entry, &after.at.entry, known);
                 }
             }
             _ => verdict.differs = true,
@@ -452,7 +456,8 @@ impl Judge<'_> {
 
     /// Asks the system for what the walk left out, as far as it is compared.
     fn complete(&self, after: Option<&mut Item>, worker: &mut Worker, errors: &mut Vec<SourceError>) -> Known {
-        let Some(Item { entry, live: Some(handle), .. }) = after else { return Known::ALL };
+        let Some(Item { at, live: Some(handle) }) = after else { return Known::ALL };
+        let entry = &mut at.entry;
         if !self.options.metadata && entry.kind != EntryKind::Symlink {
             return Known { completed: false, flags: false };
         }
@@ -465,11 +470,11 @@ impl Judge<'_> {
 
     /// Whether a file of this machine has other content than was stored.
     fn live_content(&self, (before, after): (&Item, &Item), worker: &mut Worker, verdict: &mut Verdict) -> Result<()> {
-        if after.entry.kind != EntryKind::File {
-            verdict.content = special_differs(&before.entry, &after.entry);
+        if after.at.entry.kind != EntryKind::File {
+            verdict.content = special_differs(&before.at.entry, &after.at.entry);
             return Ok(());
         }
-        let looks_changed = looks_changed(&before.entry, &after.entry);
+        let looks_changed = looks_changed(&before.at.entry, &after.at.entry);
         verdict.content = looks_changed;
         let wanted = match self.options.reading {
             Reading::None => false,
@@ -477,12 +482,13 @@ impl Judge<'_> {
             Reading::All => true,
         };
         // Of other lengths, nothing is to be read but to see how much of them is the same.
-        let other_length = before.entry.size != after.entry.size;
-        let (Some(content), Some(handle), true) = (&before.content, &after.live, wanted && (!other_length || self.options.deltas)) else {
+        let other_length = before.at.entry.size != after.at.entry.size;
+        let (Some(content), Some(handle), true) = (&before.at.content, &after.live, wanted && (!other_length || self.options.deltas))
+        else {
             return Ok(());
         };
         let reader = (self.reader, &mut worker.buffers);
-        let stored = (&before.entry, content);
+        let stored = (&before.at.entry, content);
         match compare(self.repository, reader, (after, handle), stored, self.options.deltas, self.observer)? {
             Ok(compared) => (verdict.content, verdict.delta) = (!compared.same, compared.delta),
             Err(error) => verdict.errors.push(error),
@@ -492,8 +498,9 @@ impl Judge<'_> {
 
     /// Counts what stored content the two have and have not in common.
     fn contents(&self, pair: &Pair, worker: &mut Worker, mut tally: Option<&mut Tally>, verdict: &mut Verdict) -> Result<()> {
-        let content = |item: &Option<Item>| item.as_ref().and_then(|item| item.content.clone());
-        let size = |item: &Option<Item>| item.as_ref().filter(|item| item.entry.kind == EntryKind::File).map_or(0, |item| item.entry.size);
+        let content = |item: &Option<Item>| item.as_ref().and_then(|item| item.at.content.clone());
+        let size =
+            |item: &Option<Item>| item.as_ref().filter(|item| item.at.entry.kind == EntryKind::File).map_or(0, |item| item.at.entry.size);
         let (removed, added) = (size(&pair.before), size(&pair.after));
         let stored: [Option<Content>; 2] = [content(&pair.before), content(&pair.after)];
         let versions = [stored[0].as_ref(), stored[1].as_ref()];
@@ -527,7 +534,7 @@ impl Judge<'_> {
 
     fn bodies(&self, pair: &Pair, worker: &mut Worker, max: u64, verdict: &mut Verdict) -> Result<()> {
         let both = pair.before.is_some() && pair.after.is_some();
-        let retyped = pair.before.as_ref().zip(pair.after.as_ref()).is_some_and(|(a, b)| a.entry.kind != b.entry.kind);
+        let retyped = pair.before.as_ref().zip(pair.after.as_ref()).is_some_and(|(a, b)| a.at.entry.kind != b.at.entry.kind);
         if both && !verdict.content && !retyped {
             return Ok(());
         }
@@ -540,7 +547,7 @@ impl Judge<'_> {
                 }),
                 None => {
                     let reader = (self.reader, &mut worker.buffers);
-                    stored_body(reader, (&item.entry, item.content.as_ref()), max, self.observer)?
+                    stored_body(reader, (&item.at.entry, item.at.content.as_ref()), max, self.observer)?
                 }
             };
         }

@@ -45,7 +45,7 @@ enum Cut<'c> {
 
 pub(super) fn failed(item: &Item, during: &'static str, source: io::Error) -> SourceError {
     let dir = item.live.as_ref().map_or(&b""[..], |live| &live.dir);
-    SourceError { path: display(&join(dir, &item.entry.name.0)), during, source }
+    SourceError { path: display(&join(dir, &item.at.entry.name.0)), during, source }
 }
 
 /// Reads a file and cuts it, until `each` says `false`.
@@ -145,7 +145,7 @@ pub fn compare(
     wants_delta: bool,
     observer: &dyn Observer,
 ) -> Read<Compared> {
-    let file = match handle.open(&item.entry) {
+    let file = match handle.open(&item.at.entry) {
         Ok(file) => file,
         Err(error) => return Ok(Err(failed(item, "open", error))),
     };
@@ -161,7 +161,7 @@ pub fn compare(
     let mut same = true;
     let mut hole = 0;
     let profile = Profile::from_code(stored.profile).unwrap_or(Profile::Normal);
-    let read = cut((repository, profile), (&file, &item.entry, handle.blocks), &mut |piece| {
+    let read = cut((repository, profile), (&file, &item.at.entry, handle.blocks), &mut |piece| {
         if observer.interrupted() {
             return Err(Error::Interrupted);
         }
@@ -190,7 +190,7 @@ pub fn compare(
     if let Err(errno) = read {
         return Ok(Err(failed(item, "read", errno.into())));
     }
-    if !is_still(&file, &item.entry) {
+    if !is_still(&file, &item.at.entry) {
         return Ok(Err(failed(item, "read", io::Error::other("it changed while it was read"))));
     }
     if same && hole > 0 {
@@ -261,7 +261,7 @@ pub fn stored_body(
 
 /// The same of this machine.
 pub fn live_body((item, handle): (&Item, &Handle), max: u64) -> Result<Option<Body>, SourceError> {
-    let entry = &item.entry;
+    let entry = &item.at.entry;
     match entry.kind {
         EntryKind::Symlink => return Ok(Some(Body::Bytes(entry.target.0.clone()))),
         EntryKind::File => {}

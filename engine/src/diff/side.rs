@@ -1,345 +1,77 @@
-//! One side of a comparison: everything below a path of a snapshot, of all its roots, in one order, and what of it is not read yet.
-//! Trees are opened only where they have to be: what stands unread before both sides, and is the same, is nobody's to read.
+//! One side of a comparison: what a snapshot has at and below a path, or what is on this machine.
 
-use crate::catalog::Snapshot;
-use crate::chunk::Profile;
 use crate::diff::live::{Handle, LiveRun};
-use crate::error::{Error, Result};
-use crate::format::entry::{Entry, EntryKind, compare, compare_dirs, join, split};
-use crate::format::lists::Content;
-use crate::format::manifest::{ROOT_PATHS, ROOT_STREAM};
-use crate::format::tree::{Group, TreeRoot};
-use crate::pack::reader::ChunkReader;
-use crate::repository::entries::{find_in_tree, is_below, stream_entry};
-use crate::repository::tree::{TreeCursor, Twins};
-use std::cmp::Ordering;
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::vec::IntoIter;
+use crate::error::Result;
+use crate::repository::merged::{self, Head, Merged};
 
 /// An entry of one side.
 pub struct Item {
-    /// Its directory, from the path that is compared on; empty for that path itself.
-    pub dir: Arc<[u8]>,
-    /// It is the path itself that is compared.
-    pub own: bool,
     /// The entry.
-    pub entry: Entry,
-    /// Its content, where it is stored and has one.
-    pub content: Option<Content>,
+    pub at: merged::Item,
     /// Where it is, for one that is not stored.
     pub live: Option<Handle>,
 }
 
-impl Item {
-    /// Directory and name, as compared. What is compared itself comes before everything below it.
-    pub fn key(&self) -> (&[u8], &[u8]) {
-        if self.own { (b"", b"") } else { (&self.dir, &self.entry.name.0) }
-    }
-
-    /// Its path, from the one that is compared on.
-    pub fn path(&self) -> Vec<u8> {
-        let (dir, name) = self.key();
-        join(dir, name)
-    }
-}
-
-/// What a side stands before, with the least that its key can be.
-pub enum Head<'s> {
-    /// An entry.
-    Entry {
-        /// Its key.
-        key: (&'s [u8], &'s [u8]),
-    },
-    /// A node or leaf that is not read yet.
-    Unread {
-        /// 0 for a leaf.
-        level: u8,
-        /// Its ids.
-        twins: Twins,
-        /// No entry in it has a lesser key; `None`: nobody knows.
-        least: Option<(&'s [u8], &'s [u8])>,
-        /// All entries in it have lesser keys; `None`: nobody knows.
-        end: Option<(&'s [u8], &'s [u8])>,
-    },
-}
-
-impl<'s> Head<'s> {
-    /// The least that its key can be; `None` stands before all.
-    pub fn least(&self) -> Option<(&'s [u8], &'s [u8])> {
-        match self {
-            Head::Entry { key } => Some(*key),
-            Head::Unread { least, .. } => *least,
-        }
-    }
-
-    fn is_unread(&self) -> bool {
-        matches!(self, Head::Unread { .. })
-    }
-}
-
-/// Compares what heads have for keys: nothing known stands before all.
-pub fn compare_least(a: Option<(&[u8], &[u8])>, b: Option<(&[u8], &[u8])>) -> Ordering {
-    match (a, b) {
-        (Some(a), Some(b)) => compare(a, b),
-        (None, None) => Ordering::Equal,
-        (None, Some(_)) => Ordering::Less,
-        (Some(_), None) => Ordering::Greater,
-    }
-}
-
-/// Entries of one directory that are not passed yet.
-type Rest = (Arc<[u8]>, IntoIter<(Entry, Option<Content>)>);
-
-/// The part of one tree that is compared.
-struct TreeRun<'r> {
-    cursor: TreeCursor<'r>,
-    prefix: Vec<u8>,
-    groups: IntoIter<Group>,
-    group: Option<Rest>,
-    next: Option<Item>,
-    ended: bool,
-}
-
-/// Where a directory stands to the path that is compared.
-enum Place<'d> {
-    Before,
-    Within(&'d [u8]),
-    Behind,
-}
-
-fn place<'d>(prefix: &[u8], dir: &'d [u8]) -> Place<'d> {
-    if !is_below(prefix, dir) {
-        return if compare_dirs(dir, prefix) == Ordering::Greater { Place::Behind } else { Place::Before };
-    }
-    // With the slash behind the prefix, where there is one.
-    let from = if prefix.is_empty() { 0 } else { prefix.len() + 1 };
-    Place::Within(dir.get(from..).unwrap_or_default())
-}
-
-impl<'r> TreeRun<'r> {
-    fn new(reader: &'r ChunkReader, root: &TreeRoot, prefix: &[u8]) -> Result<Self> {
-        let mut cursor = TreeCursor::new(reader, root);
-        let mut next = None;
-        let mut ended = false;
-        if !prefix.is_empty() {
-            if let Some((entry, content)) = find_in_tree(reader, root, prefix)? {
-                ended = entry.kind != EntryKind::Directory;
-                next = Some(Item { dir: Arc::from(&b""[..]), own: true, entry, content, live: None });
-            }
-            cursor.seek(prefix, b"")?;
-        }
-        Ok(TreeRun { cursor, prefix: prefix.to_vec(), groups: Vec::new().into_iter(), group: None, next, ended })
-    }
-
-    /// Makes the next entry of what is read the next one, where there is one.
-    fn fill(&mut self) {
-        while self.next.is_none() && !self.ended {
-            if let Some((dir, entries)) = &mut self.group {
-                if let Some((entry, content)) = entries.next() {
-                    self.next = Some(Item { dir: dir.clone(), own: false, entry, content, live: None });
-                    return;
-                }
-                self.group = None;
-            }
-            let Some(group) = self.groups.next() else { return };
-            match place(&self.prefix, &group.dir) {
-                Place::Before => {}
-                Place::Within(dir) => self.group = Some((dir.into(), group.entries.into_iter())),
-                Place::Behind => self.ended = true,
-            }
-        }
-    }
-
-    fn head(&mut self) -> Option<Head<'_>> {
-        self.fill();
-        if let Some(next) = &self.next {
-            return Some(Head::Entry { key: next.key() });
-        }
-        if self.ended {
-            return None;
-        }
-        let ahead = self.cursor.ahead()?;
-        let least = match ahead.first.map(|(dir, name)| (place(&self.prefix, dir), name)) {
-            Some((Place::Behind, _)) => return None,
-            Some((Place::Within(dir), name)) => Some((dir, name)),
-            // With a path, what comes first there may stand anywhere in it.
-            Some((Place::Before, _)) | None => None,
-        };
-        let end = match ahead.end.map(|(dir, name)| (place(&self.prefix, dir), name)) {
-            Some((Place::Within(dir), name)) => Some((dir, name)),
-            Some((Place::Before, _)) => Some((&b""[..], &b""[..])),
-            Some((Place::Behind, _)) | None => None,
-        };
-        Some(Head::Unread { level: ahead.level, twins: ahead.twins, least, end })
-    }
-
-    fn open(&mut self) -> Result<()> {
-        let groups = self.cursor.open()?;
-        if !groups.is_empty() {
-            self.groups = groups.into_iter();
-        }
-        Ok(())
-    }
-}
-
-enum Run<'r> {
-    Tree(Box<TreeRun<'r>>),
-    Streams(VecDeque<Item>),
+/// One side.
+pub enum Side<'r> {
+    /// A snapshot.
+    Stored(Box<Merged<'r>>),
+    /// This machine.
     Live(Box<LiveRun>),
 }
 
-impl Run<'_> {
-    fn head(&mut self) -> Option<Head<'_>> {
-        let next = match self {
-            Run::Tree(tree) => return tree.head(),
-            Run::Streams(items) => items.front(),
-            Run::Live(live) => live.peek(),
-        };
-        next.map(|item| Head::Entry { key: item.key() })
-    }
-
-    fn take(&mut self) -> Option<Item> {
-        match self {
-            Run::Tree(tree) => {
-                tree.fill();
-                tree.next.take()
-            }
-            Run::Streams(items) => items.pop_front(),
-            Run::Live(live) => live.next(),
-        }
-    }
-}
-
-/// One side.
-pub struct Side<'r> {
-    runs: Vec<Run<'r>>,
-    /// Nodes and leaves that were read.
-    pub read: u64,
-}
-
-/// Which roots of a snapshot are compared.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Roots {
-    /// All.
-    All,
-    /// Trees of files, which may still be there.
-    Paths,
-}
-
-impl<'r> Side<'r> {
-    /// What a snapshot has at and below `path`.
-    pub fn stored(reader: &'r ChunkReader, snapshot: &Snapshot, path: &[u8], roots: Roots) -> Result<Self> {
-        let mut streams: Vec<Item> = Vec::new();
-        let mut runs = Vec::new();
-        for (index, names) in snapshot.index.roots.iter().zip(&snapshot.names.roots) {
-            if roots == Roots::Paths && index.kind != ROOT_PATHS {
-                continue;
-            }
-            if let Some(root) = index.as_tree() {
-                runs.push(Run::Tree(Box::new(TreeRun::new(reader, &root, path)?)));
-            } else if names.kind == ROOT_STREAM
-                && let Some((_, mut entry)) = stream_entry(names, index.bytes)
-            {
-                // As it was cut: its entry is made up.
-                entry.profile = Profile::Fine.code();
-                let own = names.name.0 == path;
-                let Place::Within(below) = place(path, &names.name.0) else { continue };
-                let dir = if own { &b""[..] } else { split(below).0 };
-                streams.push(Item { dir: dir.into(), own, entry, content: index.content.clone(), live: None });
-            }
-        }
-        streams.sort_by(|a, b| compare(a.key(), b.key()));
-        if !streams.is_empty() {
-            runs.push(Run::Streams(streams.into()));
-        }
-        let mut side = Side { runs, read: 0 };
-        if !path.is_empty() && !side.holds_any()? {
-            return Err(Error::NoSuchPath { snapshot: snapshot.id, path: String::from_utf8_lossy(path).into_owned() });
-        }
-        Ok(side)
-    }
-
-    /// What is on this machine.
-    pub fn live(run: LiveRun) -> Self {
-        Side { runs: vec![Run::Live(Box::new(run))], read: 0 }
-    }
-
-    fn holds_any(&mut self) -> Result<bool> {
-        loop {
-            match self.head() {
-                None => return Ok(false),
-                Some((_, Head::Entry { .. })) => return Ok(true),
-                Some((run, Head::Unread { .. })) => self.open(run)?,
-            }
-        }
-    }
-
-    /// What comes first, and in which run. Before an entry comes what may hold another one of the same key.
+impl Side<'_> {
+    /// What comes first.
     pub fn head(&mut self) -> Option<(usize, Head<'_>)> {
-        let heads = self.runs.iter_mut().enumerate().filter_map(|(run, r)| Some((run, r.head()?)));
-        heads.min_by(|(_, a), (_, b)| compare_least(a.least(), b.least()).then(b.is_unread().cmp(&a.is_unread())))
-    }
-
-    /// Whether nothing of any other run has a key below `end`.
-    fn others_are_behind(&mut self, run: usize, end: Option<(&[u8], &[u8])>) -> bool {
-        let mut others = self.runs.iter_mut().enumerate().filter(|(other, _)| *other != run);
-        others.all(|(_, other)| match (other.head().map(|head| head.least()), end) {
-            (None, _) => true,
-            (Some(least), Some(end)) => least.is_some_and(|least| compare(least, end) != Ordering::Less),
-            (Some(_), None) => false,
-        })
-    }
-
-    /// Whether all entries of what stands unread in `run` come before those of any other run.
-    pub fn is_alone(&mut self, run: usize) -> bool {
-        if self.runs.len() == 1 {
-            return true;
-        }
-        let end = match self.runs.get_mut(run).and_then(Run::head) {
-            Some(Head::Unread { end, .. }) => end.map(|(dir, name)| (dir.to_vec(), name.to_vec())),
-            _ => return false,
-        };
-        self.others_are_behind(run, end.as_ref().map(|(dir, name)| (&dir[..], &name[..])))
-    }
-
-    /// Reads what stands unread in `run`.
-    pub fn open(&mut self, run: usize) -> Result<()> {
-        self.read += 1;
-        match self.runs.get_mut(run) {
-            Some(Run::Tree(tree)) => tree.open(),
-            _ => Ok(()),
+        match self {
+            Side::Stored(merged) => merged.head(),
+            Side::Live(live) => live.peek().map(|item| (0, Head::Entry { key: item.at.key() })),
         }
     }
 
-    /// Passes over what stands unread in `run`.
-    pub fn pass(&mut self, run: usize) {
-        if let Some(Run::Tree(tree)) = self.runs.get_mut(run) {
-            tree.cursor.pass();
-        }
-    }
-
-    /// Takes the entry that comes first. Of several under one key, which only several roots can have, the last is what a restore leaves,
-    /// unless it only leads to something.
+    /// Takes the entry that comes first.
     pub fn take(&mut self) -> Option<Item> {
-        let (run, _) = self.head()?;
-        let mut best = self.runs.get_mut(run)?.take()?;
-        for other in &mut self.runs {
-            let same = other.head().is_some_and(|head| !head.is_unread() && head.least() == Some(best.key()));
-            if same && let Some(item) = other.take().filter(|item| !item.entry.implied || best.entry.implied) {
-                best = item;
-            }
+        match self {
+            Side::Stored(merged) => merged.take().map(|at| Item { at, live: None }),
+            Side::Live(live) => live.next(),
         }
-        Some(best)
+    }
+
+    /// As for [`Merged`].
+    pub fn is_alone(&mut self, run: usize) -> bool {
+        match self {
+            Side::Stored(merged) => merged.is_alone(run),
+            Side::Live(_) => false,
+        }
+    }
+
+    /// As for [`Merged`].
+    pub fn open(&mut self, run: usize) -> Result<()> {
+        match self {
+            Side::Stored(merged) => merged.open(run),
+            Side::Live(_) => Ok(()),
+        }
+    }
+
+    /// As for [`Merged`].
+    pub fn pass(&mut self, run: usize) {
+        if let Side::Stored(merged) = self {
+            merged.pass(run);
+        }
+    }
+
+    /// Nodes and leaves that were read.
+    pub fn read(&self) -> u64 {
+        if let Side::Stored(merged) = self { merged.read } else { 0 }
     }
 
     /// The walk, where this side is this machine.
-    pub fn live_run(&self) -> Option<&LiveRun> {
-        self.runs.iter().find_map(|run| if let Run::Live(live) = run { Some(&**live) } else { None })
+    pub fn live(&self) -> Option<&LiveRun> {
+        if let Side::Live(live) = self { Some(live) } else { None }
     }
 
     /// The same, to be told what failed.
-    pub fn live_run_mut(&mut self) -> Option<&mut LiveRun> {
-        self.runs.iter_mut().find_map(|run| if let Run::Live(live) = run { Some(&mut **live) } else { None })
+    pub fn live_mut(&mut self) -> Option<&mut LiveRun> {
+        if let Side::Live(live) = self { Some(live) } else { None }
     }
 }
