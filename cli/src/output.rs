@@ -248,6 +248,11 @@ impl Bulk {
         self.to.write_all(text).and_then(|()| self.to.write_all(b"\n")).map_err(Fail::output)
     }
 
+    /// Something that is no line yet.
+    pub fn part(&mut self, text: &[u8]) -> Result<(), Fail> {
+        self.to.write_all(text).map_err(Fail::output)
+    }
+
     /// What was written so far goes out.
     pub fn flush(&mut self) -> Result<(), Fail> {
         self.to.flush().map_err(Fail::output)

@@ -41,6 +41,7 @@ pub mod restore;
 pub mod retention;
 pub mod seal;
 pub mod source;
+pub mod stats;
 pub mod store;
 pub mod undelete;
 pub mod usage;

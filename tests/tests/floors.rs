@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module of the engine and its floor. `clock` answers in times of the format, so it stands above F1.
-const FLOORS: [(&str, u8); 32] = [
+const FLOORS: [(&str, u8); 33] = [
     ("buffers", 0),
     ("error", 0),
     ("faults", 0),
@@ -37,6 +37,7 @@ const FLOORS: [(&str, u8); 32] = [
     ("rebuild", VERBS),
     ("restore", VERBS),
     ("snapshots", VERBS),
+    ("stats", VERBS),
     ("undelete", VERBS),
     ("usage", VERBS),
 ];
