@@ -331,7 +331,7 @@ mod tests {
             (entry.size, entry.mtime) = (size, Time { secs, nanos: 5 });
             entry
         };
-        let order = |by: By, entries: &[(&str, Entry)]| {
+        let order = |by: By, entries: &[(&'static str, Entry)]| {
             let mut keys: Vec<_> = entries.iter().map(|(path, entry)| (by.key(path.as_bytes(), entry), *path)).collect();
             keys.sort();
             keys.into_iter().map(|(_, path)| path).collect::<Vec<_>>()
