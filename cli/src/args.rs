@@ -115,6 +115,8 @@ pub enum Command {
     #[allow(missing_docs)]
     History(commands::history::Args),
     #[allow(missing_docs)]
+    Diff(Box<commands::diff::Args>),
+    #[allow(missing_docs)]
     Dump(commands::dump::Args),
     #[allow(missing_docs)]
     Forget(Box<commands::forget::Args>),

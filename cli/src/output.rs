@@ -248,9 +248,14 @@ impl Bulk {
         self.to.write_all(text).and_then(|()| self.to.write_all(b"\n")).map_err(Fail::output)
     }
 
-    /// A piece of a line.
-    pub fn raw(&mut self, text: &[u8]) -> Result<(), Fail> {
+    /// Something that is no line yet.
+    pub fn part(&mut self, text: &[u8]) -> Result<(), Fail> {
         self.to.write_all(text).map_err(Fail::output)
+    }
+
+    /// What was written so far goes out.
+    pub fn flush(&mut self) -> Result<(), Fail> {
+        self.to.flush().map_err(Fail::output)
     }
 
     /// The end: only now all is out.

@@ -47,6 +47,8 @@ pub struct Listener<'a> {
     deletions: bool,
     /// What is withheld is said as soon as there is any.
     withheld: AtomicBool,
+    /// Standard output is somebody else's.
+    beside: bool,
     last: Mutex<Progress>,
 }
 
@@ -65,7 +67,17 @@ impl<'a> Listener<'a> {
         });
         // A run that ends within a second has nothing to report but its end.
         let first = if out.json { STATUS_MS } else { 0 };
-        Listener { out, bar, began: Instant::now(), next_ms: AtomicU64::new(first), guess_bytes, deletions: false, withheld: AtomicBool::new(false), last: Mutex::default() }
+        Listener {
+            out,
+            bar,
+            began: Instant::now(),
+            next_ms: AtomicU64::new(first),
+            guess_bytes,
+            deletions: false,
+            withheld: AtomicBool::new(false),
+            beside: false,
+            last: Mutex::default(),
+        }
     }
 
     /// Names what is deleted, also where no other item is named.
@@ -77,6 +89,16 @@ impl<'a> Listener<'a> {
     /// Says at once that something is withheld. How much of what it was comes with the report.
     pub fn naming_withheld(self, named: bool) -> Self {
         self.withheld.store(named, Ordering::Relaxed);
+        self
+    }
+
+    /// Leaves standard output to the lines of a result: no status among them, and no bar where they go to the same terminal.
+    pub fn beside_lines(mut self) -> Self {
+        self.beside = true;
+        if self.out.on_terminal() {
+            self.finish();
+            self.bar = None;
+        }
         self
     }
 
@@ -148,7 +170,7 @@ impl Drop for Listener<'_> {
 
 impl Observer for Listener<'_> {
     fn progress(&self, progress: &Progress) {
-        let json = self.out.json && self.out.level >= 0;
+        let json = self.out.json && self.out.level >= 0 && !self.beside;
         if self.bar.is_none() && !json {
             return;
         }

@@ -2,7 +2,7 @@
 //! It must never decide anything: a time that cannot be shown is shown as a number. It obeys the CLI conventions.
 
 use jiff::Timestamp;
-use jiff::civil::DateTime;
+use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use seabed_engine::format::wire::Time;
 use std::time::Duration;
@@ -17,6 +17,28 @@ pub fn local(time: &Time) -> String {
         Some(at) => at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
         None => time.secs.to_string(),
     }
+}
+
+/// `2026-01-31`, local.
+pub fn day(time: &Time) -> String {
+    dated(time, |date| date.to_string())
+}
+
+/// `2026-W05`, local; weeks are those of ISO 8601.
+pub fn week(time: &Time) -> String {
+    dated(time, |date| {
+        let week = date.iso_week_date();
+        format!("{:04}-W{:02}", week.year(), week.week())
+    })
+}
+
+/// `2026-01`, local.
+pub fn month(time: &Time) -> String {
+    dated(time, |date| format!("{:04}-{:02}", date.year(), date.month()))
+}
+
+fn dated(time: &Time, show: impl Fn(Date) -> String) -> String {
+    stamp(time).map_or_else(|| time.secs.to_string(), |at| show(at.to_zoned(TimeZone::system()).date()))
 }
 
 /// RFC 3339 with the local offset, all nine digits.

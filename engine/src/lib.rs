@@ -52,6 +52,7 @@ pub use usage::{Usage, freed, usage};
 // Verbs: what is done with a repository, and nothing that two of them share.
 pub mod backup;
 pub mod check;
+pub mod diff;
 pub mod dump;
 pub mod find;
 pub mod forget;
@@ -60,6 +61,7 @@ pub mod list;
 pub mod rebuild;
 pub mod restore;
 pub mod retention;
+pub mod stats;
 pub mod undelete;
 pub mod usage;
 

@@ -7,6 +7,7 @@ use crate::format::entry::{Entry, EntryKind, compare_dirs, join, split};
 use crate::format::manifest::ROOT_STREAM;
 use crate::repository::Repository;
 use crate::repository::entries::{is_below, stream_entry};
+use crate::repository::merged::{Item, Merged};
 use crate::repository::tree::TreeCursor;
 use std::cmp::Ordering;
 
@@ -102,6 +103,19 @@ pub fn list(
         }
     }
     if found { Ok(()) } else { Err(Error::NoSuchPath { snapshot: snapshot.id, path: String::from_utf8_lossy(path).into_owned() }) }
+}
+
+/// Calls `each` with everything at and below `path` in the order of the format, streams in their places: a directory's entries follow each
+/// other, and then those of its subdirectories. Directories that only lead to a stream have no entry. `each` returns `false` to stop.
+pub fn list_in_order(repository: &Repository, snapshot: &Snapshot, path: &[u8], mut each: impl FnMut(&Item) -> Result<bool>) -> Result<()> {
+    let reader = repository.reader()?;
+    let mut merged = Merged::new(&reader, snapshot, path, true, |_| true)?;
+    while let Some(item) = merged.next()? {
+        if !each(&item)? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn wanted(path: &[u8], dir: &[u8], entry: &Entry, recursive: bool) -> bool {

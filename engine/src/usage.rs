@@ -4,6 +4,7 @@
 
 use crate::catalog::Snapshot;
 use crate::error::{Error, Kind, Result};
+use crate::format::pack::CODEC_RAW;
 use crate::id::{ChunkId, Class, PackId, SnapshotId};
 use crate::observe::Observer;
 use crate::pack::OpenPack;
@@ -38,6 +39,10 @@ pub struct Usage {
     pub needed: u64,
     /// Their plaintext.
     pub needed_plain: u64,
+    /// Of these, what lies in frames that are compressed: stored bytes,
+    pub compressed: u64,
+    /// and their plaintext.
+    pub compressed_plain: u64,
     /// Chunks that some snapshot needs.
     pub chunks: u64,
     /// Packs in the store.
@@ -136,8 +141,15 @@ pub fn usage(
         for (chunk, row) in rows.iter().enumerate() {
             let Some(row) = row.filter(|row| first[*row] != NOBODY) else { continue };
             let stored = shares.of(chunk);
+            let place = pack.table.chunks.get(chunk);
+            let plain = place.map_or(0, |place| u64::from(place.bytes));
             usage.needed += stored;
-            usage.needed_plain += pack.table.chunks.get(chunk).map_or(0, |place| u64::from(place.bytes));
+            usage.needed_plain += plain;
+            let frame = place.and_then(|place| pack.table.frames.get(place.frame as usize));
+            if frame.is_some_and(|frame| frame.info.codec != CODEC_RAW) {
+                usage.compressed += stored;
+                usage.compressed_plain += plain;
+            }
             usage.chunks += 1;
             further[first[row] as usize - 1] += stored;
             if only[row] != SEVERAL {

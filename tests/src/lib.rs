@@ -3,6 +3,7 @@
 
 pub mod background;
 pub mod fault_store;
+pub mod forge;
 pub mod golden;
 pub mod mount;
 pub mod proxy;

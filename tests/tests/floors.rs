@@ -30,6 +30,7 @@ const FLOORS: [(&str, u8); 33] = [
     ("cat", VERBS),
     ("check", VERBS),
     ("copy", VERBS),
+    ("diff", VERBS),
     ("dump", VERBS),
     ("find", VERBS),
     ("forget", VERBS),
@@ -38,6 +39,7 @@ const FLOORS: [(&str, u8); 33] = [
     ("rebuild", VERBS),
     ("restore", VERBS),
     ("snapshots", VERBS),
+    ("stats", VERBS),
     ("undelete", VERBS),
     ("usage", VERBS),
 ];

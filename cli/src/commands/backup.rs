@@ -2,6 +2,7 @@
 //! It must never report success without a snapshot, nor call a partial one whole. It obeys what README.md says of it.
 
 use crate::args::{Global, tags};
+use crate::commands::excludes::ExcludeArgs;
 use crate::commands::sources;
 use crate::exit::{Code, Fail, Run, help};
 use crate::looking::after_backup;
@@ -64,33 +65,8 @@ pub struct Args {
     #[arg(long, help_heading = "Streams")]
     pub allow_empty: bool,
 
-    /// Leave out what matches PATTERN (repeatable)
-    #[arg(short, long, value_name = "PATTERN", help_heading = "What is left out")]
-    pub exclude: Vec<OsString>,
-    /// The same, letters of either case
-    #[arg(long, value_name = "PATTERN", help_heading = "What is left out")]
-    pub iexclude: Vec<OsString>,
-    /// Read patterns from FILE (repeatable)
-    #[arg(long, value_name = "FILE", help_heading = "What is left out")]
-    pub exclude_file: Vec<PathBuf>,
-    /// The same, letters of either case
-    #[arg(long, value_name = "FILE", help_heading = "What is left out")]
-    pub iexclude_file: Vec<PathBuf>,
-    /// Of directories that hold NAME store only that file (repeatable)
-    #[arg(long, value_name = "NAME[:HEADER]", help_heading = "What is left out")]
-    pub exclude_if_present: Vec<OsString>,
-    /// Of directories with a CACHEDIR.TAG store only that
-    #[arg(long, help_heading = "What is left out")]
-    pub exclude_caches: bool,
-    /// Leave out files above SIZE (k, M, G, T)
-    #[arg(long, value_name = "SIZE", help_heading = "What is left out")]
-    pub exclude_larger_than: Option<String>,
-    /// Do not obey .seabedignore files
-    #[arg(long, help_heading = "What is left out")]
-    pub no_ignore_files: bool,
-    /// Stay on the file systems of the given paths
-    #[arg(short = 'x', long, help_heading = "What is left out")]
-    pub one_file_system: bool,
+    #[command(flatten)]
+    pub excludes: ExcludeArgs,
 
     /// Read paths from FILE, one pattern per line (repeatable; `-` is standard input)
     #[arg(long, value_name = "FILE", help_heading = "Lists of paths")]
@@ -193,7 +169,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     if !out.json {
         open::introduce(&opened, out);
     }
-    let (excludes, exclude_texts) = sources::excludes(args, &opened)?;
+    let (excludes, exclude_texts) = args.excludes.rules(&opened)?;
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let attributes =
         Attributes { xattrs: !args.no_xattrs, acls: !args.no_acls, flags: !args.no_flags, owner_names: !args.numeric_owner };
@@ -202,7 +178,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         series: args.series.clone().or_else(|| as_path.as_ref().or(paths.first()).map(|p| trimmed(&p.to_string_lossy()))),
         paths,
         as_path,
-        walk: WalkOptions { one_file_system: args.one_file_system, with_atime: args.with_atime, attributes, excludes },
+        walk: WalkOptions { one_file_system: args.excludes.one_file_system, with_atime: args.with_atime, attributes, excludes },
         streams,
         host: host.clone(),
         user: uzers::get_user_by_uid(uid).map_or_else(|| uid.to_string(), |u| u.name().to_string_lossy().into_owned()),

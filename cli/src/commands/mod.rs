@@ -5,8 +5,10 @@ pub mod backup;
 pub mod cache;
 pub mod cat;
 pub mod check;
+pub mod diff;
 pub mod doctor;
 pub mod dump;
+mod excludes;
 pub mod find;
 pub mod forget;
 pub mod gc;
@@ -42,6 +44,7 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Restore(args) => restore::run(global, args, out),
         Command::Snapshots(args) => snapshots::run(global, args, out),
         Command::Ls(args) => ls::run(global, args, out),
+        Command::Diff(args) => diff::run(global, args, out),
         Command::Dump(args) => dump::run(global, args, out),
         Command::Find(args) => find::run(global, args, out),
         Command::History(args) => history::run(global, args, out),

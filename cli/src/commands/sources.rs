@@ -1,18 +1,15 @@
-//! What a backup reads: paths from the command line and from lists, standard input, commands, and the rules of what stays out.
+//! What a backup reads: paths from the command line and from lists, standard input, commands.
 //! It must never wait for a silent stream so that Ctrl-C is not heard. It obeys DESIGN's words: a stream lies beside the tree, under a name of its own.
 
 use crate::commands::backup::Args;
 use crate::exit::{Fail, plain};
-use crate::open::Opened;
-use crate::size;
 use seabed_engine::backup::StreamSource;
 use seabed_engine::format::entry::name_is_valid;
-use seabed_engine::source::Excludes;
 use seabed_engine::source::roots::{Root, display};
 use seabed_engine::source::stream::{CommandStream, FdStream, Stream, StreamFailure};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::{self, Read};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -131,51 +128,4 @@ pub fn no_collisions(paths: &[PathBuf], streams: &[StreamSource]) -> Result<(), 
         }
     }
     Ok(())
-}
-
-/// The rules, and their text for the manifest.
-pub fn excludes(args: &Args, opened: &Opened) -> Result<(Excludes, Vec<String>), Fail> {
-    let mut rules = Excludes::new();
-    let mut text = Vec::new();
-    for (patterns, fold_case) in [(&args.exclude, false), (&args.iexclude, true)] {
-        for pattern in patterns {
-            rules.pattern(pattern.as_bytes(), fold_case)?;
-            text.push(pattern.to_string_lossy().into_owned());
-        }
-    }
-    for (files, fold_case) in [(&args.exclude_file, false), (&args.iexclude_file, true)] {
-        for file in files {
-            rules.file(file, fold_case)?;
-            text.push(format!("(file {})", file.display()));
-        }
-    }
-    for spec in &args.exclude_if_present {
-        rules.if_present(spec.as_bytes())?;
-    }
-    if args.exclude_caches {
-        rules.caches();
-    }
-    if let Some(limit) = &args.exclude_larger_than {
-        rules.larger_than(size::parse(limit).map_err(Fail::config)?);
-    }
-    rules.ignore_files(!args.no_ignore_files);
-    // The repository and its cache are never backed up into themselves: a home directory holds both by default. Last, so that no `!` takes them back.
-    for own in [opened.place.directory(), opened.cache.as_ref()].into_iter().flatten() {
-        for path in [Some(own.clone()), own.canonicalize().ok()].into_iter().flatten() {
-            rules.pattern(&escape(path.as_os_str()), false)?;
-        }
-    }
-    Ok((rules, text))
-}
-
-/// A path as a pattern that matches only itself.
-fn escape(path: &OsStr) -> Vec<u8> {
-    let mut out = Vec::with_capacity(path.len());
-    for byte in OsString::from(path).into_vec() {
-        if b"\\[]*?!".contains(&byte) {
-            out.push(b'\\');
-        }
-        out.push(byte);
-    }
-    out
 }

@@ -351,6 +351,21 @@ impl ChunkReader {
         Err(failure)
     }
 
+    /// How long a chunk is, by the footer of a pack that has it. Nothing of it is read.
+    pub fn chunk_bytes(&self, class: Class, id: &ChunkId) -> Result<u64> {
+        let mut failure = Error::ChunkMissing { id: *id };
+        for at in self.index.find(class, id) {
+            match self.open(at.pack) {
+                Ok(pack) => match pack.table.chunks.get(at.chunk as usize) {
+                    Some(place) => return Ok(u64::from(place.bytes)),
+                    None => failure = Error::damaged(&pack.name, crate::error::Damage::Malformed("index position")),
+                },
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
     /// Appends the bytes of a chunk to `out`.
     pub fn read(&self, class: Class, id: &ChunkId, buffers: &mut ReadBuffers, out: &mut Vec<u8>) -> Result<()> {
         out.extend_from_slice(&self.piece(class, id, buffers)?);

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::format::entry::{Entry, EntryKind, compare_dirs, split};
 use crate::format::lists::Content;
 use crate::format::manifest::{NamesRoot, ROOT_STREAM};
+use crate::format::tree::TreeRoot;
 use crate::pack::reader::ChunkReader;
 use crate::repository::tree::TreeCursor;
 use std::cmp::Ordering;
@@ -35,23 +36,31 @@ pub fn find_content(reader: &ChunkReader, snapshot: &Snapshot, path: &[u8]) -> R
             return Ok(stream_entry(names, index.bytes).map(|(_, entry)| (entry, index.content.clone())));
         }
     }
-    let (dir, name) = split(path);
     for root in snapshot.index.roots.iter().filter_map(|r| r.as_tree()) {
-        let mut cursor = TreeCursor::new(reader, &root);
-        cursor.seek(dir, name)?;
-        while let Some(groups) = cursor.next_leaf()? {
-            for group in groups {
-                match compare_dirs(&group.dir, dir) {
-                    Ordering::Less => continue,
+        if let Some(found) = find_in_tree(reader, &root, path)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Finds one entry of a tree with its content.
+pub fn find_in_tree(reader: &ChunkReader, root: &TreeRoot, path: &[u8]) -> Result<Option<(Entry, Option<Content>)>> {
+    let (dir, name) = split(path);
+    let mut cursor = TreeCursor::new(reader, root);
+    cursor.seek(dir, name)?;
+    while let Some(groups) = cursor.next_leaf()? {
+        for group in groups {
+            match compare_dirs(&group.dir, dir) {
+                Ordering::Less => continue,
+                Ordering::Greater => return Ok(None),
+                Ordering::Equal => {}
+            }
+            for (entry, content) in group.entries {
+                match entry.name.0.as_slice().cmp(name) {
+                    Ordering::Less => {}
+                    Ordering::Equal => return Ok(Some((entry, content))),
                     Ordering::Greater => return Ok(None),
-                    Ordering::Equal => {}
-                }
-                for (entry, content) in group.entries {
-                    match entry.name.0.as_slice().cmp(name) {
-                        Ordering::Less => {}
-                        Ordering::Equal => return Ok(Some((entry, content))),
-                        Ordering::Greater => return Ok(None),
-                    }
                 }
             }
         }

@@ -14,6 +14,7 @@ mod holds;
 pub mod ledger;
 mod manifests;
 mod mark;
+pub mod merged;
 mod open;
 mod orphans;
 mod pendings;

@@ -69,15 +69,17 @@ impl Ahead {
     }
 }
 
-/// A node or leaf that a cursor stands before.
-#[derive(Clone, Copy)]
-pub struct Head<'c> {
-    /// Its level; 0 is a leaf.
+/// What a cursor stands before: a node or leaf that is not read yet. Two with the same twins hold the same entries.
+#[derive(Clone, Copy, Debug)]
+pub struct Stretch<'c> {
+    /// 0 for a leaf.
     pub level: u8,
-    /// Its ids: where they are equal in two trees, so is all that is below.
+    /// Its ids.
     pub twins: Twins,
-    /// Directory and name of its first entry; `None` for a root, of which nothing says it.
+    /// Directory and name of its first entry, where a node above says so.
     pub first: Option<(&'c [u8], &'c [u8])>,
+    /// Its last entry lies before this one; `None`: it is the last stretch of the tree.
+    pub end: Option<(&'c [u8], &'c [u8])>,
 }
 
 /// Walks the leaves of a tree in order.
@@ -159,34 +161,6 @@ impl<'r> TreeCursor<'r> {
         Ok(None)
     }
 
-    /// What comes next, not read yet.
-    pub fn head(&self) -> Option<Head<'_>> {
-        let (level, at) = self.stack.iter().rev().find_map(|(level, queue)| Some((level, queue.front()?)))?;
-        Some(Head { level: *level, twins: at.twins, first: at.first.as_ref().map(|(dir, name)| (&dir.0[..], &name.0[..])) })
-    }
-
-    fn take_head(&mut self) -> Option<(u8, Ahead)> {
-        while self.stack.last().is_some_and(|(_, queue)| queue.is_empty()) {
-            self.stack.pop();
-        }
-        let (level, queue) = self.stack.last_mut()?;
-        queue.pop_front().map(|at| (*level, at))
-    }
-
-    /// Passes over what comes next, with all that is below it.
-    pub fn skip_head(&mut self) {
-        self.take_head();
-    }
-
-    /// Reads the node that comes next: its children come next then. Not for a leaf, which would be passed over.
-    pub fn descend(&mut self) -> Result<()> {
-        if let Some((level @ 1.., at)) = self.take_head() {
-            let (children, twins) = self.node(level, &at)?;
-            self.stack.push((level - 1, at.children(children, twins)));
-        }
-        Ok(())
-    }
-
     /// Reads a leaf.
     pub fn leaf(&mut self, at: Twins) -> Result<Vec<Group>> {
         let names = self.reader.chunk(Class::Names, &at.names, &mut self.buffers)?;
@@ -197,9 +171,48 @@ impl<'r> TreeCursor<'r> {
         decoded(Class::Names, &at.names, get_leaf(&names, &lists))
     }
 
+    /// What comes next, unread; `None` at the end. Whoever knows it from another tree can [`TreeCursor::pass`] it.
+    pub fn ahead(&self) -> Option<Stretch<'_>> {
+        let (level, ahead) = self.stack.iter().rev().find_map(|(level, queue)| Some((level, queue.front()?)))?;
+        fn key(key: &Option<Key>) -> Option<(&[u8], &[u8])> {
+            key.as_ref().map(|(dir, name)| (&dir.0[..], &name.0[..]))
+        }
+        Some(Stretch { level: *level, twins: ahead.twins, first: key(&ahead.first), end: key(&ahead.end) })
+    }
+
+    /// Passes over what comes next, with all that is below it.
+    pub fn pass(&mut self) {
+        self.take();
+    }
+
+    fn take(&mut self) -> Option<(u8, Ahead)> {
+        while self.stack.last().is_some_and(|(_, queue)| queue.is_empty()) {
+            self.stack.pop();
+        }
+        let (level, queue) = self.stack.last_mut()?;
+        queue.pop_front().map(|at| (*level, at))
+    }
+
+    /// Reads what comes next. Of a node nothing is to be had yet: what is below it comes next then. After an error the cursor stands
+    /// behind what could not be read.
+    pub fn open(&mut self) -> Result<Vec<Group>> {
+        let Some((level, at)) = self.take() else { return Ok(Vec::new()) };
+        if level == 0 {
+            return self.leaf_ahead(&at);
+        }
+        let (children, twins) = self.node(level, &at)?;
+        self.stack.push((level - 1, at.children(children, twins)));
+        Ok(Vec::new())
+    }
+
     /// The next leaf. After an error the cursor stands behind what could not be read.
     pub fn next_leaf(&mut self) -> Result<Option<Vec<Group>>> {
         let Some(ahead) = self.next_ahead()? else { return Ok(None) };
+        self.leaf_ahead(&ahead).map(Some)
+    }
+
+    /// Reads a leaf, and holds it to what the node above says of it.
+    fn leaf_ahead(&mut self, ahead: &Ahead) -> Result<Vec<Group>> {
         let groups = self.leaf(ahead.twins)?;
         let ends = groups.first().zip(groups.last()).and_then(|(a, b)| Some((a, a.entries.first()?, b, b.entries.last()?)));
         if let Some((a, (first, _), b, (last, _))) = ends
@@ -207,7 +220,7 @@ impl<'r> TreeCursor<'r> {
         {
             return decoded(Class::Names, &ahead.twins.names, Err(Malformed::Field("names leaf")));
         }
-        Ok(Some(groups))
+        Ok(groups)
     }
 }
 
