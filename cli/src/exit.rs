@@ -195,6 +195,16 @@ impl From<Failure> for Fail {
                     StreamFailure::Exit { stderr, .. } | StreamFailure::Killed { stderr, .. } if !stderr.is_empty() => {
                         fail.detail = Some(String::from_utf8_lossy(&stderr).trim_end().to_owned());
                     }
+                    StreamFailure::Torn { .. } => {
+                        fail.hint =
+                            Some("if whoever wrote it writes no end: add one, as in '(COMMAND; head -c 1024 /dev/zero)'".to_owned());
+                    }
+                    StreamFailure::Packed { program, .. } => {
+                        fail.hint = Some(format!("write --exec-tar NAME='{program} FILE'"));
+                    }
+                    StreamFailure::NotTar { at: 0, .. } => {
+                        fail.hint = Some("to store it as it is, name it as a path, or use --exec or --stdin".to_owned());
+                    }
                     StreamFailure::Empty { .. } => fail.hint = Some("if it may be empty, say --allow-empty".to_owned()),
                     _ => {}
                 }

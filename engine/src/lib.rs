@@ -41,5 +41,6 @@ pub mod retention;
 pub mod seal;
 pub mod source;
 pub mod store;
+pub mod tar;
 pub mod undelete;
 pub mod usage;

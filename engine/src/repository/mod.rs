@@ -10,10 +10,12 @@ pub mod ledger;
 mod manifests;
 mod mark;
 mod open;
+pub mod ordered;
 mod orphans;
 mod pendings;
 pub mod reach;
 mod records;
+pub mod selection;
 pub mod selector;
 pub mod tree;
 

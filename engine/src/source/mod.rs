@@ -8,9 +8,12 @@ mod names;
 mod open;
 pub mod roots;
 pub mod stream;
+pub mod tar;
+mod unpack;
 pub mod walk;
 
 pub use filter::Excludes;
 pub use meta::{Completer, data_ranges};
 pub use open::open_entry;
+pub use unpack::unpacked;
 pub use walk::{WalkEntry, WalkItem, WalkOptions, Walker};
