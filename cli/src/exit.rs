@@ -156,7 +156,7 @@ impl From<Error> for Fail {
             Error::NoSnapshot { .. } => "`seabed snapshots` lists what there is",
             Error::AmbiguousSnapshot { .. } => "give more digits of the id",
             Error::NoSuchPath { .. } => "`seabed ls` lists the paths of a snapshot",
-            Error::NotAFile { .. } => "`seabed restore` brings back directories",
+            Error::NotAFile { .. } => "`--archive tar` writes it as an archive, `seabed restore` brings it back",
             Error::Catalog { .. } | Error::Cache { .. } => "run again with --no-cache, or delete the cache directory: it is made anew",
             Error::NoKeys { .. } => {
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; `seabed iam-policy` prints what they must allow"

@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod exit;
+mod newfile;
 mod open;
 mod output;
 mod progress;

@@ -44,6 +44,8 @@ pub struct Listener<'a> {
     guess_bytes: u64,
     /// Deletions are named though other items are not.
     deletions: bool,
+    /// Standard output is the data's: nothing else may be said there.
+    beside_data: bool,
     last: Mutex<Progress>,
 }
 
@@ -62,12 +64,27 @@ impl<'a> Listener<'a> {
         });
         // A run that ends within a second has nothing to report but its end.
         let first = if out.json { STATUS_MS } else { 0 };
-        Listener { out, bar, began: Instant::now(), next_ms: AtomicU64::new(first), guess_bytes, deletions: false, last: Mutex::default() }
+        Listener {
+            out,
+            bar,
+            began: Instant::now(),
+            next_ms: AtomicU64::new(first),
+            guess_bytes,
+            deletions: false,
+            beside_data: false,
+            last: Mutex::default(),
+        }
     }
 
     /// Names what is deleted, also where no other item is named.
     pub fn naming_deletions(mut self, named: bool) -> Self {
         self.deletions = named && self.out.level >= 0;
+        self
+    }
+
+    /// Says nothing on standard output, where data goes there.
+    pub fn beside_data(mut self, beside: bool) -> Self {
+        self.beside_data = beside;
         self
     }
 
@@ -139,7 +156,7 @@ impl Drop for Listener<'_> {
 
 impl Observer for Listener<'_> {
     fn progress(&self, progress: &Progress) {
-        let json = self.out.json && self.out.level >= 0;
+        let json = self.out.json && self.out.level >= 0 && !self.beside_data;
         if self.bar.is_none() && !json {
             return;
         }
@@ -159,7 +176,9 @@ impl Observer for Listener<'_> {
 
     fn item(&self, path: &[u8], action: Action, bytes: u64) {
         let path = format!("/{}", String::from_utf8_lossy(path));
-        if self.out.json {
+        if self.beside_data {
+            self.out.item_aside(&path);
+        } else if self.out.json {
             let (kind, size) = ("verbose_status", bytes);
             self.out.message(&json!({"message_type": kind, "action": word(action), "item": path, "data_size": size, "size": size}));
         } else if self.out.level >= 2 || !matches!(action, Action::Unchanged | Action::Skipped) {

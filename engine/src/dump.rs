@@ -13,6 +13,9 @@ use crate::repository::selector::Selected;
 use crate::repository::tree::ContentCursor;
 use std::io::Write;
 
+/// Zeros that are written without a look at whether the user wants to stop.
+const ZEROS_BYTES: u64 = 64 << 20;
+
 /// Writes what `selected` names, whose path is that of a file or stream. Returns its length.
 pub fn dump(repository: &Repository, selected: &Selected, out: &mut (dyn Write + Send), observer: &dyn Observer) -> Result<u64> {
     dump_as_it_is(repository, selected, out, observer).map_err(|error| repository.unless_forgotten(&selected.snapshot.id, error))
@@ -60,7 +63,15 @@ fn dump_as_it_is(repository: &Repository, selected: &Selected, out: &mut (dyn Wr
                     written += bytes;
                 }
                 Got::Zeros(bytes) => {
-                    write_zeros(*bytes, out).map_err(failed)?;
+                    let mut left = *bytes;
+                    while left > 0 {
+                        if observer.interrupted() {
+                            return Err(Error::Interrupted);
+                        }
+                        let step = left.min(ZEROS_BYTES);
+                        write_zeros(step, out).map_err(failed)?;
+                        left -= step;
+                    }
                     written += bytes;
                 }
                 Got::Say(never) => match *never {},
