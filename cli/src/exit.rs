@@ -156,7 +156,7 @@ impl From<Error> for Fail {
             Error::NoSnapshot { .. } => "`seabed snapshots` lists what there is",
             Error::AmbiguousSnapshot { .. } => "give more digits of the id",
             Error::NoSuchPath { .. } => "`seabed ls` lists the paths of a snapshot",
-            Error::NotAFile { .. } => "`seabed restore` brings back directories",
+            Error::NotAFile { .. } => "`--archive tar` writes it as an archive, `seabed restore` brings it back",
             Error::Catalog { .. } | Error::Cache { .. } => "run again with --no-cache, or delete the cache directory: it is made anew",
             Error::NoKeys { .. } => {
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; `seabed iam-policy` prints what they must allow"
@@ -194,6 +194,16 @@ impl From<Failure> for Fail {
                 match stream {
                     StreamFailure::Exit { stderr, .. } | StreamFailure::Killed { stderr, .. } if !stderr.is_empty() => {
                         fail.detail = Some(String::from_utf8_lossy(&stderr).trim_end().to_owned());
+                    }
+                    StreamFailure::Torn { .. } => {
+                        fail.hint =
+                            Some("if whoever wrote it writes no end: add one, as in '(COMMAND; head -c 1024 /dev/zero)'".to_owned());
+                    }
+                    StreamFailure::Packed { program, .. } => {
+                        fail.hint = Some(format!("write --exec-tar NAME='{program} FILE'"));
+                    }
+                    StreamFailure::NotTar { at: 0, .. } => {
+                        fail.hint = Some("to store it as it is, name it as a path, or use --exec or --stdin".to_owned());
                     }
                     StreamFailure::Empty { .. } => fail.hint = Some("if it may be empty, say --allow-empty".to_owned()),
                     _ => {}

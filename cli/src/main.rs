@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod exit;
 mod looking;
+mod newfile;
 mod open;
 mod output;
 mod progress;

@@ -150,6 +150,11 @@ impl Output {
         self.out(clean(text).as_bytes()).unwrap_or(());
     }
 
+    /// What happened to one file, where standard output is the data's.
+    pub fn item_aside(&self, text: &str) {
+        self.err(&clean(text));
+    }
+
     /// A message of the story as JSON; nothing else hears it.
     pub fn message(&self, value: &Value) {
         self.out(self.counted(value).to_string().as_bytes()).unwrap_or(());

@@ -92,6 +92,12 @@ impl<'a> Listener<'a> {
         self
     }
 
+    /// Says nothing on standard output, where data goes there.
+    pub fn beside_data(mut self, beside: bool) -> Self {
+        self.beside |= beside;
+        self
+    }
+
     /// Leaves standard output to the lines of a result: no status among them, and no bar where they go to the same terminal.
     pub fn beside_lines(mut self) -> Self {
         self.beside = true;
@@ -190,7 +196,9 @@ impl Observer for Listener<'_> {
 
     fn item(&self, path: &[u8], action: Action, bytes: u64) {
         let path = format!("/{}", String::from_utf8_lossy(path));
-        if self.out.json {
+        if self.beside_data {
+            self.out.item_aside(&path);
+        } else if self.out.json {
             let (kind, size) = ("verbose_status", bytes);
             self.out.message(&json!({"message_type": kind, "action": word(action), "item": path, "data_size": size, "size": size}));
         } else if self.out.level >= 2 || !matches!(action, Action::Unchanged | Action::Skipped) {

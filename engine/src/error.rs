@@ -129,6 +129,8 @@ pub enum Error {
     NotAFile { path: String, what: &'static str },
     #[error("the local cache at {path} fails: {source}")]
     Cache { path: PathBuf, source: io::Error },
+    #[error("the list of a tar archive's entries cannot be kept aside: {source}")]
+    Aside { source: rusqlite::Error },
     #[error("the catalog at {path} fails: {source}")]
     Catalog { path: PathBuf, source: rusqlite::Error },
     #[error("cannot {op} {path}: {source}")]

@@ -50,6 +50,7 @@ pub use undelete::undelete;
 pub use usage::{Usage, freed, usage};
 
 // Verbs: what is done with a repository, and nothing that two of them share.
+pub mod archive;
 pub mod backup;
 pub mod check;
 pub mod diff;
@@ -96,3 +97,5 @@ pub mod limits;
 pub mod pack;
 #[doc(hidden)]
 pub mod seal;
+#[doc(hidden)]
+pub mod tar;

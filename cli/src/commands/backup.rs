@@ -22,9 +22,11 @@ const EXAMPLES: &str = "  seabed backup --init ~/documents
   seabed backup /etc /home --exclude-caches --tag nightly
   seabed backup --series shop --exec dump.sql='pg_dump shop' --exec globals.sql='pg_dumpall -g'
   pg_dump shop | seabed backup --stdin --stdin-filename shop.sql
+  seabed backup --series web --exec-tar image='docker save web:latest'
+  seabed backup --tar site-2026-01.tar.gz --series site
   seabed backup /srv --exclude '*.tmp' --skip-if-unchanged --json";
 
-/// Make a snapshot of files, directories, standard input and the output of commands
+/// Make a snapshot of files, directories, standard input, tar archives and the output of commands
 ///
 /// All sources of one run go into one snapshot. The newest snapshot of the same series and host
 /// is its parent: files that did not change since are not read again. `.seabedignore` files (git's
@@ -61,7 +63,20 @@ pub struct Args {
     /// last part: say NAME='bash -o pipefail -c "first | last"', or leave compression to seabed.
     #[arg(long, value_name = "NAME=COMMAND", help_heading = "Streams")]
     pub exec: Vec<OsString>,
-    /// Streams may be empty
+    /// Store the entries of a tar archive as files; `-` reads standard input
+    ///
+    /// They lie below --tar-name, or at the top of the snapshot where that is not given. Archives that
+    /// come compressed by gzip or zstd are unpacked. Each file is cut as one on a disk would be, so that
+    /// what two archives have in common is stored once, in whichever order they have it.
+    #[arg(long, value_name = "FILE", help_heading = "Streams")]
+    pub tar: Option<PathBuf>,
+    /// Directory for the entries of --tar
+    #[arg(long, value_name = "NAME", help_heading = "Streams", requires = "tar")]
+    pub tar_name: Option<OsString>,
+    /// Store the entries of the tar archive that a shell command prints, below NAME (repeatable)
+    #[arg(long, value_name = "NAME=COMMAND", help_heading = "Streams")]
+    pub exec_tar: Vec<OsString>,
+    /// Streams and archives may be empty
     #[arg(long, help_heading = "Streams")]
     pub allow_empty: bool,
 
@@ -152,13 +167,13 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     // What can be wrong on the command line is found before a repository is touched or made.
     let paths = sources::paths(args)?;
     let streams = sources::streams(args)?;
-    if paths.is_empty() && streams.is_empty() {
-        return Err(
-            Fail::config("nothing to back up is named").hint("name paths, or use --stdin or --exec; `seabed backup --help` has examples")
-        );
+    let tars = sources::tars(args)?;
+    if paths.is_empty() && streams.is_empty() && tars.is_empty() {
+        return Err(Fail::config("nothing to back up is named")
+            .hint("name paths, or use --stdin, --exec or --tar; `seabed backup --help` has examples"));
     }
     let as_path = sources::as_path(args, &paths)?;
-    sources::no_collisions(as_path.as_ref().map_or(&paths[..], std::slice::from_ref), &streams)?;
+    sources::no_collisions(as_path.as_ref().map_or(&paths[..], std::slice::from_ref), &streams, &tars)?;
     let time = time::parse(&args.time).map_err(Fail::config)?;
     let host = match args.host.clone().or_else(|| std::env::var("SEABED_HOST").ok()).filter(|h| !h.is_empty()) {
         Some(host) => host,
@@ -175,11 +190,16 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         Attributes { xattrs: !args.no_xattrs, acls: !args.no_acls, flags: !args.no_flags, owner_names: !args.numeric_owner };
     let options = BackupOptions {
         // A trailing `/` says how to read a path, not which series it is.
-        series: args.series.clone().or_else(|| as_path.as_ref().or(paths.first()).map(|p| trimmed(&p.to_string_lossy()))),
+        series: args
+            .series
+            .clone()
+            .or_else(|| as_path.as_ref().or(paths.first()).map(|p| trimmed(&p.to_string_lossy())))
+            .or_else(|| sources::series_of_tar(args)),
         paths,
         as_path,
         walk: WalkOptions { one_file_system: args.excludes.one_file_system, with_atime: args.with_atime, attributes, excludes },
         streams,
+        tars,
         host: host.clone(),
         user: uzers::get_user_by_uid(uid).map_or_else(|| uid.to_string(), |u| u.name().to_string_lossy().into_owned()),
         uid_gid: (uid, gid),

@@ -1,6 +1,7 @@
 //! The commands, one file each: what is typed, what it means to the engine, what is said afterwards.
 //! A command must never print or choose an exit code by itself; `output.rs` and `exit.rs` do. They obey DESIGN section 3.
 
+mod archive;
 pub mod backup;
 pub mod cache;
 pub mod cat;

@@ -2,16 +2,17 @@
 //! It must never delete without a plain order, nor below `/` without a filter. It obeys what README.md says of it.
 
 use crate::args::{FilterArgs, Global};
-use crate::commands::refresh;
 use crate::commands::restore_plan::{self, ThawArgs};
+use crate::commands::{archive, refresh};
 use crate::exit::{Code, Fail, Run, help};
 use crate::open;
 use crate::output::Output;
 use crate::progress::Listener;
 use crate::{signals, size, time};
 use clap::ValueEnum;
-use seabed_engine::restore::{Overwrite, Pattern, RestoreOptions, RestoreReport, Shortfall, TargetOptions, restore};
+use seabed_engine::archive::ArchiveOptions;
 use seabed_engine::restore::shortfalls::{DEVICES, LOCKING, SETUID};
+use seabed_engine::restore::{Overwrite, Pattern, RestoreOptions, RestoreReport, Shortfall, TargetOptions, restore};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -22,16 +23,19 @@ const EXAMPLES: &str = "  seabed restore latest --target /tmp/back
   seabed restore 40dc1520 --target / --include /etc/nginx --delete --dry-run -v
   seabed restore latest --series shop --target . --include dump.sql
   seabed restore latest --target /mnt/new --privileged      # a whole machine, as root
+  seabed restore latest --target letters.tar --archive tar --include /home/ann/letters
   seabed restore latest --target /tmp/back --plan --thaw    # out of an archive class: orders it";
 
-/// Bring a snapshot, or a part of it, into a directory
+/// Bring a snapshot, or a part of it, into a directory or an archive
 ///
 /// The full stored path is made again below the target: /home/user/x becomes DIR/home/user/x.
 /// With SNAPSHOT:/sub/path what is in there goes right into the target. Content is verified
 /// before a name appears. Patterns match paths as -v prints them: with SNAPSHOT:/sub/path they
-/// begin there. What can lend rights comes back with --privileged only: whoever can write into
-/// the repository could have put a setuid shell there. Root who does not say whether is told what
-/// was left out (3).
+/// begin there. With --archive the target is a file, which gets its name when all is there, or
+/// standard output (`-`).
+///
+/// What can lend rights comes back with --privileged only: whoever can write into the repository
+/// could have put a setuid shell there. Root who does not say whether is told what was left out (3).
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
 pub struct Args {
@@ -41,6 +45,10 @@ pub struct Args {
     /// Where to
     #[arg(short, long, value_name = "DIR")]
     target: PathBuf,
+    /// Write an archive instead of files
+    #[arg(long, value_name = "KIND", value_enum)]
+    #[arg(conflicts_with_all = ["overwrite", "delete", "dry_run", "verify", "ownership_by_name", "no_owner", "plan", "thaw", "threads"])]
+    archive: Option<archive::Kind>,
     /// Only what matches PATTERN (repeatable)
     #[arg(short, long, value_name = "PATTERN", help_heading = "What is restored")]
     include: Vec<OsString>,
@@ -144,6 +152,17 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let repository = &opened.repository;
     refresh(repository, out)?;
     let selected = repository.select(&args.selector, &args.filter.filter())?;
+    if let Some(kind) = args.archive {
+        let options = ArchiveOptions {
+            include,
+            exclude,
+            numeric_owner: args.numeric_owner,
+            xattrs: !args.no_xattrs,
+            keep_going: args.keep_going,
+            ..ArchiveOptions::new(kind.into())
+        };
+        return archive::write(repository, &selected, &options, Some(&args.target), out);
+    }
     if !out.json {
         open::introduce(&opened, out);
     }

@@ -16,7 +16,7 @@ use std::sync::Mutex;
 /// Standard input and commands, in the order in which they are read.
 pub fn streams(args: &Args) -> Result<Vec<StreamSource>, Fail> {
     let mut out: Vec<StreamSource> = Vec::new();
-    let mut add = |name: Vec<u8>, argv: Vec<Vec<u8>>, open: Box<dyn FnOnce() -> Result<Box<dyn Stream>, StreamFailure> + Send>| {
+    let mut add = |name: Vec<u8>, argv: Vec<Vec<u8>>, open: Open| {
         if out.iter().any(|have| have.name == name) {
             return Err(Fail::config(format!("the name `{}` is given to two streams", String::from_utf8_lossy(&name))));
         }
@@ -28,18 +28,68 @@ pub fn streams(args: &Args) -> Result<Vec<StreamSource>, Fail> {
         add(name, Vec::new(), Box::new(|| Ok(Box::new(FdStream(io::stdin())))))?;
     }
     for spec in &args.exec {
-        let bytes = spec.as_bytes();
-        let at = bytes.iter().position(|b| *b == b'=');
-        let (name, command) =
-            at.map(|at| (&bytes[..at], &bytes[at + 1..])).filter(|(_, command)| !command.trim_ascii().is_empty()).ok_or_else(|| {
-                Fail::config(format!("--exec {} names no command", spec.to_string_lossy())).hint("write --exec NAME='COMMAND ARGUMENTS'")
-            })?;
-        let command = String::from_utf8(command.to_vec()).map_err(|_| Fail::config("a command of --exec is not UTF-8"))?;
-        let argv = [&b"/bin/sh"[..], b"-c", command.as_bytes()].map(<[u8]>::to_vec).to_vec();
-        let open = move || Ok(Box::new(CommandStream::start(&command)?) as Box<dyn Stream>);
-        add(stream_name(name)?, argv, Box::new(open))?;
+        let (name, argv, open) = command("--exec", spec)?;
+        add(name, argv, open)?;
     }
     Ok(out)
+}
+
+/// Opens a stream when its turn has come.
+type Open = Box<dyn FnOnce() -> Result<Box<dyn Stream>, StreamFailure> + Send>;
+
+/// Name, arguments and start of the command of `NAME=COMMAND`.
+fn command(flag: &str, spec: &OsStr) -> Result<(Vec<u8>, Vec<Vec<u8>>, Open), Fail> {
+    let bytes = spec.as_bytes();
+    let at = bytes.iter().position(|b| *b == b'=');
+    let (name, command) =
+        at.map(|at| (&bytes[..at], &bytes[at + 1..])).filter(|(_, command)| !command.trim_ascii().is_empty()).ok_or_else(|| {
+            Fail::config(format!("{flag} {} names no command", spec.to_string_lossy()))
+                .hint(format!("write {flag} NAME='COMMAND ARGUMENTS'"))
+        })?;
+    let command = String::from_utf8(command.to_vec()).map_err(|_| Fail::config(format!("a command of {flag} is not UTF-8")))?;
+    let argv = [&b"/bin/sh"[..], b"-c", command.as_bytes()].map(<[u8]>::to_vec).to_vec();
+    let open = move || Ok(Box::new(CommandStream::start(&command)?) as Box<dyn Stream>);
+    Ok((stream_name(name)?, argv, Box::new(open)))
+}
+
+/// Tar archives, in the order in which they are read.
+pub fn tars(args: &Args) -> Result<Vec<StreamSource>, Fail> {
+    let mut out = Vec::new();
+    if let Some(file) = &args.tar {
+        let name = args.tar_name.as_ref().map_or(Ok(Vec::new()), |name| stream_name(name.as_bytes()))?;
+        let open: Open = match file {
+            file if file == Path::new("-") => {
+                if args.stdin
+                    || [&args.files_from, &args.files_from_verbatim, &args.files_from_raw].iter().any(|lists| lists.contains(file))
+                {
+                    return Err(Fail::config("standard input is asked for twice"));
+                }
+                Box::new(|| Ok(Box::new(FdStream(io::stdin()))))
+            }
+            file => {
+                let (path, name) = (file.clone(), file.display().to_string());
+                let failed = |e: &io::Error| Fail::config(format!("cannot read the archive {}: {}", file.display(), plain(e)));
+                // Now, so that a mistyped name is no failed dump.
+                std::fs::metadata(file).map_err(|e| failed(&e))?;
+                Box::new(move || match std::fs::File::open(path) {
+                    Ok(file) => Ok(Box::new(FdStream(file)) as Box<dyn Stream>),
+                    Err(source) => Err(StreamFailure::Read { name, source }),
+                })
+            }
+        };
+        out.push(StreamSource { name, argv: Vec::new(), open: Mutex::new(Some(open)), allow_empty: args.allow_empty });
+    }
+    for spec in &args.exec_tar {
+        let (name, argv, open) = command("--exec-tar", spec)?;
+        out.push(StreamSource { name, argv, open: Mutex::new(Some(open)), allow_empty: args.allow_empty });
+    }
+    Ok(out)
+}
+
+/// The series of an archive without a name: its file tells which one it is.
+pub fn series_of_tar(args: &Args) -> Option<String> {
+    let file = args.tar.as_ref().filter(|_| args.tar_name.is_none() && args.exec.is_empty() && !args.stdin)?;
+    Some(if file == Path::new("-") { "tar".to_owned() } else { file.file_name()?.to_string_lossy().into_owned() })
 }
 
 /// A stored path for a stream: relative or absolute as typed, always below `/`.
@@ -118,8 +168,21 @@ fn expand(line: &[u8]) -> Vec<PathBuf> {
     if found.is_empty() { literal() } else { found }
 }
 
-/// A stream that stands where the tree has or may have something would hide it, or be hidden, on restore.
-pub fn no_collisions(paths: &[PathBuf], streams: &[StreamSource]) -> Result<(), Fail> {
+/// A stream that stands where the tree has or may have something would hide it, or be hidden, on restore. An archive has the directory
+/// at the top of its name to itself.
+pub fn no_collisions(paths: &[PathBuf], streams: &[StreamSource], tars: &[StreamSource]) -> Result<(), Fail> {
+    if tars.len() + streams.len() + paths.len() > 1 && tars.iter().any(|tar| tar.name.is_empty()) {
+        return Err(Fail::config("a tar archive beside other sources needs a name").hint("give it one with --tar-name NAME"));
+    }
+    for tar in tars {
+        let name = display(&tar.name);
+        let top = |path: &Path| path.components().nth(1).map(|c| c.as_os_str().to_owned());
+        if let Some(path) = paths.iter().find(|path| top(path).is_none_or(|own| Some(own) == top(&name))) {
+            let fail = Fail::config(format!("the archive {} would lie beside what is stored of {}", name.display(), path.display()));
+            return Err(fail.hint("give it a name that begins otherwise"));
+        }
+    }
+
     for stream in streams {
         let name = display(&stream.name);
         if let Some(path) = paths.iter().find(|path| name.starts_with(path) || path.starts_with(&name)) {

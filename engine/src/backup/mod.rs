@@ -7,6 +7,7 @@ mod assemble;
 mod commit;
 mod flow;
 mod marks;
+mod members;
 mod options;
 mod parent;
 mod reads;
@@ -14,10 +15,10 @@ mod work;
 
 pub use options::{BackupOptions, BackupReport, Failure, ParentChoice, StreamSource};
 
-use crate::backup::assemble::Assembler;
+use crate::backup::assemble::{Assembler, Compared};
 use crate::backup::flow::{Credits, Flow};
 use crate::backup::marks::Marks;
-use crate::backup::parent::{ParentJoin, Parents};
+use crate::backup::parent::{ParentJoin, Parents, Tree};
 use crate::buffers::Buffers;
 use crate::clock;
 use crate::commit::{Commit, Known};
@@ -71,7 +72,7 @@ const ORPHANS_PER_SEGMENT: usize = 64;
 pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Observer) -> Result<BackupReport, Failure> {
     let started = clock::now();
     repository.require_features(Access::Write)?;
-    check_streams(&options)?;
+    check_names(&options)?;
     // Killed runs leave up to a pack each. What cannot be removed is no reason not to back up.
     if !options.dry_run {
         repository.store().sweep().map(|_| ()).unwrap_or(());
@@ -144,9 +145,10 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
             scope.spawn(move || work::run((repository, completer), sink, &jobs, todo, &frames, done));
         }
         drop((jobs_out, todo_out, frames_in));
-        let mut assembler = Assembler::new(repository, (&sink, &segments, &marks), jobs_in, base.clone(), &options, observer);
+        let compared = Compared { reader: &reader, parents: &parents, options: &options };
+        let mut assembler = Assembler::new(repository, (&sink, &segments, &marks), jobs_in, base.clone(), compared, observer);
         let flow = Flow { todo: todo_in, done: done_in, credits: &credits, trouble: &trouble, segments: &segments };
-        let join = ParentJoin::new(&reader, parents.pending.iter().chain(&parents.snapshot), &options);
+        let join = ParentJoin::new(&reader, parents.all(), Tree::Paths, &options);
         let options = &options;
         let source = scope.spawn(move || reads::run(repository, options, join, flow, observer));
         let _guard = PanicGuard(&trouble);
@@ -199,29 +201,41 @@ impl Drop for StopOnPanic<'_> {
     }
 }
 
-/// Refuses stream names that no reader would take back: a manifest with one would not open.
-fn check_streams(options: &BackupOptions) -> Result<(), Error> {
+/// Refuses names of streams and tar archives that no reader would take back, or that would lie in each other: a manifest with one would
+/// not open, or not restore.
+fn check_names(options: &BackupOptions) -> Result<(), Error> {
+    let wrong = |what: String| Err(Error::Option { what });
+    let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
     let mut seen = HashSet::new();
-    for stream in &options.streams {
-        let name = String::from_utf8_lossy(&stream.name);
-        if !stream_name_is_valid(&stream.name) {
-            return Err(Error::Option {
-                what: format!("`{name}` cannot be the name of a stream: it must be a path without `..` and leading `/`"),
-            });
+    let named = options.tars.iter().filter(|tar| !tar.name.is_empty());
+    for source in options.streams.iter().chain(named.clone()) {
+        let name = shown(&source.name);
+        if !stream_name_is_valid(&source.name) {
+            return wrong(format!("`{name}` cannot be the name of a stream: it must be a path without `..` and leading `/`"));
         }
-        if !seen.insert(&stream.name) {
-            return Err(Error::Option { what: format!("two streams are called `{name}`") });
+        if !seen.insert(&source.name) {
+            return wrong(format!("two streams are called `{name}`"));
         }
     }
-    for stream in &options.streams {
-        let mut above = split(&stream.name).0;
+    for source in options.streams.iter().chain(named.clone()) {
+        let mut above = split(&source.name).0;
         while !above.is_empty() {
             if seen.iter().any(|name| name.as_slice() == above) {
-                let (name, above) = (String::from_utf8_lossy(&stream.name), String::from_utf8_lossy(above));
-                return Err(Error::Option { what: format!("the stream `{name}` would have to lie in the stream `{above}`") });
+                let (name, above) = (shown(&source.name), shown(above));
+                return wrong(format!("the stream `{name}` would have to lie in the stream `{above}`"));
             }
             above = split(above).0;
         }
+    }
+    // Each tree has the directory at its top to itself.
+    let top = |name: &[u8]| name.split(|b| *b == b'/').next().unwrap_or_default().to_vec();
+    let mut tops = HashSet::new();
+    if let Some(twice) = named.map(|tar| top(&tar.name)).find(|top| !tops.insert(top.clone())) {
+        return wrong(format!("two tar archives would lie in `{}`: give them names that begin otherwise", shown(&twice)));
+    }
+    let sources = options.tars.len() + options.streams.len() + options.paths.len();
+    if sources > 1 && options.tars.iter().any(|tar| tar.name.is_empty()) {
+        return wrong("a tar archive beside other sources needs a name".to_owned());
     }
     Ok(())
 }

@@ -65,6 +65,9 @@ pub struct BackupOptions {
     pub walk: WalkOptions,
     /// Streams.
     pub streams: Vec<StreamSource>,
+    /// Tar archives, whose entries become files below the archive's name. One without a name, whose entries lie at the top of the
+    /// snapshot, must be the only source.
+    pub tars: Vec<StreamSource>,
     /// The series; else the first path or stream names it.
     pub series: Option<String>,
     /// The host.
@@ -116,6 +119,7 @@ impl Default for BackupOptions {
             as_path: None,
             walk: WalkOptions::default(),
             streams: Vec::new(),
+            tars: Vec::new(),
             series: None,
             host: String::new(),
             user: String::new(),
@@ -143,7 +147,7 @@ impl BackupOptions {
     /// The series this run belongs to.
     pub fn series_name(&self) -> String {
         let first = || self.as_path.as_ref().or(self.paths.first()).map(|p| p.to_string_lossy().into_owned());
-        let stream = || self.streams.first().map(|s| String::from_utf8_lossy(&s.name).into_owned());
+        let stream = || self.streams.iter().chain(&self.tars).next().map(|s| String::from_utf8_lossy(&s.name).into_owned());
         self.series.clone().or_else(first).or_else(stream).unwrap_or_default()
     }
 

@@ -6,7 +6,7 @@ use crate::catalog::Snapshot;
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, EntryKind, STATUS_OK, compare};
 use crate::format::lists::{Content, Item};
-use crate::format::manifest::ROOT_PATHS;
+use crate::format::manifest::{ROOT_PATHS, ROOT_TAR};
 use crate::format::wire::Time;
 use crate::id::{Class, SnapshotId};
 use crate::observe::Action;
@@ -36,6 +36,11 @@ pub struct Parents {
 }
 
 impl Parents {
+    /// Both, the one that is asked first first.
+    pub fn all(&self) -> impl Iterator<Item = &Snapshot> {
+        self.pending.iter().chain(&self.snapshot)
+    }
+
     /// As `options` say. A dead run's pending is only a parent: nothing of it is deleted, for it may not be dead.
     pub fn choose(
         repository: &Repository,
@@ -56,6 +61,15 @@ impl Parents {
         let pending = repository.read_pendings(pendings, committed)?.into_iter().rev().find(ours);
         Ok(Parents { snapshot, pending })
     }
+}
+
+/// Which tree of a parent a source is compared with.
+#[derive(Clone, Copy)]
+pub enum Tree<'n> {
+    /// That of the paths.
+    Paths,
+    /// That of the tar archive with this name.
+    Tar(&'n [u8]),
 }
 
 /// A tree that is walked beside the source.
@@ -96,8 +110,13 @@ pub struct Prior {
 }
 
 impl<'r> Side<'r> {
-    fn new(reader: &'r ChunkReader, parent: &Snapshot) -> Option<Self> {
-        let root = parent.index.roots.iter().find(|r| r.kind == ROOT_PATHS).and_then(|r| r.as_tree())?;
+    fn new(reader: &'r ChunkReader, parent: &Snapshot, tree: Tree<'_>) -> Option<Self> {
+        let roots = parent.index.roots.iter().zip(&parent.names.roots);
+        let is_meant = |kind, name: &[u8]| match tree {
+            Tree::Paths => kind == ROOT_PATHS,
+            Tree::Tar(meant) => kind == ROOT_TAR && name == meant,
+        };
+        let root = roots.into_iter().find(|(index, names)| is_meant(index.kind, &names.name.0)).and_then(|(index, _)| index.as_tree())?;
         let cursor = Some(TreeCursor::new(reader, &root));
         let (scanned, without) = (parent.index.started, parent.names.without);
         Some(Side { cursor, groups: Vec::new().into_iter(), group: None, ahead: None, scanned, without })
@@ -148,10 +167,15 @@ impl<'r> Side<'r> {
 
 impl<'r> ParentJoin<'r> {
     /// At the start of the trees of `parents`, the one that is asked first first.
-    pub fn new<'s>(reader: &'r ChunkReader, parents: impl IntoIterator<Item = &'s Snapshot>, options: &BackupOptions) -> Self {
+    pub fn new<'s>(
+        reader: &'r ChunkReader,
+        parents: impl IntoIterator<Item = &'s Snapshot>,
+        tree: Tree<'_>,
+        options: &BackupOptions,
+    ) -> Self {
         ParentJoin {
             reader,
-            sides: parents.into_iter().filter_map(|parent| Side::new(reader, parent)).collect(),
+            sides: parents.into_iter().filter_map(|parent| Side::new(reader, parent, tree)).collect(),
             buffers: ReadBuffers::default(),
             ignore_inode: options.ignore_inode,
             ignore_ctime: options.ignore_ctime,

@@ -151,6 +151,19 @@ impl Worker<'_> {
                 }
                 Done::Segment { data, chunks }
             }
+            Todo::Members { items, data } => {
+                let mut rest = &data[..];
+                let mut done = Vec::with_capacity(items.len());
+                for (mut item, bytes) in items {
+                    let (content, after) = rest.split_at(bytes);
+                    if matches!(item.content, DoneContent::Chunks(_)) {
+                        item.content = DoneContent::Chunks(self.cut(content));
+                    }
+                    rest = after;
+                    done.push(item);
+                }
+                Done::Items { items: done, data }
+            }
             Todo::Items(steps) => {
                 let mut data = sink.buffers.take();
                 let mut items = Vec::with_capacity(steps.len());

@@ -303,6 +303,24 @@ impl ChunkReader {
         Ok(Some(Piece { frame, range }))
     }
 
+    /// Length of a chunk, as the footer of its pack says: nothing of it is read. It is true where the chunk turns out to be what its id says.
+    pub fn length(&self, class: Class, id: &ChunkId) -> Result<u32> {
+        let mut failure = None;
+        for at in self.index.find(class, id) {
+            match self.open(at.pack) {
+                Ok(pack) => match pack.table.chunks.get(at.chunk as usize) {
+                    Some(place) => return Ok(place.bytes),
+                    None => drop(failure.insert(Error::damaged(&pack.name, crate::error::Damage::Malformed("index position")))),
+                },
+                Err(error) => drop(failure.insert(error)),
+            }
+        }
+        if let Some(renewed) = self.renewed() {
+            return renewed.length(class, id);
+        }
+        Err(failure.unwrap_or(Error::ChunkMissing { id: *id }))
+    }
+
     /// The bytes of a chunk where they were decoded. Where a chunk has several copies, a damaged one is passed over.
     pub fn piece(&self, class: Class, id: &ChunkId, buffers: &mut ReadBuffers) -> Result<Piece> {
         self.find_piece(class, id, buffers, true)?.ok_or(Error::Interrupted)

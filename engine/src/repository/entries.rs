@@ -1,4 +1,4 @@
-//! Single entries of a snapshot: the file that a stream becomes, the content under a path.
+//! Single entries of a snapshot: the file that a stream becomes, the content under a path, and where entries go that are brought back.
 //! What listing, restoring and dumping share.
 
 use crate::catalog::Snapshot;
@@ -7,6 +7,7 @@ use crate::format::entry::{Entry, EntryKind, compare_dirs, split};
 use crate::format::lists::Content;
 use crate::format::manifest::{NamesRoot, ROOT_STREAM};
 use crate::format::tree::TreeRoot;
+use crate::format::wire::to_bytes;
 use crate::pack::reader::ChunkReader;
 use crate::repository::tree::TreeCursor;
 use std::cmp::Ordering;
@@ -27,6 +28,30 @@ pub fn stream_entry(root: &NamesRoot, bytes: u64) -> Option<(Vec<u8>, Entry)> {
 /// Whether `dir` is `path` or lies below it.
 pub fn is_below(path: &[u8], dir: &[u8]) -> bool {
     path.is_empty() || dir.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
+/// Where a stored path goes below a target or in an archive that `sub` becomes the top of; `None` where it is not asked for.
+pub fn place_of(sub: &[u8], path: &[u8], is_dir: bool) -> Option<Vec<u8>> {
+    if sub.is_empty() {
+        return Some(path.to_vec());
+    }
+    if path == sub {
+        // The directory itself becomes the target, a single file goes into it.
+        return Some(if is_dir { Vec::new() } else { split(path).1.to_vec() });
+    }
+    is_below(sub, path).then(|| path[sub.len() + 1..].to_vec())
+}
+
+/// What all members of a hard-linked file have in common besides the inode, which another file may have had before.
+pub fn holds(entry: &Entry, content: Option<&Content>) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    for number in [entry.kind as u64, entry.size, entry.mtime.secs.cast_unsigned(), entry.mtime.nanos.into()] {
+        hasher.update(&number.to_le_bytes());
+    }
+    hasher.update(&content.map(to_bytes).unwrap_or_default());
+    let mut out = [0; 16];
+    hasher.finalize_xof().fill(&mut out);
+    out
 }
 
 /// Finds one entry with its content: a stream or a file of a tree.

@@ -16,11 +16,13 @@ mod manifests;
 mod mark;
 pub mod merged;
 mod open;
+pub mod ordered;
 mod orphans;
 mod pendings;
 #[doc(hidden)]
 pub mod reach;
 mod records;
+pub mod selection;
 pub mod selector;
 #[doc(hidden)]
 pub mod tree;

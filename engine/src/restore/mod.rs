@@ -15,14 +15,15 @@ pub mod shortfalls;
 pub mod target;
 mod work;
 
-pub use options::{Overwrite, Pattern, RestoreOptions, RestoreReport, TargetOptions};
+pub use crate::repository::selection::Pattern;
+pub use options::{Overwrite, RestoreOptions, RestoreReport, TargetOptions};
 pub use shortfalls::Shortfall;
 
 use crate::error::{Error, Kind, Result};
 use crate::observe::Observer;
 use crate::repository::Repository;
+use crate::repository::selection::Selection;
 use crate::repository::selector::Selected;
-use crate::restore::options::Selection;
 use crate::restore::plan::Plan;
 use crate::restore::target::Target;
 use crate::restore::work::{Pass, Shared};
@@ -68,7 +69,7 @@ fn restore_as_it_is(
     options: &RestoreOptions,
     observer: &dyn Observer,
 ) -> Result<RestoreReport> {
-    let selection = Arc::new(Selection::new(options)?);
+    let selection = Arc::new(Selection::new(&options.include, &options.exclude)?);
     let reader = repository.reader()?;
     let wanted = selection.clone();
     let target = Target::open(&options.target, options.options.clone())?.sparing(move |path| wanted.wants(path));

@@ -1,18 +1,9 @@
-//! What a caller asks of a restore and what it is told: plain data, and which paths it means.
+//! What a caller asks of a restore and what it is told: plain data.
 
-use crate::error::{Error, Result};
+use crate::error::Error;
+use crate::repository::selection::Pattern;
 use crate::restore::shortfalls::Shortfall;
-use crate::source::Excludes;
 use std::path::PathBuf;
-
-/// A pattern in restic's form, as in excludes.
-#[derive(Clone, Debug)]
-pub struct Pattern {
-    /// The text.
-    pub text: Vec<u8>,
-    /// Letters of either case match.
-    pub fold_case: bool,
-}
 
 /// What happens to something that stands where an entry belongs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -149,35 +140,4 @@ pub struct RestoreReport {
     pub error_count: u64,
     /// What the user, the platform or the options do not let come back.
     pub shortfalls: Vec<Shortfall>,
-}
-
-/// Which paths are meant.
-pub struct Selection {
-    include: Option<Excludes>,
-    exclude: Excludes,
-}
-
-impl Selection {
-    /// From the options; an error names a pattern that makes no sense.
-    pub fn new(options: &RestoreOptions) -> Result<Self> {
-        let compile = |patterns: &[Pattern]| {
-            let mut set = Excludes::new();
-            for pattern in patterns {
-                set.pattern(&pattern.text, pattern.fold_case)?;
-            }
-            Ok::<_, Error>(set)
-        };
-        let include = if options.include.is_empty() { None } else { Some(compile(&options.include)?) };
-        Ok(Selection { include, exclude: compile(&options.exclude)? })
-    }
-
-    /// Whether only a part is meant.
-    pub fn has_includes(&self) -> bool {
-        self.include.is_some()
-    }
-
-    /// Whether a path below the target is meant, by itself or by what it lies in.
-    pub fn wants(&self, path: &[u8]) -> bool {
-        self.include.as_ref().is_none_or(|include| include.rejects(path, false)) && !self.exclude.rejects(path, false)
-    }
 }

@@ -12,6 +12,9 @@ mod open;
 pub mod roots;
 pub mod stream;
 #[doc(hidden)]
+pub mod tar;
+mod unpack;
+#[doc(hidden)]
 pub mod walk;
 
 pub use filter::Excludes;
@@ -21,5 +24,6 @@ pub use walk::WalkOptions;
 pub use {
     meta::{Completer, data_ranges},
     open::open_entry,
+    unpack::unpacked,
     walk::{WalkEntry, WalkItem, Walker},
 };
