@@ -153,6 +153,7 @@ impl<'r> Forge<'r> {
             },
             failures: vec![],
             origin: None,
+            without: 0,
             extra: vec![],
         };
         self.repository.put_manifest(&ObjectName::snapshot(&id), &index, &names).unwrap();
