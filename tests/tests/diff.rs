@@ -71,7 +71,9 @@ fn letters_and_messages_are_those_that_scripts_know() {
     assert_eq!((&mode["modifier"], &mode["type"]), (&"U".into(), &"file".into()));
     assert_eq!(mode["attributes"], serde_json::json!([{"name": "mode", "before": 0o644, "after": 0o600}]));
     assert_eq!((&of("kind/")["modifier"], &of("kind/")["type_before"]), (&"TU".into(), &"file".into()));
-    assert!(of("link")["attributes"].as_array().unwrap().contains(&serde_json::json!({"name": "target", "before": "a.txt", "after": "sub"})));
+    assert!(
+        of("link")["attributes"].as_array().unwrap().contains(&serde_json::json!({"name": "target", "before": "a.txt", "after": "sub"}))
+    );
     let text = home.ends(0, &["diff", "latest~1", "latest", "--metadata"]);
     assert!(text.contains(&format!("U    {top}/mode  (mode 0644 -> 0600)")), "{text}");
 
@@ -239,9 +241,8 @@ fn what_may_not_be_read_is_not_removed() {
     // A test's directory is its owner's alone.
     fs::set_permissions(home.path(""), fs::Permissions::from_mode(0o755)).unwrap();
     home.ends(0, &["--repo", "repo", "backup", "--init", "src", "--key-file", "key"]);
-    let everything = Command::new("chown").args(["-R", &format!("{NOBODY}:{NOBODY}"), "repo", "key", "src"]);
-    let mut everything = { everything }.current_dir(home.path("")).spawn().unwrap();
-    assert!(everything.wait().unwrap().success());
+    let owner = format!("{NOBODY}:{NOBODY}");
+    assert!(Command::new("chown").args(["-R", &owner, "repo", "key", "src"]).current_dir(home.path("")).status().unwrap().success());
     own(&home.path(""));
     for locked in ["src/locked", "src/secret"] {
         chown(home.path(locked), Some(0), Some(0)).unwrap();

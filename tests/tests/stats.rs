@@ -55,7 +55,11 @@ fn modes_count_as_restic_does() {
     assert_eq!(number(&stats(&home, &["--mode", "restore-size", "latest", "latest~1", "latest"]), "snapshots_count"), 2);
     assert_eq!(number(&stats(&home, &["--mode", "files-by-contents"]), "total_size"), one + two + three);
     let both = stats(&home, &["--mode", "blobs-per-file"]);
-    assert_eq!((number(&both, "total_size"), number(&both, "total_file_count")), (one + two + three, 2), "two contents under one path: {both}");
+    assert_eq!(
+        (number(&both, "total_size"), number(&both, "total_file_count")),
+        (one + two + three, 2),
+        "two contents under one path: {both}"
+    );
     // A stream is a file.
     home.ends(0, &["backup", "--series", "d", "--exec", "dump=printf 12345"]);
     assert_eq!(number(&stats(&home, &["--mode", "restore-size", "--series", "d"]), "total_size"), 5);
@@ -125,7 +129,8 @@ fn growth_is_read_from_the_catalog_alone() {
         assert_eq!(row["snapshot_id"], snapshot["id"]);
     }
     assert!(number(&each[0], "data_added_packed") > 10 * number(&each[1], "data_added_packed"));
-    let periods = |by: &str| rows(by).iter().map(|row| (row["period"].as_str().unwrap().to_owned(), number(row, "snapshots"))).collect::<Vec<_>>();
+    let periods =
+        |by: &str| rows(by).iter().map(|row| (row["period"].as_str().unwrap().to_owned(), number(row, "snapshots"))).collect::<Vec<_>>();
     let want = |list: &[(&str, u64)]| list.iter().map(|(period, n)| ((*period).to_owned(), *n)).collect::<Vec<_>>();
     assert_eq!(periods("day"), want(&[("2026-01-05", 2), ("2026-01-06", 2), ("2026-01-12", 2), ("2026-02-01", 2)]));
     assert_eq!(periods("week"), want(&[("2026-W02", 4), ("2026-W03", 2), ("2026-W05", 2)]));

@@ -127,7 +127,9 @@ fn patch(change: &Change<'_>) -> Vec<Vec<u8>> {
     let new: Vec<&[u8]> = after.split_inclusive(|b| *b == b'\n').collect();
     let ops = capture_diff_slices_deadline(Algorithm::Myers, &old, &new, Instant::now().checked_add(DEADLINE));
     let [a, b] = &names;
-    let mut out = vec![[b"--- ", &a[..]].concat(), [b"+++ ", &b[..]].concat()];
+    // As git does it: without the tab, `patch` takes a name to end at its first blank.
+    let end = |name: &[u8]| if name.contains(&b' ') && !name.starts_with(b"\"") { &b"\t"[..] } else { b"" };
+    let mut out = vec![[b"--- ", &a[..], end(a)].concat(), [b"+++ ", &b[..], end(b)].concat()];
     for group in group_diff_ops(ops, CONTEXT_LINES) {
         hunk(&group, &old, &new, &mut out);
     }
