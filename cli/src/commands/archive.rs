@@ -68,7 +68,7 @@ fn finished(format: Format, report: &ArchiveReport, target: Option<&Path>, took:
         out.warn(&size::of(unsaid, "further error"));
     }
     if report.sockets > 0 {
-        out.warn(&format!("{} left out: no archive holds them", size::of(report.sockets, "socket")));
+        out.warn(&format!("{} left out: archives hold none", size::of(report.sockets, "socket")));
     }
     let mut left_out = 0;
     for (what, count, first) in &report.left_out {

@@ -58,12 +58,10 @@ impl<'o> TarWriter<'o> {
         }
         let link = member.link.as_deref().unwrap_or(&entry.target.0);
         let (user, group) = if self.numeric_owner { (&b""[..], &b""[..]) } else { (&entry.user.0[..], &entry.group.0[..]) };
-        let texts = [&name[..], link, user, group];
-        // Values are UTF-8 by default. Most readers take bytes as they are, and those that do not are told.
-        if texts.iter().any(|text| std::str::from_utf8(text).is_err()) {
-            pax::put(records, b"hdrcharset", b"BINARY");
-        }
-        let place = split_name(&name).filter(|_| name.is_ascii());
+        // Records are UTF-8 and headers are bytes: text goes into the one, bytes into the other as long as they fit. (There is a record
+        // that says that records are bytes; GNU tar does not know it, and takes them for such anyhow.)
+        let is_text = |text: &[u8]| !text.is_ascii() && std::str::from_utf8(text).is_ok();
+        let place = split_name(&name).filter(|_| !is_text(&name));
         if member.map.is_some() {
             pax::put(records, b"GNU.sparse.major", b"1");
             pax::put(records, b"GNU.sparse.minor", b"0");
@@ -72,11 +70,11 @@ impl<'o> TarWriter<'o> {
         } else if place.is_none() {
             pax::put(records, b"path", &name);
         }
-        if link.len() > 100 || !link.is_ascii() {
+        if link.len() > 100 || is_text(link) {
             pax::put(records, b"linkpath", link);
         }
         for (key, text) in [(&b"uname"[..], user), (b"gname", group)] {
-            if text.len() > OWNER_NAME_MAX || !text.is_ascii() {
+            if text.len() > OWNER_NAME_MAX || is_text(text) {
                 pax::put(records, key, text);
             }
         }
