@@ -196,7 +196,7 @@ impl Observer for Listener<'_> {
 
     fn item(&self, path: &[u8], action: Action, bytes: u64) {
         let path = format!("/{}", String::from_utf8_lossy(path));
-        if self.beside_data {
+        if self.beside {
             self.out.item_aside(&path);
         } else if self.out.json {
             let (kind, size) = ("verbose_status", bytes);

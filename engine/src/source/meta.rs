@@ -64,6 +64,12 @@ impl Attributes {
         let bits = [(self.xattrs, WITHOUT_XATTRS), (self.acls, WITHOUT_ACLS), (self.flags, WITHOUT_FLAGS), (self.owner_names, WITHOUT_OWNER_NAMES)];
         bits.iter().filter(|(kept, _)| !kept).fold(0, |all, (_, bit)| all | bit)
     }
+
+    /// All but those that a manifest says were left out.
+    pub fn but(left_out: u8) -> Self {
+        let kept = |bit| left_out & bit == 0;
+        Attributes { xattrs: kept(WITHOUT_XATTRS), acls: kept(WITHOUT_ACLS), flags: kept(WITHOUT_FLAGS), owner_names: kept(WITHOUT_OWNER_NAMES) }
+    }
 }
 
 /// Reads attributes and remembers the names of owners. One per thread.

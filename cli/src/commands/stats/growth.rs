@@ -225,6 +225,7 @@ mod tests {
             summary,
             failures: Vec::new(),
             origin: None,
+            without: 0,
             extra: Vec::new(),
         };
         Snapshot { id, index, names }
