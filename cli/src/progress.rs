@@ -65,7 +65,16 @@ impl<'a> Listener<'a> {
         });
         // A run that ends within a second has nothing to report but its end.
         let first = if out.json { STATUS_MS } else { 0 };
-        Listener { out, bar, began: Instant::now(), next_ms: AtomicU64::new(first), guess_bytes, deletions: false, withheld: AtomicBool::new(false), last: Mutex::default() }
+        Listener {
+            out,
+            bar,
+            began: Instant::now(),
+            next_ms: AtomicU64::new(first),
+            guess_bytes,
+            deletions: false,
+            withheld: AtomicBool::new(false),
+            last: Mutex::default(),
+        }
     }
 
     /// Names what is deleted, also where no other item is named.
@@ -202,7 +211,8 @@ impl Observer for Listener<'_> {
     fn withheld(&self, what: &str, first: &Path) {
         // Once is enough to stop and start again.
         if self.withheld.swap(false, Ordering::Relaxed) {
-            self.out.warn(&format!("{what} and all else that can lend rights are left out without --privileged, first of {}", first.display()));
+            self.out
+                .warn(&format!("{what} and all else that can lend rights are left out without --privileged, first of {}", first.display()));
         }
     }
 

@@ -194,8 +194,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     }
     let (excludes, exclude_texts) = sources::excludes(args, &opened)?;
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-    let attributes =
-        Attributes { xattrs: !args.no_xattrs, acls: !args.no_acls, flags: !args.no_flags, owner_names: !args.numeric_owner };
+    let attributes = Attributes { xattrs: !args.no_xattrs, acls: !args.no_acls, flags: !args.no_flags, owner_names: !args.numeric_owner };
     let options = BackupOptions {
         // A trailing `/` says how to read a path, not which series it is.
         series: args.series.clone().or_else(|| as_path.as_ref().or(paths.first()).map(|p| trimmed(&p.to_string_lossy()))),
