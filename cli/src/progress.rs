@@ -232,7 +232,8 @@ impl Observer for Listener<'_> {
     fn withheld(&self, what: &str, first: &Path) {
         // Once is enough to stop and start again.
         if self.withheld.swap(false, Ordering::Relaxed) {
-            self.out.warn(&format!("{what} and all else that can lend rights are left out without --privileged, first of {}", first.display()));
+            self.out
+                .warn(&format!("{what} and all else that can lend rights are left out without --privileged, first of {}", first.display()));
         }
     }
 

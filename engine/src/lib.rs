@@ -1,7 +1,6 @@
 //! Seabed's engine: repositories, and the operations on them. It prints nothing, and knows no command line.
 //!
 #![doc = include_str!("../README.md")]
-
 // What unit tests may do and the engine may not. The replacements stand in `.clippy.toml`.
 #![cfg_attr(
     not(test),

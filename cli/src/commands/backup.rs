@@ -186,8 +186,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     }
     let (excludes, exclude_texts) = args.excludes.rules(&opened)?;
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-    let attributes =
-        Attributes { xattrs: !args.no_xattrs, acls: !args.no_acls, flags: !args.no_flags, owner_names: !args.numeric_owner };
+    let attributes = Attributes { xattrs: !args.no_xattrs, acls: !args.no_acls, flags: !args.no_flags, owner_names: !args.numeric_owner };
     let options = BackupOptions {
         // A trailing `/` says how to read a path, not which series it is.
         series: args

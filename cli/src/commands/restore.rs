@@ -362,7 +362,10 @@ mod tests {
         };
         assert_eq!(said(DEVICES, false, false), ("device nodes were not restored: 2 (needs root), first /back/x".to_owned(), true));
         assert_eq!(said("owners", false, false), ("owners were not restored for 2 entries (needs root), first /back/x".to_owned(), false));
-        assert_eq!(said(SETUID, true, true).0, "setuid and setgid bits were not restored for 2 entries (needs --privileged), first /back/x");
+        assert_eq!(
+            said(SETUID, true, true).0,
+            "setuid and setgid bits were not restored for 2 entries (needs --privileged), first /back/x"
+        );
         assert!(said(SETUID, true, true).1 && !said(SETUID, true, false).1 && said(DEVICES, true, false).1);
         assert!(said("chattr flags", false, true).0.contains("(not possible here)"));
     }

@@ -39,10 +39,7 @@ pub struct StreamSource {
 
 impl StreamSource {
     /// What `open` opens when its turn has come, stored under `name`; it must not be empty.
-    pub fn new(
-        name: impl Into<Vec<u8>>,
-        open: impl FnOnce() -> Result<Box<dyn Stream>, StreamFailure> + Send + 'static,
-    ) -> Self {
+    pub fn new(name: impl Into<Vec<u8>>, open: impl FnOnce() -> Result<Box<dyn Stream>, StreamFailure> + Send + 'static) -> Self {
         StreamSource { name: name.into(), argv: Vec::new(), open: Mutex::new(Some(Box::new(open))), allow_empty: false }
     }
 

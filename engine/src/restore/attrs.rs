@@ -33,7 +33,7 @@ impl AttributeNames {
     pub fn new(options: &TargetOptions) -> crate::error::Result<Self> {
         let compile = |patterns: &[Vec<u8>]| {
             let mut set = Excludes::new();
-            patterns.iter().try_for_each(|pattern| set.pattern(pattern, false)).map(|()| set)
+            patterns.iter().try_for_each(|pattern| set.pattern(&in_one_part(pattern), false)).map(|()| set)
         };
         let include = if options.include_xattrs.is_empty() { None } else { Some(compile(&options.include_xattrs)?) };
         Ok(AttributeNames { all: options.xattrs, acls: options.permissions, include, exclude: compile(&options.exclude_xattrs)? })
@@ -41,11 +41,17 @@ impl AttributeNames {
 
     /// Whether an attribute of this name is restored.
     pub fn want(&self, name: &[u8]) -> bool {
+        let part = in_one_part(name);
         self.all
             && (self.acls || !ACLS.contains(&name))
-            && self.include.as_ref().is_none_or(|include| include.rejects(name, true))
-            && !self.exclude.rejects(name, true)
+            && self.include.as_ref().is_none_or(|include| include.rejects(&part, true))
+            && !self.exclude.rejects(&part, true)
     }
+}
+
+/// A name or pattern in which `/` is a letter as any other.
+fn in_one_part(text: &[u8]) -> Vec<u8> {
+    text.iter().map(|b| if *b == b'/' { 1 } else { *b }).collect()
 }
 
 /// Ids of owners by name, remembered: `None` where this system has no such name.
@@ -329,7 +335,8 @@ impl Target {
         // Flags can only be set on what is open for reading.
         let file = match entry.flags {
             0 => None,
-            _ => rustix::fs::openat(&dir.fd, name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).ok(),
+            _ => rustix::fs::openat(&dir.fd, name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+                .ok(),
         };
         if let (Some(file), true) = (&file, self.options.flags && self.options.privileged)
             && let Ok(now) = rustix::fs::ioctl_getflags(file)

@@ -496,7 +496,8 @@ fn without_permissions_everything_is_as_new_files_are_here() {
         t.tmpfile.store(way, Ordering::Relaxed);
         for (name, mode) in [("secret", 0o600), ("nothing", 0), ("program", 0o6700), ("open", 0o666)] {
             let mut e = entry(&format!("{name}{way}"), EntryKind::File);
-            (e.mode, e.xattrs) = (mode, vec![Xattr { name: Bytes(b"system.posix_acl_access".to_vec()), value: Bytes(acl()), extra: vec![] }]);
+            (e.mode, e.xattrs) =
+                (mode, vec![Xattr { name: Bytes(b"system.posix_acl_access".to_vec()), value: Bytes(acl()), extra: vec![] }]);
             put(&t, b"sub", &e, b"x").unwrap();
         }
     }

@@ -61,7 +61,12 @@ impl Default for Attributes {
 impl Attributes {
     /// What is left out, as a manifest says it.
     pub fn left_out(&self) -> u8 {
-        let bits = [(self.xattrs, WITHOUT_XATTRS), (self.acls, WITHOUT_ACLS), (self.flags, WITHOUT_FLAGS), (self.owner_names, WITHOUT_OWNER_NAMES)];
+        let bits = [
+            (self.xattrs, WITHOUT_XATTRS),
+            (self.acls, WITHOUT_ACLS),
+            (self.flags, WITHOUT_FLAGS),
+            (self.owner_names, WITHOUT_OWNER_NAMES),
+        ];
         bits.iter().filter(|(kept, _)| !kept).fold(0, |all, (_, bit)| all | bit)
     }
 
