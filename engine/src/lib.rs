@@ -43,3 +43,4 @@ pub mod source;
 pub mod store;
 pub mod undelete;
 pub mod usage;
+pub mod view;
