@@ -14,9 +14,11 @@ pub mod hold;
 pub mod iam_policy;
 pub mod init;
 pub mod ls;
+pub mod mount;
 pub mod rebuild;
 pub mod restore;
 mod restore_plan;
+pub mod serve;
 pub mod snapshots;
 mod sources;
 pub mod stats;
@@ -41,6 +43,8 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Snapshots(args) => snapshots::run(global, args, out),
         Command::Ls(args) => ls::run(global, args, out),
         Command::Dump(args) => dump::run(global, args, out),
+        Command::Mount(args) => mount::run(global, args, out),
+        Command::Serve(args) => serve::run(global, args, out),
         Command::Forget(args) => forget::run(global, args, out),
         Command::Undelete(args) => undelete::run(global, args, out),
         Command::Hold(args) => hold::hold(global, args, out),

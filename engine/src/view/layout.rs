@@ -67,18 +67,24 @@ impl Layout {
     pub fn arrange<'s>(&self, snapshots: impl IntoIterator<Item = &'s Snapshot>) -> Folder {
         let mut top = Building::default();
         let mut left = NAMES_MAX;
+        // Folders that every template names are there before any snapshot is.
+        for template in &self.paths {
+            let parts: Vec<&str> = template.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+            let fixed = parts.iter().take(parts.len().saturating_sub(1)).take_while(|part| !part.contains('%'));
+            fixed.fold(&mut top, |folder, part| folder.folder(part).1);
+        }
         for snapshot in snapshots {
             for template in &self.paths {
                 for path in self.expand(template, snapshot) {
                     if left == 0 {
-                        return top.done();
+                        return top.done(Time::default());
                     }
                     left -= 1;
                     top.put(&path.parts, path.time.as_ref().map(|(depth, begin)| (*depth, begin.as_str())), snapshot);
                 }
             }
         }
-        top.done()
+        top.done(Time::default())
     }
 
     /// The paths of one snapshot by one template: none where it wants a tag and there is none.
@@ -274,13 +280,15 @@ impl Building {
         path
     }
 
-    fn done(self) -> Folder {
+    /// A folder without a snapshot has the time of the one that it is in.
+    fn done(self, above: Time) -> Folder {
+        let newest = if self.newest == Time::default() { above } else { self.newest };
         let part = |part| match part {
-            Part::Folder(folder) => Above::Folder(Arc::new(folder.done())),
+            Part::Folder(folder) => Above::Folder(Arc::new(folder.done(newest))),
             Part::Snapshot(id) => Above::Snapshot(id),
             Part::Link(target) => Above::Link(target),
         };
-        Folder { newest: self.newest, names: self.names.into_iter().map(|(name, below)| (name, part(below))).collect() }
+        Folder { newest, names: self.names.into_iter().map(|(name, below)| (name, part(below))).collect() }
     }
 }
 

@@ -86,6 +86,14 @@ fn snapshots_stand_under_ids_times_hosts_tags_and_series() {
 }
 
 #[test]
+fn folders_that_every_snapshot_would_be_in_are_there_without_one() {
+    let folder = Arc::new(Layout::new(&[], TIME_TEMPLATE, TimeZone::UTC).unwrap().arrange(&[]));
+    let names: Vec<&[u8]> = folder.names.keys().map(Vec::as_slice).collect();
+    assert_eq!(names, [&b"hosts"[..], b"ids", b"series", b"snapshots", b"tags"]);
+    assert!(folder.at(b"ids").is_some_and(|ids| ids.names.is_empty()) && folder.at(b"ids/x").is_none());
+}
+
+#[test]
 fn names_that_are_taken_are_numbered_and_nothing_is_hidden() {
     let all = [snapshot(1, 0, ("latest", "s"), &[]), snapshot(2, 0, ("h", "s"), &[]), snapshot(3, 0, ("h", "s"), &[])];
     let have = arranged(&["x/%T"], "%Y", &all);

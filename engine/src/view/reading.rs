@@ -68,8 +68,10 @@ impl Reading {
         self.current().ok()
     }
 
-    /// From the next question on the index is that of now: there are snapshots that the old one does not know.
+    /// From the next question on the index is that of now: there are snapshots that the old one does not know. The repository does not know it
+    /// either where it was another process that entered them in the catalog.
     pub fn forget_index(&self) {
+        self.repository.drop_index();
         if let Some(old) = lock(&self.current).take() {
             self.decoded.fetch_add(old.reader.frames_decoded(), Relaxed);
         }

@@ -10,7 +10,7 @@ use crate::repository::Repository;
 use crate::repository::selector::Filter;
 use crate::view::layout::{Folder, Layout};
 use crate::view::opened::Opened;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,8 @@ pub struct Snapshots {
 #[derive(Default)]
 struct State {
     folder: Arc<Folder>,
+    /// All that the catalog had at the last look, also what is not shown.
+    known: HashSet<SnapshotId>,
     by_id: HashMap<SnapshotId, Arc<Snapshot>>,
     /// Those that somebody looks into, or did not long ago.
     opened: HashMap<SnapshotId, Weak<Opened>>,
@@ -38,15 +40,6 @@ struct State {
     is_looking: bool,
     /// The last look failed, and that was said.
     failed: bool,
-}
-
-/// What came of a look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// Nothing new, or no look was due.
-    Same,
-    /// There are snapshots that were not there before.
-    New,
 }
 
 impl Snapshots {
@@ -58,13 +51,24 @@ impl Snapshots {
         (layout, every): (Layout, Duration),
     ) -> Result<Arc<Self>> {
         let snapshots = Snapshots { repository, observer, filter, layout, every, state: Mutex::default(), looked: Condvar::new() };
-        let all = snapshots.repository.catalog().snapshots()?;
-        snapshots.take(&mut lock(&snapshots.state), all);
+        if let Some(all) = snapshots.changed()? {
+            snapshots.take(all);
+        }
+        lock(&snapshots.state).checked = Some(Instant::now());
         Ok(Arc::new(snapshots))
     }
 
+    /// All that the catalog has, where that is not what it had.
+    fn changed(&self) -> Result<Option<Vec<Snapshot>>> {
+        let catalog = self.repository.catalog();
+        let ids = catalog.ids()?;
+        if ids == lock(&self.state).known && !ids.is_empty() { Ok(None) } else { catalog.snapshots().map(Some) }
+    }
+
     /// Takes over what is there. What a view does not show of a manifest is let go.
-    fn take(&self, state: &mut State, all: Vec<Snapshot>) -> Look {
+    fn take(&self, all: Vec<Snapshot>) {
+        let mut state = lock(&self.state);
+        state.known = all.iter().map(|snapshot| snapshot.id).collect();
         let shown: Vec<Arc<Snapshot>> = all
             .into_iter()
             .filter(|snapshot| self.filter.matches(snapshot))
@@ -74,18 +78,28 @@ impl Snapshots {
                 state.by_id.get(&snapshot.id).cloned().unwrap_or_else(|| Arc::new(snapshot))
             })
             .collect();
-        state.checked = Some(Instant::now());
-        let is_new = shown.iter().any(|snapshot| !state.by_id.contains_key(&snapshot.id));
-        if is_new || shown.len() != state.by_id.len() {
-            state.folder = Arc::new(self.layout.arrange(shown.iter().map(|snapshot| &**snapshot)));
-            state.by_id = shown.into_iter().map(|snapshot| (snapshot.id, snapshot)).collect();
-        }
+        state.folder = Arc::new(self.layout.arrange(shown.iter().map(|snapshot| &**snapshot)));
+        state.by_id = shown.into_iter().map(|snapshot| (snapshot.id, snapshot)).collect();
         state.opened.retain(|_, opened| opened.strong_count() > 0);
-        if is_new { Look::New } else { Look::Same }
     }
 
-    /// Looks again where that is due, and calls `new` where there are snapshots that were not there before.
-    pub fn look(self: &Arc<Self>, new: impl FnOnce() + Send + 'static) {
+    /// Looks at the store, and calls `before` before anything that is new is shown.
+    fn look_now(&self, before: impl FnOnce()) -> Result<()> {
+        self.repository.refresh()?;
+        let Some(all) = self.changed()? else { return Ok(()) };
+        let is_new = {
+            let state = lock(&self.state);
+            all.iter().any(|snapshot| !state.known.contains(&snapshot.id))
+        };
+        if is_new {
+            before();
+        }
+        self.take(all);
+        Ok(())
+    }
+
+    /// Looks again where that is due, and calls `before` before anything that is new is shown.
+    pub fn look(self: &Arc<Self>, before: impl FnOnce() + Send + 'static) {
         let mut state = lock(&self.state);
         if state.is_looking || state.checked.is_some_and(|at| at.elapsed() < self.every) {
             return;
@@ -93,26 +107,16 @@ impl Snapshots {
         state.is_looking = true;
         let looking = self.clone();
         std::thread::spawn(move || {
-            let all = looking.repository.refresh().and_then(|_| looking.repository.catalog().snapshots());
+            let looked = looking.look_now(before);
             let mut state = lock(&looking.state);
-            match all {
-                Ok(all) => {
-                    if looking.take(&mut state, all) == Look::New {
-                        new();
-                    }
-                    state.failed = false;
-                }
-                Err(error) => {
-                    // Not before the next one is due.
-                    state.checked = Some(Instant::now());
-                    if !std::mem::replace(&mut state.failed, true) {
-                        looking.observer.warning(&format!("cannot look for new snapshots, the list is as it was: {error}"));
-                    }
-                }
-            }
-            state.is_looking = false;
+            // After a failure too: not before the next one is due.
+            (state.checked, state.is_looking) = (Some(Instant::now()), false);
+            let failed_before = std::mem::replace(&mut state.failed, looked.is_err());
             drop(state);
             looking.looked.notify_all();
+            if let (Err(error), false) = (looked, failed_before) {
+                looking.observer.warning(&format!("cannot look for new snapshots, the list is as it was: {error}"));
+            }
         });
         let waited = self.looked.wait_timeout_while(state, PATIENCE, |state| state.is_looking);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
