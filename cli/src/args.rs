@@ -119,6 +119,10 @@ pub enum Command {
     #[allow(missing_docs)]
     Dump(commands::dump::Args),
     #[allow(missing_docs)]
+    Mount(Box<commands::mount::Args>),
+    #[allow(missing_docs)]
+    Serve(commands::serve::Args),
+    #[allow(missing_docs)]
     Forget(Box<commands::forget::Args>),
     #[allow(missing_docs)]
     Undelete(commands::undelete::Args),

@@ -12,6 +12,7 @@ mod output;
 mod progress;
 mod remote;
 mod secret;
+mod serve;
 mod signals;
 mod size;
 mod time;

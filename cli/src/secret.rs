@@ -56,6 +56,24 @@ fn unreadable(what: &str, path: &Path, error: &std::io::Error, named_by: &str) -
         .hint(format!("look whether it is there and this user may read it; {named_by} name it"))
 }
 
+/// A password that opens no repository: from a file, else from an environment variable. `None` where neither is given.
+pub fn other(file: Option<&Path>, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, Fail> {
+    let (bytes, place) = match (file, variable(name)) {
+        (Some(path), _) => {
+            let bytes = File::open(path).and_then(read_limited);
+            let flag = "the flag must name a file that this user may read";
+            let failed = |e| Fail::config(format!("cannot read the password file {}: {}", path.display(), plain(&e))).hint(flag);
+            (bytes.map_err(failed)?, path.display().to_string())
+        }
+        (None, Some(value)) => (Zeroizing::new(value.into_vec()), name.to_owned()),
+        (None, None) => return Ok(None),
+    };
+    match passphrase(bytes, &place)? {
+        Secret::Passphrase(bytes) => Ok(Some(bytes)),
+        Secret::KeyFile(_) => Ok(None),
+    }
+}
+
 fn from_file(path: &Path) -> Result<Secret, Fail> {
     let bytes = File::open(path)
         .and_then(read_limited)

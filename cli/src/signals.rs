@@ -27,6 +27,16 @@ pub fn catch() {
     }
 }
 
+/// Takes over the signals for good: no number of them ends the process before it has ended by itself. For who would leave something behind
+/// that nobody answers, and ends within a moment.
+pub fn catch_all() {
+    let flag = STOP.get_or_init(Arc::default);
+    CATCHING.store(true, Ordering::Relaxed);
+    for signal in CAUGHT {
+        signal_hook::flag::register(signal, flag.clone()).map(|_| ()).unwrap_or(());
+    }
+}
+
 /// Runs `ask`, which reads from the terminal with echo off. A signal that is caught only interrupts its read, so that it puts the
 /// terminal back: a shell whose echo stays off looks dead.
 pub fn while_asking<T>(ask: impl FnOnce() -> T) -> T {

@@ -49,6 +49,17 @@ pub fn rfc3339(time: &Time) -> String {
     }
 }
 
+/// `Sat, 31 Jan 2026 23:59:59 GMT`, as HTTP has it; a time that it cannot have is the beginning of 1970.
+pub fn http(time: &Time) -> String {
+    let at = stamp(time).filter(|at| at.as_second() >= 0).unwrap_or(Timestamp::UNIX_EPOCH);
+    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// `2026-01-31T23:59:59Z`.
+pub fn utc(time: &Time) -> String {
+    stamp(time).unwrap_or(Timestamp::UNIX_EPOCH).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 /// `--time`: `now`, RFC 3339, or a local date and time. `None` means now.
 pub fn parse(text: &str) -> Result<Option<Time>, String> {
     let text = text.trim();
@@ -166,6 +177,15 @@ mod tests {
         }
         for bad in ["", "h", "24", "1y", "-1h", "1h 2", "99999999999999999999d"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_of_protocols_are_utc() {
+        let time = Time { secs: 1_769_860_800, nanos: 5 };
+        assert_eq!((http(&time), utc(&time)), ("Sat, 31 Jan 2026 12:00:00 GMT".into(), "2026-01-31T12:00:00Z".into()));
+        for secs in [i64::MIN, -1, i64::MAX] {
+            assert_eq!(http(&Time { secs, nanos: 0 }), "Thu, 01 Jan 1970 00:00:00 GMT");
         }
     }
 

@@ -64,6 +64,7 @@ pub mod retention;
 pub mod stats;
 pub mod undelete;
 pub mod usage;
+pub mod view;
 
 // What verbs are about: their words are in the signatures above.
 pub mod catalog;

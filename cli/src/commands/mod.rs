@@ -19,9 +19,11 @@ pub mod hold;
 pub mod iam_policy;
 pub mod init;
 pub mod ls;
+pub mod mount;
 pub mod rebuild;
 pub mod restore;
 mod restore_plan;
+pub mod serve;
 pub mod snapshots;
 mod sources;
 pub mod stats;
@@ -49,6 +51,8 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Dump(args) => dump::run(global, args, out),
         Command::Find(args) => find::run(global, args, out),
         Command::History(args) => history::run(global, args, out),
+        Command::Mount(args) => mount::run(global, args, out),
+        Command::Serve(args) => serve::run(global, args, out),
         Command::Forget(args) => forget::run(global, args, out),
         Command::Undelete(args) => undelete::run(global, args, out),
         Command::Hold(args) => hold::hold(global, args, out),
