@@ -36,8 +36,13 @@ impl Wanted {
         (self.kinds.is_empty() || self.kinds.contains(&kind))
             && (!self.pattern.only_directories() || kind == EntryKind::Directory)
             && self.size.as_ref().is_none_or(|sizes| kind == EntryKind::File && sizes.contains(&version.size))
-            && self.mtime.as_ref().is_none_or(|times| times.contains(&version.mtime))
+            && self.mtime.as_ref().is_none_or(|times| !has_no_time(version) && times.contains(&version.mtime))
     }
+}
+
+/// Directories that only lead to something were not looked at.
+fn has_no_time(version: &Version) -> bool {
+    version.kind == EntryKind::Directory && version.mtime == 0
 }
 
 /// A path as it was in some snapshots in a row.

@@ -140,7 +140,7 @@ impl PathIndex {
     /// Everything known of one path, which has no leading slash.
     pub fn path(&self, dir: &[u8], name: &[u8]) -> Result<Vec<Span>> {
         let find = || {
-            let sql = "SELECT path FROM paths JOIN dirs USING (dir) WHERE dirs.path = ?1 AND name = ?2";
+            let sql = "SELECT p.path FROM paths p JOIN dirs d ON d.dir = p.dir WHERE d.path = ?1 AND p.name = ?2";
             let id: Option<i64> = self.db.prepare_cached(sql)?.query_row(params![dir, name], |row| row.get(0)).optional()?;
             let mut found = Vec::new();
             if let Some(id) = id {
