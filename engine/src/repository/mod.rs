@@ -7,6 +7,7 @@ mod forgotten;
 pub mod grounds;
 mod holds;
 pub mod ledger;
+pub mod lengths;
 mod manifests;
 mod mark;
 pub mod merged;
