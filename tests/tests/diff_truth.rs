@@ -11,6 +11,7 @@ use seabed_engine::format::manifest::ROOT_TAR;
 use seabed_engine::format::wire::Time;
 use seabed_engine::id::{ChunkId, Class, SnapshotId};
 use seabed_engine::observe::{Observer, Silent};
+use seabed_engine::pack::reader::Measured;
 use seabed_engine::repository::Repository;
 use seabed_engine::repository::reach::{Visit, walk};
 use seabed_engine::repository::selector::Selected;
@@ -150,11 +151,11 @@ fn chunks(repository: &Repository, selected: &Selected) -> BTreeSet<(u8, ChunkId
 fn only(repository: &Repository, a: &Selected, b: &Selected) -> (u64, u64, u64) {
     let reader = repository.reader().unwrap();
     let (a, b) = (chunks(repository, a), chunks(repository, b));
-    let (mut data, mut tree, mut bytes) = (0, 0, 0);
+    let (mut data, mut tree, mut bytes, mut last) = (0, 0, 0, Measured::default());
     for (class, id) in a.difference(&b) {
         let class = Class::ALL.into_iter().find(|known| known.code() == *class).unwrap();
         *(if class == Class::Data { &mut data } else { &mut tree }) += 1;
-        bytes += reader.chunk_bytes(class, id).unwrap();
+        bytes += reader.chunk_bytes(class, id, &mut last).unwrap();
     }
     (data, tree, bytes)
 }

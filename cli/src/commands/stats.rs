@@ -230,6 +230,10 @@ fn raw(usage: &Usage, snapshots: &[Snapshot], out: &Output) -> Run {
 }
 
 fn totals_said(totals: &Totals, counted: Counted, snapshots: &[Snapshot], out: &Output) -> Run {
+    if totals.unmeasured > 0 {
+        let chunks = size::of(totals.unmeasured, "chunk");
+        out.warn(&format!("the length of {chunks} is not known: their packs cannot be read now; they are not in the size"));
+    }
     if out.json {
         let mut value = json!({
             "message_type": "stats",

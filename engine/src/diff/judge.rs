@@ -11,7 +11,7 @@ use crate::format::entry::{EntryKind, STATUS_OK};
 use crate::format::lists::Content;
 use crate::id::Class;
 use crate::observe::Observer;
-use crate::pack::reader::{ChunkReader, ReadBuffers};
+use crate::pack::reader::{ChunkReader, Measured, ReadBuffers};
 use crate::repository::Repository;
 use crate::source::Completer;
 
@@ -47,6 +47,7 @@ pub struct Verdict {
 pub struct Worker {
     completer: Completer,
     buffers: ReadBuffers,
+    measured: Measured,
 }
 
 /// Compares pairs; many threads at a time.
@@ -164,7 +165,7 @@ impl Judge<'_> {
                 }
                 Ok(())
             })?;
-            verdict.delta = Some(gather.delta(&mut |id| self.reader.chunk_bytes(Class::Data, id).ok()));
+            verdict.delta = Some(gather.delta(&mut |id| self.reader.chunk_bytes(Class::Data, id, &mut worker.measured).ok()));
             return Ok(());
         }
         if wants_delta {

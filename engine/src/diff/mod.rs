@@ -148,6 +148,11 @@ fn as_it_is(
     observer: &dyn Observer,
     each: &mut dyn FnMut(&Change<'_>) -> Result<bool>,
 ) -> Result<DiffReport> {
+    if let Against::Snapshot(other) = after
+        && is_the_same(before, other)
+    {
+        return Ok(DiffReport::default());
+    }
     let reader = repository.reader()?;
     let whole_live = matches!(after, Against::Live(live) if live.path.is_empty() && before.path.is_empty());
     let stored = |selected: &Selected| {
@@ -180,6 +185,12 @@ fn as_it_is(
         diff.report.streams_left_out = before.snapshot.index.roots.iter().filter(|root| root.kind != ROOT_PATHS).count() as u64;
     }
     diff.run(a, b)
+}
+
+/// Whether all of two snapshots is the same, by their manifests alone: then not even the index is read.
+fn is_the_same(before: &Selected, after: &Selected) -> bool {
+    let (a, b) = (&before.snapshot, &after.snapshot);
+    before.path.is_empty() && after.path.is_empty() && a.index.roots == b.index.roots && a.names.roots == b.names.roots
 }
 
 struct Diff<'d, 'r> {

@@ -7,20 +7,16 @@ use crate::format::lists::{Content, Item, ListRoot};
 use crate::format::manifest::{IndexRoot, ROOT_PATHS};
 use crate::format::tree::TreeRoot;
 use crate::id::{ChunkId, Class};
-use crate::index::{Index, IndexPack, Location};
+use crate::index::Index;
+use crate::index::numbers::Numbers;
 use crate::observe::Observer;
-use crate::pack::OpenPack;
 use crate::pack::bits::Bits;
 use crate::pack::reader::{ChunkReader, ReadBuffers};
 use crate::repository::Repository;
+use crate::repository::lengths::lengths;
 use crate::repository::reach::{Visit, walk};
 use crate::repository::tree::Twins;
-use crate::store::each;
-use std::ops::Range;
 use std::sync::Arc;
-
-/// Footers that are read at a time.
-const FOOTERS_BATCH: usize = 64;
 
 /// What only one side has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,9 +37,7 @@ pub struct Counts {
 
 /// Chunks of both sides.
 pub struct Tally {
-    index: Arc<Index>,
-    /// The numbers of the chunks of each pack.
-    numbers: Vec<Range<u64>>,
+    numbers: Numbers,
     sides: [Bits; 2],
     /// Chunks that are in no pack.
     missing: u64,
@@ -53,29 +47,14 @@ pub struct Tally {
 impl Tally {
     /// Over the chunks that `index` knows.
     pub fn new(index: Arc<Index>) -> Self {
-        let mut next = 0;
-        let mut numbers = Vec::with_capacity(index.packs().len());
-        for rows in index.rows_per_pack() {
-            numbers.push(next..next + rows);
-            next += rows;
-        }
-        let bits = || Bits::none(usize::try_from(next).unwrap_or(0));
-        Tally { index, numbers, sides: [bits(), bits()], missing: 0, shared: Vec::new() }
-    }
-
-    fn number(&self, at: Location) -> usize {
-        let first = self.numbers.get(at.pack as usize).map_or(0, |numbers| numbers.start);
-        usize::try_from(first + u64::from(at.chunk)).unwrap_or(0)
-    }
-
-    /// The number of a chunk: of its copies the first one's.
-    fn find(&self, class: Class, id: &ChunkId) -> Option<usize> {
-        self.index.find(class, id).next().map(|at| self.number(at))
+        let numbers = Numbers::new(index);
+        let bits = || Bits::none(numbers.count());
+        Tally { sides: [bits(), bits()], numbers, missing: 0, shared: Vec::new() }
     }
 
     /// One side has a chunk.
     pub fn chunk(&mut self, which: Which, class: Class, id: &ChunkId) {
-        match self.find(class, id) {
+        match self.numbers.find(class, id) {
             Some(number) => self.sides[which as usize].set(number),
             None => self.missing += 1,
         }
@@ -130,15 +109,15 @@ impl Tally {
         })
     }
 
-    fn differs(&self, number: u64) -> bool {
-        self.sides[0].has(number as usize) != self.sides[1].has(number as usize)
+    fn differs(&self, number: usize) -> bool {
+        self.sides[0].has(number) != self.sides[1].has(number)
     }
 
     /// Chunks of `class` that one side has and the other has not.
     fn only(&self, which: Which, class: Class) -> u64 {
         let own = &self.sides[which as usize];
-        let of_class = self.index.packs().iter().zip(&self.numbers).filter(|(pack, _)| pack.class == class);
-        of_class.flat_map(|(_, numbers)| numbers.clone()).filter(|n| self.differs(*n) && own.has(*n as usize)).count() as u64
+        let of_class = self.numbers.packs().filter(|(pack, _)| pack.class == class);
+        of_class.flat_map(|(_, numbers)| numbers.clone()).filter(|n| self.differs(*n) && own.has(*n)).count() as u64
     }
 
     /// What only the side before has, and what only the one after; and of how many chunks nobody could tell the length.
@@ -154,36 +133,12 @@ impl Tally {
             counts.data_blobs = self.only(which, Class::Data);
             counts.tree_blobs = self.only(which, Class::Names) + self.only(which, Class::Lists);
         }
-        let unknown = self.bytes(repository, observer, &mut counts)?;
-        Ok((counts, unknown + self.missing))
-    }
-
-    /// Adds up lengths, which footers tell. Returns of how many chunks nobody could.
-    fn bytes(&self, repository: &Repository, observer: &dyn Observer, counts: &mut [Counts; 2]) -> Result<u64> {
-        let packs = self.index.packs().iter().zip(&self.numbers);
-        let packs: Vec<_> = packs.filter(|(_, numbers)| (*numbers).clone().any(|number| self.differs(number))).collect();
-        let mut unknown = 0;
-        for batch in packs.chunks(FOOTERS_BATCH) {
-            if observer.interrupted() {
-                return Err(Error::Interrupted);
-            }
-            let open = |(pack, _): &(&IndexPack, _)| OpenPack::open(repository.store(), repository.keys(), pack.class, &pack.id);
-            for ((_, numbers), opened) in batch.iter().zip(each(repository.store(), batch, open)) {
-                let opened = match opened {
-                    Ok(opened) => Some(opened),
-                    // Archived, damaged, gone: it is asked for nothing but lengths.
-                    Err(Error::Damaged { .. } | Error::Archived { .. }) => None,
-                    Err(error) => return Err(error),
-                };
-                for (chunk, number) in (*numbers).clone().enumerate().filter(|(_, number)| self.differs(*number)) {
-                    match opened.as_ref().and_then(|opened| opened.table.chunks.get(chunk)) {
-                        Some(place) => counts[usize::from(self.sides[1].has(number as usize))].bytes += u64::from(place.bytes),
-                        None => unknown += 1,
-                    }
-                }
-            }
-        }
-        Ok(unknown)
+        let mut unknown = self.missing;
+        lengths(repository, &self.numbers, observer, &|number| self.differs(number), &mut |number, bytes| match bytes {
+            Some(bytes) => counts[usize::from(self.sides[1].has(number))].bytes += bytes,
+            None => unknown += 1,
+        })?;
+        Ok((counts, unknown))
     }
 }
 
@@ -200,7 +155,7 @@ impl Visit for Both<'_> {
         if self.steps.is_multiple_of(1 << 16) && self.observer.interrupted() {
             return Err(Error::Interrupted);
         }
-        if let Some(number) = self.tally.find(class, id) {
+        if let Some(number) = self.tally.numbers.find(class, id) {
             self.tally.sides.iter_mut().for_each(|side| side.set(number));
         }
         Ok(true)

@@ -114,6 +114,10 @@ pub struct Expected {
     unreadable: HashSet<u32>,
 }
 
+/// The pack of the chunk that was measured last: the next one most often is in it too.
+#[derive(Default)]
+pub struct Measured(Option<(u32, Arc<OpenPack>)>);
+
 impl ChunkReader {
     /// A reader over what `index` knows.
     pub fn new(store: Arc<dyn Store>, keys: Arc<Keys>, ids: ChunkIds, index: Arc<Index>) -> Self {
@@ -377,15 +381,23 @@ impl ChunkReader {
         Err(failure)
     }
 
-    /// How long a chunk is, by the footer of a pack that has it. Nothing of it is read.
-    pub fn chunk_bytes(&self, class: Class, id: &ChunkId) -> Result<u64> {
+    /// How long a chunk is, by the footer of a pack that has it. Nothing of it is read. For a few: whoever asks for many in any order reads
+    /// footers again and again, where packs are of tiny chunks.
+    pub fn chunk_bytes(&self, class: Class, id: &ChunkId, last: &mut Measured) -> Result<u64> {
         let mut failure = Error::ChunkMissing { id: *id };
         for at in self.index.find(class, id) {
-            match self.open(at.pack) {
-                Ok(pack) => match pack.table.chunks.get(at.chunk as usize) {
-                    Some(place) => return Ok(u64::from(place.bytes)),
-                    None => failure = Error::damaged(&pack.name, crate::error::Damage::Malformed("index position")),
-                },
+            let known = last.0.take().filter(|(number, _)| *number == at.pack);
+            match known.map_or_else(|| self.open(at.pack), |(_, pack)| Ok(pack)) {
+                Ok(pack) => {
+                    let place = pack.table.chunks.get(at.chunk as usize).map(|place| u64::from(place.bytes));
+                    if place.is_none() {
+                        failure = Error::damaged(&pack.name, crate::error::Damage::Malformed("index position"));
+                    }
+                    last.0 = Some((at.pack, pack));
+                    if let Some(bytes) = place {
+                        return Ok(bytes);
+                    }
+                }
                 Err(error) => failure = error,
             }
         }

@@ -12,6 +12,7 @@ pub mod grounds;
 mod holds;
 #[doc(hidden)]
 pub mod ledger;
+pub mod lengths;
 mod manifests;
 mod mark;
 pub mod merged;
