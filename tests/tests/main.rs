@@ -2,6 +2,8 @@
 //! A test here must never skip itself because its machine lacks something: it fails and says what it needs.
 //! What needs a server of another maker is asked for by a variable: see `servers`.
 
+mod archive;
+mod archive_cli;
 mod attacker;
 mod cli;
 mod damage;
@@ -39,5 +41,7 @@ mod s3_server_faults;
 mod servers;
 mod sources;
 mod store_contract;
+mod tar_hostile;
+mod tar_source;
 mod traces;
 mod usage;
