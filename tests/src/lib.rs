@@ -15,4 +15,5 @@ pub mod schedule;
 pub mod servers;
 pub mod store_contract;
 pub mod tls;
+pub mod tools;
 pub mod trees;

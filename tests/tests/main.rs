@@ -2,6 +2,8 @@
 //! A test here must never skip itself because its machine lacks something: it fails and says what it needs.
 //! What needs a server of another maker is asked for by a variable: see `servers`.
 
+mod archive;
+mod archive_cli;
 mod attacker;
 mod cli;
 mod damage;
@@ -46,6 +48,8 @@ mod servers;
 mod sources;
 mod stats;
 mod store_contract;
+mod tar_hostile;
+mod tar_source;
 mod traces;
 mod usage;
 mod view;

@@ -67,7 +67,8 @@ pub struct Args {
     ///
     /// They lie below --tar-name, or at the top of the snapshot where that is not given. Archives that
     /// come compressed by gzip or zstd are unpacked. Each file is cut as one on a disk would be, so that
-    /// what two archives have in common is stored once, in whichever order they have it.
+    /// what two archives have in common is stored once, in whichever order they have it. Patterns and
+    /// --exclude-larger-than leave out entries too.
     #[arg(long, value_name = "FILE", help_heading = "Streams")]
     pub tar: Option<PathBuf>,
     /// Directory for the entries of --tar

@@ -129,7 +129,7 @@ impl Reads<'_> {
             self.ends.streams.push(end);
         }
         for source in &options.tars {
-            let end = self.tar(source, options.uid_gid, options.walk.with_atime)?;
+            let end = self.tar(source, options.uid_gid, &options.walk)?;
             self.ends.tars.push(end);
         }
         let mut as_path = options.as_path.as_ref().map(|to| AsPath::new(&options.paths, to)).transpose()?;
@@ -150,7 +150,7 @@ impl Reads<'_> {
             }
         }
         self.flush()?;
-        self.ends.excluded = walker.excluded();
+        self.ends.excluded += walker.excluded();
         if let Some(error) = self.join.failure.take() {
             // No damage where somebody has forgotten the parent and collected it meanwhile.
             self.observer.warning(&format!(

@@ -51,11 +51,11 @@ pub fn read(block: &Block) -> Read {
         return Read::Zeros;
     }
     let Some(said) = number(&block[148..156]) else { return Read::Other };
-    let body = |at: usize| if (148..156).contains(&at) { b' ' } else { block[at] };
-    let unsigned: i64 = (0..BLOCK).map(|at| i64::from(body(at))).sum();
-    // Some old programs added up bytes with their signs.
-    let signed: i64 = (0..BLOCK).map(|at| i64::from(body(at) as i8)).sum();
-    if said != unsigned && said != signed {
+    // The field itself counts as blanks. Some old programs added up bytes with their signs.
+    let blanks = 8 * i64::from(b' ');
+    let unsigned = |bytes: &[u8]| i64::from(bytes.iter().map(|b| u32::from(*b)).sum::<u32>());
+    let signed = |bytes: &[u8]| i64::from(bytes.iter().map(|b| i32::from(*b as i8)).sum::<i32>());
+    if said != unsigned(block) - unsigned(&block[148..156]) + blanks && said != signed(block) - signed(&block[148..156]) + blanks {
         return Read::Other;
     }
     let dialect = match &block[257..265] {

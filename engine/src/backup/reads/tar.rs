@@ -12,6 +12,7 @@ use crate::format::manifest::Stream as StreamFacts;
 use crate::format::wire::Bytes;
 use crate::observe::{Action, Observer};
 use crate::pack::sink::Trouble;
+use crate::source::WalkOptions;
 use crate::source::roots::display;
 use crate::source::stream::{Stream, StreamFailure};
 use crate::source::tar::{Member, Next, TarError, TarReader, display_name};
@@ -81,7 +82,7 @@ impl Batch {
 
 impl Reads<'_> {
     /// Reads an archive to its end.
-    pub(super) fn tar(&mut self, source: &StreamSource, (uid, gid): (u32, u32), with_atime: bool) -> Result<StreamEnd, Failure> {
+    pub(super) fn tar(&mut self, source: &StreamSource, (uid, gid): (u32, u32), walk: &WalkOptions) -> Result<StreamEnd, Failure> {
         let name = named(source);
         let open = source.open.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(open) = open else { return Err(StreamFailure::Empty { name }.into()) };
@@ -90,7 +91,7 @@ impl Reads<'_> {
         self.send_done(ENTRY_COST, Done::BeginTar)?;
         let (trouble, observer) = (self.flow.trouble, self.observer);
         let input = Input { stream: &mut *stream, hasher: &mut hasher, trouble, observer };
-        let read = self.archive(source, &name, input, with_atime);
+        let read = self.archive(source, &name, input, walk);
         // Given up, not failed: the stream is dropped, which ends its command.
         if read.is_err() {
             self.check()?;
@@ -126,7 +127,7 @@ impl Reads<'_> {
     }
 
     /// Returns how many entries there were.
-    fn archive(&mut self, source: &StreamSource, name: &str, input: Input<'_>, with_atime: bool) -> Result<u64, Failure> {
+    fn archive(&mut self, source: &StreamSource, name: &str, input: Input<'_>, walk: &WalkOptions) -> Result<u64, Failure> {
         let failed = |error| failure(name, error);
         let input = unpacked(input).map_err(|error| failed(TarError::Read(error)))?;
         let input = input.map_err(|program| StreamFailure::Packed { name: name.to_owned(), program })?;
@@ -145,7 +146,7 @@ impl Reads<'_> {
                 Next::End => break,
             };
             entries += 1;
-            self.member(source, member, &mut reader, &mut batch, with_atime).map_err(|error| match error {
+            self.member(source, member, &mut reader, &mut batch, walk).map_err(|error| match error {
                 Stopped::Run(error) => error.into(),
                 Stopped::Archive(error) => failed(error),
             })?;
@@ -183,22 +184,27 @@ impl Reads<'_> {
         member: Member,
         reader: &mut TarReader<Box<dyn Read + '_>>,
         batch: &mut Batch,
-        with_atime: bool,
+        walk: &WalkOptions,
     ) -> Result<(), Stopped> {
         let Member { path, mut entry, link, map, lost } = member;
-        for what in lost {
-            self.refused(source, &path, &what);
-        }
         // What the archive calls `.` is the directory that bears its name; without one it is the top, which is no entry.
         let path = match (&source.name[..], &path[..]) {
             (b"", b"") => return Ok(()),
             (name, b"") => name.to_vec(),
             (name, path) => join(name, path),
         };
+        let file = entry.kind == EntryKind::File && link.is_none();
+        if walk.excludes.rejects(&path, false) || file && walk.excludes.too_large(entry.size) {
+            self.ends.excluded += 1;
+            return Ok(());
+        }
+        for what in lost {
+            self.error(SourceError { path: display(&path), during: "store all of", source: io::Error::other(what) });
+        }
         let (dir, own) = split(&path);
         let dir = batch.dir(dir);
         entry.name = Bytes(own.to_vec());
-        if !with_atime {
+        if !walk.with_atime {
             entry.atime = None;
         }
         let item = |entry, content| DoneItem { dir: dir.clone(), entry, content, action: Action::New };
