@@ -2,9 +2,12 @@
 //! is tested where they are: `mount`, `webdav`.
 //! It obeys spec chapter 6 (trees, lists) and what DESIGN says of `mount`: large files seek fast.
 
+use crate::attacker::{Attacker, PATIENCE, entry, link};
 use seabed_engine::backup::{BackupOptions, backup};
 use seabed_engine::error::Error;
 use seabed_engine::format::entry::EntryKind;
+use seabed_engine::format::lists::{Content, Item, ListNode, ListRoot};
+use seabed_engine::format::wire::{Time, to_bytes};
 use seabed_engine::id::{Class, SnapshotId};
 use seabed_engine::observe::{Observer, Silent};
 use seabed_engine::pack::OpenPack;
@@ -24,7 +27,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Numbers that are the same in every run.
 struct Numbers(u64);
@@ -338,4 +341,132 @@ fn what_is_lost_of_a_file_takes_nothing_else_with_it() {
         assert!(heard.0.lock().unwrap().len() <= 2, "{:?}", heard.0);
         assert_eq!(names(&view, b""), ["long", "other"]);
     }
+}
+
+/// Goes through all of a view and reads everything, a little of each file. How many names there are, and how many of them gave an error.
+fn walk(view: &View) -> (usize, usize) {
+    let (mut names, mut errors) = (0, 0);
+    let mut todo = vec![view.top()];
+    while let Some(dir) = todo.pop() {
+        let page = view.list(&dir, None, 100_000);
+        errors += usize::from(page.is_torn);
+        for listed in page.names {
+            names += 1;
+            assert!(names < 200_000, "there is no end of names");
+            view.xattrs(&listed.node).unwrap();
+            view.target(&listed.node).unwrap();
+            match listed.attributes.kind {
+                EntryKind::Directory => todo.push(listed.node),
+                EntryKind::File => {
+                    let read = view.open(&listed.node).and_then(|file| {
+                        let file = file.unwrap();
+                        for at in [0, file.bytes() / 2, file.bytes().saturating_sub(1)] {
+                            view.read(&file, at, 4096)?;
+                            view.seek(&file, at, true)?;
+                            view.seek(&file, at, false)?;
+                        }
+                        Ok(())
+                    });
+                    errors += usize::from(read.is_err());
+                }
+                _ => {}
+            }
+        }
+    }
+    (names, errors)
+}
+
+fn walked(attacker: &Attacker, id: &SnapshotId) -> (usize, usize) {
+    let started = Instant::now();
+    let found = walk(&view_of(&attacker.store, id, b"").0);
+    assert!(started.elapsed() < PATIENCE, "it took {:?}", started.elapsed());
+    found
+}
+
+/// What a restore refuses, a view refuses where it is, and shows what is beside it.
+#[test]
+fn repositories_that_lie_are_looked_at_in_bounded_time() {
+    for claimed in [1 << 30, i64::MAX as u64, u64::MAX] {
+        let attacker = Attacker::new();
+        let data = attacker.chunk(Class::Data, b"few bytes");
+        let items = |items: Vec<Item>| {
+            let id = attacker.chunk(Class::Lists, &to_bytes(&ListNode::Items(items)));
+            Content::Tree(ListRoot { level: 0, id, bytes: claimed, extra: vec![] })
+        };
+        let contents = [
+            Content::Inline(vec![Item::Chunk(data)]),
+            Content::Inline(vec![]),
+            Content::Inline(vec![Item::Hole(u64::MAX), Item::Chunk(data), Item::Hole(u64::MAX)]),
+            items(vec![Item::Chunk(data)]),
+            items(vec![Item::Hole(u64::MAX), Item::Chunk(data), Item::Hole(u64::MAX), Item::Chunk(data)]),
+            Content::Tree(ListRoot { level: 8, id: data, bytes: claimed, extra: vec![] }),
+        ];
+        for content in contents {
+            let mut file = entry(b"f", EntryKind::File);
+            file.size = claimed;
+            let id = attacker.tree(0, attacker.leaf(&[(b"", vec![(file, Some(content)), attacker.file(b"g", b"good")])]));
+            assert_eq!(walked(&attacker, &id), (2, 1));
+        }
+    }
+    // Nodes that name one leaf, or one node of a list, thousands of times on every level.
+    let attacker = Attacker::new();
+    let mut below = attacker.leaf(&[(b"", vec![attacker.file(b"f0000", b"content")])]);
+    for level in 1..=8 {
+        let children: Vec<_> = (0..2000).map(|n| (&b""[..], format!("f{n:04}").into_bytes(), below)).collect();
+        below = attacker.node(level, &children);
+    }
+    let (names, errors) = walked(&attacker, &attacker.tree(8, below));
+    assert!(names == 1 && errors == 1, "{names} {errors}");
+    for bytes in [0, 1] {
+        let attacker = Attacker::new();
+        let mut below = attacker.chunk(Class::Lists, &to_bytes(&ListNode::Items(vec![])));
+        let mut total = bytes;
+        for level in 1..=6 {
+            let children = vec![(below, total); 1000];
+            total *= 1000;
+            below = attacker.chunk(Class::Lists, &to_bytes(&ListNode::Children { level, children }));
+        }
+        let mut file = entry(b"f", EntryKind::File);
+        file.size = total;
+        let content = Content::Tree(ListRoot { level: 6, id: below, bytes: total, extra: vec![] });
+        let id = attacker.tree(0, attacker.leaf(&[(b"", vec![(file, Some(content))])]));
+        assert_eq!(walked(&attacker, &id), (1, usize::from(bytes > 0)), "a file of no bytes is empty, whatever its list says");
+    }
+    // Levels, twins, first names and owners that nobody has.
+    let attacker = Attacker::new();
+    let leaf = attacker.leaf(&[(b"", vec![attacker.file(b"f", b"1")])]);
+    let node = attacker.node(1, &[(b"", b"f".to_vec(), leaf)]);
+    for (level, at) in [(1, leaf), (0, node), (2, node), (0, (leaf.1, leaf.0))] {
+        assert_eq!(walked(&attacker, &attacker.tree(level, at)), (0, 1));
+    }
+    let mut odd = attacker.file(b"odd", b"o");
+    (odd.0.uid, odd.0.mode, odd.0.links, odd.0.mtime) = (u32::MAX, u32::MAX, u64::MAX, Time { secs: i64::MAX, nanos: 999_999_999 });
+    let leaf = attacker.leaf(&[(b"", vec![link(b"long", &[b'x'; 5000]), link(b"none", b""), odd]), (b"nowhere", vec![link(b"x", b"y")])]);
+    assert_eq!(walked(&attacker, &attacker.tree(0, leaf)), (3, 0), "a directory without a name of its own is not there");
+}
+
+#[test]
+fn what_shares_an_inode_and_holds_something_else_is_another_file() {
+    let attacker = Attacker::new();
+    let linked = |name: &[u8], bytes: &[u8]| {
+        let (mut entry, content) = attacker.file(name, bytes);
+        (entry.links, entry.inode) = (2, 5);
+        (entry, content)
+    };
+    let items = vec![linked(b"a", b"one"), linked(b"b", b"two"), linked(b"c", b"one")];
+    let content = attacker.file(b"x", b"stream").1.unwrap();
+    let leaf = attacker.leaf(&[(b"", items)]);
+    let id = attacker.tree_and(0, leaf, vec![(b"c", content.clone(), 6), (b"b/below", content, 6)]);
+    let (view, _) = view_of(&attacker.store, &id, b"");
+    let number = |name: &[u8]| view.find(name).unwrap().unwrap().0.number();
+    assert!(number(b"a") != number(b"b"));
+    // A stream goes before a tree's file, and that before a directory for another stream.
+    assert_eq!(names(&view, b""), ["a", "b", "c"]);
+    assert_eq!(view.read(&opened(&view, b"c"), 0, 9).unwrap(), b"stream");
+    assert_eq!(view.read(&opened(&view, b"b"), 0, 9).unwrap(), b"two");
+    assert!(view.find(b"b/below").unwrap().is_none());
+    let alone = attacker.tree(0, leaf);
+    let (view, _) = view_of(&attacker.store, &alone, b"");
+    let number = |name: &[u8]| view.find(name).unwrap().unwrap().0.number();
+    assert!(number(b"a") == number(b"c") && number(b"a") != number(b"b"));
 }

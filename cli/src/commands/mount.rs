@@ -113,7 +113,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     }
     let at = check(&args.directory)?;
     let opened = open::open(global, out)?;
-    let (id, words) = (opened.repository.id(), opened.place.words());
+    let id = opened.repository.id();
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     // Calls that wait for a store take no processor.
     let threads = opened.repository.reading_threads(cores * 2).clamp(4, 16);
@@ -130,8 +130,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         Some(selector) => format!("snapshot {selector}"),
         None => size::of(view.snapshots() as u64, "snapshot"),
     };
-    out.say(&format!("{what} of repository {} at {words}", id.short()));
-    out.say(&format!("mounted at {}; Ctrl-C or `umount` ends it", at.display()));
+    out.say(&format!("mounted {what} of repository {} at {}; Ctrl-C or `umount` ends it", id.short(), at.display()));
     if out.json {
         let snapshots = view.snapshots();
         out.message(&json!({

@@ -112,7 +112,7 @@ fn webdav(global: &Global, args: &WebdavArgs, out: &Output) -> Run {
     }
     let is_open = login.is_none();
     let opened = open::open(global, out)?;
-    let (id, words) = (opened.repository.id(), opened.place.words());
+    let id = opened.repository.id();
     let view = Arc::new(args.layout.view(opened.repository, args.selector.as_ref(), &args.filter, out)?);
     signals::catch();
     let url = format!("http://{address}/");
@@ -127,8 +127,7 @@ fn webdav(global: &Global, args: &WebdavArgs, out: &Output) -> Run {
             "password and content go over plain HTTP and can be read on the way: put a proxy that speaks TLS before it"
         });
     }
-    out.say(&format!("{what} of repository {} at {words}", id.short()));
-    out.say(&format!("served at {url}; Ctrl-C ends it"));
+    out.say(&format!("serving {what} of repository {} at {url}; Ctrl-C ends it", id.short()));
     if out.json {
         let snapshots = view.snapshots();
         out.message(&json!({"message_type": "serving", "url": url, "repository": id.to_string(), "snapshots": snapshots}));

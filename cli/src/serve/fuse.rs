@@ -31,6 +31,8 @@ const BLOCK_BYTES: u32 = 4096;
 const XATTR_LIST_BYTES_MAX: usize = 64 << 10;
 /// Longest name of an extended attribute (XATTR_NAME_MAX).
 const XATTR_NAME_BYTES_MAX: usize = 255;
+/// Longest path of the kernel's, with the NUL at its end (PATH_MAX).
+const PATH_BYTES: usize = 4096;
 /// `whence` of `lseek`.
 const SEEK_DATA: i32 = 3;
 const SEEK_HOLE: i32 = 4;
@@ -242,6 +244,8 @@ impl Filesystem for Mounted {
     fn readlink(&self, _: &Request, inode: INodeNo, reply: ReplyData) {
         let target = self.node(inode).and_then(|node| self.view.target(&node).map_err(failed)?.ok_or(Errno::EINVAL));
         match target {
+            // Longer than any path: the kernel would not take it.
+            Ok(target) if target.len() >= PATH_BYTES => reply.error(Errno::ENAMETOOLONG),
             Ok(target) => reply.data(&target),
             Err(errno) => reply.error(errno),
         }
