@@ -77,7 +77,8 @@ fn an_archive_gets_its_name_when_it_is_whole() {
     assert_eq!(members(&fs::read(home.path("out.tar")).unwrap()), ["sub/"]);
     fs::remove_dir_all(&data).unwrap_or_default();
     fs::rename(home.path("data"), &data).unwrap();
-    let left: Vec<_> = fs::read_dir(home.path(".")).unwrap().map(|e| e.unwrap().file_name()).filter(|n| n.to_string_lossy().contains(".seabed")).collect();
+    let left: Vec<_> =
+        fs::read_dir(home.path(".")).unwrap().map(|e| e.unwrap().file_name()).filter(|n| n.to_string_lossy().contains(".seabed")).collect();
     assert!(left.is_empty(), "{left:?}");
     // A device is written, not replaced; a directory is neither.
     home.ends(0, &["dump", &selector, "--target", "/dev/null"]);
@@ -93,7 +94,8 @@ fn an_archive_gets_its_name_when_it_is_whole() {
 #[test]
 fn a_restore_may_go_straight_into_an_archive() {
     let (home, top) = stored();
-    let output = home.run(&["restore", &format!("latest:{top}"), "--archive", "tar", "--target", "-", "--include", "*.txt", "--exclude", "a.*"]);
+    let output =
+        home.run(&["restore", &format!("latest:{top}"), "--archive", "tar", "--target", "-", "--include", "*.txt", "--exclude", "a.*"]);
     ended(0, &output, &["restore"]);
     assert_eq!(members(&output.stdout), ["sub/", "sub/b.txt"]);
     home.ends(0, &["restore", "latest", "--archive", "zip", "--target", "out.zip", "--quiet"]);
@@ -113,7 +115,9 @@ fn a_terminal_gets_no_archive() {
                   out = b''\nwhile True:\n    try: part = os.read(fd, 4096)\n    except OSError: break\n    if not part: break\n    out += part\n\
                   print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\nprint(out.decode())";
     let seabed = home.command(&[]).get_program().to_owned();
-    for args in [&["dump", "latest", &top][..], &["dump", "latest", "/", "-a", "zip"], &["restore", "latest", "--archive", "tar", "--target", "-"]] {
+    for args in
+        [&["dump", "latest", &top][..], &["dump", "latest", "/", "-a", "zip"], &["restore", "latest", "--archive", "tar", "--target", "-"]]
+    {
         let mut python = std::process::Command::new("python3");
         python.env("HOME", home.path(".")).args(["-c", script]).arg(&seabed).args(args).stdin(Stdio::null());
         let output = python.output().unwrap();

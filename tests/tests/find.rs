@@ -381,8 +381,7 @@ fn the_documented_views_are_there() {
     let (attach, select) = example.split_once(';').unwrap();
     let db = db.unwrap();
     db.execute_batch(attach).unwrap();
-    let found: Vec<String> =
-        db.prepare(select.trim()).unwrap().query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+    let found: Vec<String> = db.prepare(select.trim()).unwrap().query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
     let listed = home.ends(0, &["ls", "latest"]);
     let (mut found, mut listed): (Vec<&str>, Vec<&str>) = (found.iter().map(String::as_str).collect(), listed.lines().collect());
     found.sort_unstable();

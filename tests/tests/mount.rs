@@ -494,7 +494,12 @@ fn what_is_missing_is_said_with_the_next_step() {
     let command = |script: &str| {
         let seabed = home.command(&[]).get_program().to_owned();
         let mut command = Command::new("unshare");
-        command.args(["-m", "sh", "-c", script, "sh"]).arg(seabed).env("HOME", home.path(".")).current_dir(home.path(".")).stdin(Stdio::null());
+        command
+            .args(["-m", "sh", "-c", script, "sh"])
+            .arg(seabed)
+            .env("HOME", home.path("."))
+            .current_dir(home.path("."))
+            .stdin(Stdio::null());
         command.output().unwrap()
     };
     let output = command(r#"mount -t tmpfs none /dev && exec "$1" mount mnt"#);

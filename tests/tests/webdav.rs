@@ -114,7 +114,9 @@ fn files_and_parts_of_them_come_as_they_are() {
     let big = fs::read(src.join("big")).unwrap();
     let (status, body) = served.get(&[&served.at(&place("big"))]);
     assert!(status == 200 && body == big);
-    for (range, part) in [("0-0", 0..1), ("5000000-5004095", 5_000_000..5_004_096), ("9000000-", 9_000_000..9_000_001), ("-7", 8_999_994..9_000_001)] {
+    for (range, part) in
+        [("0-0", 0..1), ("5000000-5004095", 5_000_000..5_004_096), ("9000000-", 9_000_000..9_000_001), ("-7", 8_999_994..9_000_001)]
+    {
         let (status, body) = served.get(&["-r", range, &served.at(&place("big"))]);
         assert!(status == 206 && body == big[part], "{range}");
     }
@@ -194,7 +196,10 @@ fn programs_ask_for_properties() {
     assert!(latest.contains("<D:href>/snapshots/latest/</D:href>"), "{latest}");
     let asked = "<propfind xmlns='DAV:' xmlns:o='u:o'><prop><getlastmodified/><o:x/><y xmlns=''/></prop></propfind>";
     let (_, some) = propfind("0", asked, &format!("{place}/many"));
-    assert!(some.contains("GMT</D:getlastmodified>") && some.contains("<x:x xmlns:x=\"u:o\"/>") && some.contains("<y xmlns=\"\"/>"), "{some}");
+    assert!(
+        some.contains("GMT</D:getlastmodified>") && some.contains("<x:x xmlns:x=\"u:o\"/>") && some.contains("<y xmlns=\"\"/>"),
+        "{some}"
+    );
     assert!(some.contains("200 OK") && some.contains("404 Not Found") && !some.contains("displayname"), "{some}");
     let (_, names) = propfind("0", "<propfind xmlns='DAV:'><propname/></propfind>", &format!("{place}/big"));
     assert!(names.contains("<D:getetag/>") && !names.contains("9000001"), "{names}");

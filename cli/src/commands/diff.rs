@@ -17,8 +17,8 @@ use clap::ValueEnum;
 use seabed_engine::diff::{Against, DiffOptions, DiffReport, Live, Reading, diff};
 use seabed_engine::format::manifest::ROOT_PATHS;
 use seabed_engine::repository::selector::{Selected, split_path};
-use seabed_engine::source::{Attributes, WalkOptions};
 use seabed_engine::source::roots::{Root, display};
+use seabed_engine::source::{Attributes, WalkOptions};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -193,7 +193,12 @@ fn live(args: &Args, path: Option<&OsStr>, before: &mut Selected, opened: &Opene
         out.warn("the snapshot was made with --exclude-file; what its patterns left out counts as added unless it is given here too");
     }
     let (excludes, _) = args.excludes.rules_after(&patterns, opened)?;
-    let walk = WalkOptions { one_file_system: args.excludes.one_file_system, with_atime: false, attributes: Attributes::but(names.without), excludes };
+    let walk = WalkOptions {
+        one_file_system: args.excludes.one_file_system,
+        with_atime: false,
+        attributes: Attributes::but(names.without),
+        excludes,
+    };
     let root = match path {
         Some(path) => Some(root_of(path)?),
         None if !before.path.is_empty() => Some((display(&before.path), before.path.clone())),

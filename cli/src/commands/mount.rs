@@ -84,9 +84,8 @@ pub struct LayoutArgs {
 
 impl LayoutArgs {
     fn options(&self, filter: Filter) -> Result<ViewOptions, Fail> {
-        let layout = Layout::new(&self.path_template, &self.time_template, TimeZone::system()).map_err(|error| {
-            Fail::config(error.to_string()).hint("see the templates in `seabed mount --help`")
-        })?;
+        let layout = Layout::new(&self.path_template, &self.time_template, TimeZone::system())
+            .map_err(|error| Fail::config(error.to_string()).hint("see the templates in `seabed mount --help`"))?;
         Ok(ViewOptions { filter, layout, refresh: self.refresh })
     }
 

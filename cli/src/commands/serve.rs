@@ -95,9 +95,8 @@ fn login(args: &WebdavArgs) -> Result<Option<Login>, Fail> {
         return Err(Fail::config("the name in --user is empty or holds a `:`"));
     }
     let password = secret::other(args.webdav_password_file.as_deref(), PASSWORD)?;
-    let password = password.ok_or_else(|| {
-        Fail::config("--user needs a password").hint(format!("give it with --webdav-password-file or {PASSWORD}"))
-    })?;
+    let password = password
+        .ok_or_else(|| Fail::config("--user needs a password").hint(format!("give it with --webdav-password-file or {PASSWORD}")))?;
     Ok(Some(Login { user: user.clone(), password }))
 }
 

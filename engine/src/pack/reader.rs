@@ -248,12 +248,7 @@ impl ChunkReader {
     }
 
     /// Where a chunk is: behind the last one, else at the first place whose pack opens and says the same.
-    fn place_behind(
-        &self,
-        last: Option<(Location, Arc<OpenPack>)>,
-        class: Class,
-        id: &ChunkId,
-    ) -> Result<(Location, Arc<OpenPack>)> {
+    fn place_behind(&self, last: Option<(Location, Arc<OpenPack>)>, class: Class, id: &ChunkId) -> Result<(Location, Arc<OpenPack>)> {
         if let Some((at, pack)) = last
             && pack.class == class
             && pack.table.id(at.chunk as usize + 1).is_some_and(|next| next == *id)

@@ -96,12 +96,7 @@ fn names_of((block, dirs, text): &Block, all: &Dirs) -> Option<Names> {
 impl PathIndex {
     /// Calls `each` with the paths that `matches` and of which some version is accepted, in batches, in the order in which they were first
     /// seen, with all that is known of each. `each` returns `false` to stop.
-    pub fn search(
-        &self,
-        matches: &(dyn Fn(&[u8]) -> bool + Sync),
-        accept: &dyn Fn(&Version) -> bool,
-        each: &mut Each<'_>,
-    ) -> Result<()> {
+    pub fn search(&self, matches: &(dyn Fn(&[u8]) -> bool + Sync), accept: &dyn Fn(&Version) -> bool, each: &mut Each<'_>) -> Result<()> {
         let sql = |e| self.failed(e);
         let complete = self.make_blocks()?;
         let dirs = self.dirs().map_err(sql)?;

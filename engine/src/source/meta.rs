@@ -73,7 +73,12 @@ impl Attributes {
     /// All but those that a manifest says were left out.
     pub fn but(left_out: u8) -> Self {
         let kept = |bit| left_out & bit == 0;
-        Attributes { xattrs: kept(WITHOUT_XATTRS), acls: kept(WITHOUT_ACLS), flags: kept(WITHOUT_FLAGS), owner_names: kept(WITHOUT_OWNER_NAMES) }
+        Attributes {
+            xattrs: kept(WITHOUT_XATTRS),
+            acls: kept(WITHOUT_ACLS),
+            flags: kept(WITHOUT_FLAGS),
+            owner_names: kept(WITHOUT_OWNER_NAMES),
+        }
     }
 }
 

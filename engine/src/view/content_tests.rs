@@ -12,8 +12,7 @@ fn lost() -> Option<Error> {
 
 /// (start, bytes) of every item that is known, and whether something is wrong.
 fn located(items: &[Item], bytes: u64, lengths: &[Option<u32>]) -> (Vec<(u64, u64)>, bool) {
-    let part =
-        Part { items: Arc::new(ListNode::Items(items.to_vec())), start: 0, bytes, id: Some(ChunkId::new([7; 32])) };
+    let part = Part { items: Arc::new(ListNode::Items(items.to_vec())), start: 0, bytes, id: Some(ChunkId::new([7; 32])) };
     let failure = if lengths.contains(&None) { lost() } else { None };
     let (table, failure) = locate(&part, |ids| {
         assert_eq!(ids.len(), lengths.len());

@@ -111,8 +111,7 @@ fn a_time_may_be_a_path_and_stand_behind_other_text() {
     let one = [snapshot(1, 86_400, ("h", "s"), &[])];
     let have = arranged(&["by/%h-%T", "%%%u//./%I"], "%Y/%m/%d", &one);
     let id = "01".repeat(32);
-    let want =
-        [format!("/%ann/{id} = 1"), "/by/h-1970/01/02 = 1".to_owned(), "/by/h-latest -> h-1970/01/02".to_owned()];
+    let want = [format!("/%ann/{id} = 1"), "/by/h-1970/01/02 = 1".to_owned(), "/by/h-latest -> h-1970/01/02".to_owned()];
     assert_eq!(have, want);
     assert!(arranged(&["%t/%T"], "%Y", &one).is_empty(), "a snapshot without a tag stands under none");
     // Two tags twice are four places; equal tags are one.

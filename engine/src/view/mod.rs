@@ -128,7 +128,9 @@ impl View {
             let found = opened.find(&view.shared.leaves, &view.shared.reading, dir, name)?;
             let found = found.ok_or_else(|| Error::NoSuchPath { snapshot: selected.snapshot.id, path: path() })?;
             if found.kind() != EntryKind::Directory {
-                return Err(Error::Option { what: format!("`{}` is a {}, and only a directory can be shown", path(), found.kind().word()) });
+                return Err(Error::Option {
+                    what: format!("`{}` is a {}, and only a directory can be shown", path(), found.kind().word()),
+                });
             }
             view.top = Top::One(Node::Inside(Arc::new(Inside::new(&place, &dir.into(), name, &found))), opened);
         }

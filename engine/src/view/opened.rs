@@ -150,7 +150,8 @@ impl Opened {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut streams = self.streams.get(dir).unwrap_or(&none).range::<[u8], _>((from, Bound::Unbounded)).peekable();
         loop {
-            let first = heads.iter().flatten().map(|found| found.entry().name.0.as_slice()).chain(streams.peek().map(|(n, _)| n.as_slice()));
+            let first =
+                heads.iter().flatten().map(|found| found.entry().name.0.as_slice()).chain(streams.peek().map(|(n, _)| n.as_slice()));
             let Some(name) = first.min().map(<[u8]>::to_vec) else { return };
             let beside = streams.next_if(|(n, _)| **n == name).map(|(_, beside)| beside.clone());
             let mut thing = match &beside {

@@ -5,9 +5,9 @@ use crate::serve::web::asked::{Asked, parse};
 use crate::serve::web::body::{Body, Pieces, Text};
 use crate::serve::web::gate::{Gate, Verdict};
 use crate::serve::web::multistatus::{self, Item, content_type, tag};
+use crate::serve::web::page;
 use crate::serve::web::paths::{self, address};
 use crate::serve::web::ranges::{Part, has_it, part};
-use crate::serve::web::page;
 use crate::time;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
@@ -48,7 +48,10 @@ pub async fn answer(request: Request<Incoming>, view: Arc<View>, gate: Arc<Gate>
             return response;
         }
         Verdict::NotMe => {
-            return plain(StatusCode::FORBIDDEN, "this server is asked by another name than its own; without a password it answers only to that\n");
+            return plain(
+                StatusCode::FORBIDDEN,
+                "this server is asked by another name than its own; without a password it answers only to that\n",
+            );
         }
     }
     let (head, body) = request.into_parts();

@@ -62,8 +62,8 @@ pub fn content_type(name: &[u8]) -> &'static str {
     let end = name.rsplit(|b| *b == b'.').next().unwrap_or_default().to_ascii_lowercase();
     match &end[..] {
         _ if !name.contains(&b'.') => "application/octet-stream",
-        b"txt" | b"md" | b"log" | b"conf" | b"cfg" | b"ini" | b"toml" | b"yaml" | b"yml" | b"json" | b"csv" | b"sql" | b"sh" | b"py" | b"rs"
-        | b"c" | b"h" | b"html" | b"htm" | b"xml" | b"js" | b"css" | b"php" => "text/plain; charset=utf-8",
+        b"txt" | b"md" | b"log" | b"conf" | b"cfg" | b"ini" | b"toml" | b"yaml" | b"yml" | b"json" | b"csv" | b"sql" | b"sh" | b"py"
+        | b"rs" | b"c" | b"h" | b"html" | b"htm" | b"xml" | b"js" | b"css" | b"php" => "text/plain; charset=utf-8",
         b"png" => "image/png",
         b"jpg" | b"jpeg" => "image/jpeg",
         b"gif" => "image/gif",
@@ -119,7 +119,8 @@ pub fn push(text: &mut Text<'_>, item: &Item<'_>, asked: &Asked) -> Result<()> {
                 } else {
                     let space = escape(space.as_bytes());
                     // A prefix for no name space at all is no XML.
-                    let element = if space.is_empty() { format!("<{name} xmlns=\"\"/>") } else { format!("<x:{name} xmlns:x=\"{space}\"/>") };
+                    let element =
+                        if space.is_empty() { format!("<{name} xmlns=\"\"/>") } else { format!("<x:{name} xmlns:x=\"{space}\"/>") };
                     missing.push_str(&element);
                 }
             }

@@ -40,7 +40,11 @@ pub fn part(headers: &HeaderMap, tag: &str, modified: &str, bytes: u64) -> Part 
         },
         (from, to) => match (number(from), if to.is_empty() { Some(u64::MAX) } else { number(to) }) {
             (Some(from), Some(to)) if from <= to => {
-                if from < bytes { Part::Some(from, to.saturating_add(1).min(bytes)) } else { Part::Nowhere }
+                if from < bytes {
+                    Part::Some(from, to.saturating_add(1).min(bytes))
+                } else {
+                    Part::Nowhere
+                }
             }
             _ => Part::Whole,
         },
@@ -70,7 +74,9 @@ mod tests {
             assert_eq!(asked(nowhere, 10), Part::Nowhere, "{nowhere}");
         }
         assert_eq!((asked("bytes=-1", 0), asked("bytes=0-", 0)), (Part::Nowhere, Part::Nowhere));
-        for other in ["bytes=0-1,3-4", "bytes=a-b", "bytes=5-2", "lines=1-2", "bytes", "bytes=+1-2", "bytes=-", "bytes=99999999999999999999-"] {
+        for other in
+            ["bytes=0-1,3-4", "bytes=a-b", "bytes=5-2", "lines=1-2", "bytes", "bytes=+1-2", "bytes=-", "bytes=99999999999999999999-"]
+        {
             assert_eq!(asked(other, 10), Part::Whole, "{other}");
         }
     }
