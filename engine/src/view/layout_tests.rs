@@ -37,6 +37,7 @@ fn snapshot(n: u8, secs: i64, (host, series): (&str, &str), tags: &[&str]) -> Sn
         summary: from_bytes(&[0xa0], "summary").unwrap(),
         failures: Vec::new(),
         origin: None,
+        without: 0,
         extra: Vec::new(),
     };
     Snapshot { id: SnapshotId::new([n; 32]), index, names }
