@@ -103,9 +103,8 @@ pub struct Args {
     /// Not those whose name matches PATTERN (repeatable)
     #[arg(long, value_name = "PATTERN", help_heading = "Attributes")]
     exclude_xattr: Vec<OsString>,
-    /// Also device nodes, setuid and setgid bits, security.* and trusted.* attributes, immutable and
-    /// append-only flags: for snapshots that are trusted as this system is
-    #[arg(long, help_heading = "Attributes", conflicts_with = "no_privileged", verbatim_doc_comment)]
+    /// Also what can lend rights: device nodes, setuid bits, security.* and more (README)
+    #[arg(long, help_heading = "Attributes", conflicts_with = "no_privileged")]
     privileged: bool,
     /// Leave these out, and do not count that as incomplete
     #[arg(long, help_heading = "Attributes")]
