@@ -185,7 +185,7 @@ impl<R: Read> TarReader<R> {
     }
 
     /// The next entry. What was not read of the one before is passed over.
-    pub fn next(&mut self) -> Result<Next, TarError> {
+    pub fn next_entry(&mut self) -> Result<Next, TarError> {
         let (mut own, mut long_name, mut long_link) = (Vec::new(), None, None);
         loop {
             self.skip()?;
@@ -265,7 +265,7 @@ impl<R: Read> TarReader<R> {
                 if !tar::sparse::fits(&map, member.entry.size, body) {
                     return Err("its map of data and holes does not fit it");
                 }
-                member.map = Some(map);
+                member.map = Some(tar::sparse::joined(map));
             }
             Ok(member)
         });

@@ -52,6 +52,18 @@ pub fn fits(map: &[(u64, u64)], size: u64, stored: u64) -> bool {
     end <= size && sum == stored
 }
 
+/// A map without empty stretches, and with those joined that touch: what is one piece of a file is one, however an archive counts it.
+pub fn joined(map: Map) -> Map {
+    let mut out = Map::with_capacity(map.len());
+    for (offset, bytes) in map.into_iter().filter(|(_, bytes)| *bytes > 0) {
+        match out.last_mut() {
+            Some(last) if last.0 + last.1 == offset => last.1 += bytes,
+            _ => out.push((offset, bytes)),
+        }
+    }
+    out
+}
+
 /// The map of form 1.0 as it stands before the data: a number to a line, filled up to a block.
 pub fn to_lines(map: &[(u64, u64)]) -> Vec<u8> {
     let mut out = format!("{}\n", map.len()).into_bytes();
@@ -183,6 +195,11 @@ mod tests {
         assert_eq!(from_lines(&[b'1'; 2 * BLOCK]), Err(BadMap));
         assert_eq!(from_list(b"1,2,3"), None);
         assert_eq!(from_list(b"0,5,10,5"), Some(vec![(0, 5), (10, 5)]));
+    }
+
+    #[test]
+    fn stretches_that_touch_are_one() {
+        assert_eq!(joined(vec![(0, 5), (5, 0), (5, 5), (20, 1), (21, 9), (40, 0)]), [(0, 10), (20, 10)]);
     }
 
     #[test]

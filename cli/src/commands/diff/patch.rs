@@ -130,7 +130,12 @@ fn patch(change: &Change<'_>) -> Vec<Vec<u8>> {
     // As git does it: without the tab, `patch` takes a name to end at its first blank.
     let end = |name: &[u8]| if name.contains(&b' ') && !name.starts_with(b"\"") { &b"\t"[..] } else { b"" };
     let mut out = vec![[b"--- ", &a[..], end(a)].concat(), [b"+++ ", &b[..], end(b)].concat()];
-    for group in group_diff_ops(ops, CONTEXT_LINES) {
+    let groups = group_diff_ops(ops, CONTEXT_LINES);
+    // An empty file that came or went has no line to show.
+    if groups.is_empty() {
+        return Vec::new();
+    }
+    for group in groups {
         hunk(&group, &old, &new, &mut out);
     }
     out
