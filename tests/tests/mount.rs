@@ -47,7 +47,7 @@ impl Running {
         let began = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
             assert!(began.elapsed() < PATIENCE, "it does not end");
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(10));
         }
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         self.out.read_to_end(&mut stdout).unwrap();
@@ -386,10 +386,11 @@ fn however_it_ends_it_leaves_nothing() {
         busy.wait().unwrap();
     }
     // Two signals at once are one.
-    let mounted = Mounted::new(&home, &[]);
-    mounted.running.as_ref().unwrap().signal("-INT");
-    mounted.running.as_ref().unwrap().signal("-INT");
-    let output = { mounted }.running.take().unwrap().end();
+    let mut mounted = Mounted::new(&home, &[]);
+    let running = mounted.running.take().unwrap();
+    running.signal("-INT");
+    running.signal("-INT");
+    let output = running.end();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     // By the system's own command.
     let mut mounted = Mounted::new(&home, &[]);

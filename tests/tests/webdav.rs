@@ -120,10 +120,7 @@ fn files_and_parts_of_them_come_as_they_are() {
     }
     assert_eq!(served.status(&["-r", "9000001-", &served.at(&place("big"))]), 416);
     assert_eq!(served.get(&["-r", "0-1,5-6", &served.at(&place("twin"))]).1.len(), 2_000_000, "several parts are all of it");
-    for name in ["empty", "sparse", "hole", "odd \u{e9}\n", "deep/hard", "to file", "to dir/er/still/one"] {
-        if name.ends_with('\n') {
-            continue;
-        }
+    for name in ["empty", "sparse", "hole", "deep/hard", "to file", "to dir/er/still/one"] {
         let (status, body) = served.get(&[&served.at(&place(name))]);
         assert!(status == 200 && body == fs::read(src.join(name)).unwrap(), "{name}");
     }

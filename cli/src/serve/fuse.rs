@@ -407,7 +407,11 @@ mod tests {
     #[test]
     fn device_numbers_are_the_kernels() {
         assert_eq!(device((1, 3)), 0x103);
-        assert_eq!(u64::from(device((259, 300_000))), 0x103e0 | 300_000 & 0xff | (300_000 & !0xff) << 12 | 0x10300);
+        // As the kernel reads it (new_decode_dev).
+        let read = |dev: u32| ((dev & 0xf_ff00) >> 8, (dev & 0xff) | (dev >> 12 & 0xf_ff00));
+        for numbers in [(259, 300_000), (0xfff, 0xf_ffff), (8, 255), (8, 256)] {
+            assert_eq!(read(device(numbers)), numbers);
+        }
     }
 
     #[test]
