@@ -149,7 +149,9 @@ fn a_mounted_tree_is_the_tree_for_every_tool() {
     let have = mounted.of("snapshots/latest", &src);
     let found = differences(&capture(&src, true), &capture(&have, true));
     assert!(found.is_empty(), "{}", found.join("\n"));
-    succeeds(&shell(r#"diff -r --no-dereference "$1" "$2""#, &[&src, &have]), "diff");
+    // Of special files it says that they are some, and takes that for a difference.
+    let script = r#"diff -r --no-dereference -x fifo -x socket -x device "$1" "$2""#;
+    succeeds(&shell(script, &[&src, &have]), "diff");
     let grep = |at: &Path| succeeds(&shell(r#"cd "$1" && grep -rc . many deep twin big | sort"#, &[at]), "grep");
     assert_eq!(grep(&src), grep(&have));
     // All but the numbers of inodes, which are the mount's own; those of directories' links, which it does not count.
@@ -239,7 +241,7 @@ fn snapshots_stand_where_restic_has_them_and_new_ones_appear() {
     for (code, args) in [
         (20, vec!["--path-template", "../%i"]),
         (20, vec!["--path-template", "%x"]),
-        (20, vec!["--time-template", "%Q"]),
+        (20, vec!["--time-template", "%!"]),
         (1, vec!["ffffffff"]),
         (1, vec!["latest:/nowhere"]),
         (20, vec![part.as_str(), "--refresh", "soon"]),
