@@ -9,9 +9,10 @@ use crate::tar::sparse::to_lines;
 use crate::tar::{Fields, OWNER_MAX, OWNER_NAME_MAX, SIZE_MAX, acl, padding, pax, split_name};
 use std::io::{self, Write};
 
-/// What is written behind a last whole member where others are missing: without it, an archive that lacks them would look like one that
-/// lacks only its end, and GNU tar takes those.
-const TORN: &[u8] = b"\nseabed: this archive is not whole\n";
+/// What is begun, and not gone on with, behind a last whole member where others are missing: records of this name. An archive that only
+/// lacks its end GNU tar takes for whole, even with some bytes of a block behind it; a header whose rest is missing is an error to GNU tar,
+/// bsdtar and Python alike.
+const TORN: &[u8] = b"this archive is not whole";
 /// What stands before the name of an extended header, as GNU tar has it.
 const PAX_PREFIX: &[u8] = b"PaxHeaders";
 
@@ -156,7 +157,8 @@ impl<'o> TarWriter<'o> {
     /// Ends what is no archive. Within a member its missing rest says enough.
     pub fn tear(&mut self) -> io::Result<()> {
         if !self.within {
-            self.out.put(TORN)?;
+            let fields = Fields { name: TORN, kind: b'x', mode: 0o644, size: crate::tar::BLOCK as u64, ..Fields::default() };
+            self.out.put(&fields.block())?;
         }
         self.out.out.flush()
     }
