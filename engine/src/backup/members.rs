@@ -225,7 +225,7 @@ impl Members {
 /// Inode number of a file with several names: from the first of them, so that it does not change with what else is in the archive.
 fn group_of(path: &[u8]) -> i64 {
     let mut low = [0; 8];
-    blake3::Hasher::new_derive_key("seabed v1 tar inode").update(path).finalize_xof().fill(&mut low);
+    blake3::Hasher::new_derive_key("seabed tar inode").update(path).finalize_xof().fill(&mut low);
     i64::from_le_bytes(low)
 }
 

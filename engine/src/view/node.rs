@@ -103,7 +103,7 @@ fn link_identity(tag: &Identity, tree: usize, entry: &Entry, content: Option<&Co
 }
 
 fn identity(kind: &[u8], parts: &[&[u8]]) -> Identity {
-    let mut hasher = blake3::Hasher::new_derive_key("seabed v1 view");
+    let mut hasher = blake3::Hasher::new_derive_key("seabed view inode");
     for part in [kind].iter().chain(parts) {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part);
