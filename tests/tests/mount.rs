@@ -350,7 +350,7 @@ fn other_users_may_do_what_modes_and_acls_say() {
     let place = format!("latest:{}", src.display());
     let read_by = |user: &str, name: &str| {
         let path = at.path().join(name);
-        let output = run("setpriv", &["--reuid".as_ref(), user.as_ref(), "--clear-groups".as_ref(), "cat".as_ref(), path.as_os_str()]);
+        let output = shell(r#"exec setpriv --reuid "$1" --regid "$1" --clear-groups cat "$2""#, &[Path::new(user), &path]);
         output.status.success()
     };
     let start = |args: &[&str]| {

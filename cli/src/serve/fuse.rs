@@ -202,9 +202,10 @@ impl Mounted {
 
 impl Filesystem for Mounted {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        // Attributes with every listing, for they lie beside the names: `find` asks for those of a large directory in the order of inodes,
+        // which is none, and then each would be looked up in another leaf (100,000 files: 21 s).
         let wanted = [
             InitFlags::FUSE_DO_READDIRPLUS,
-            InitFlags::FUSE_READDIRPLUS_AUTO,
             InitFlags::FUSE_PARALLEL_DIROPS,
             InitFlags::FUSE_CACHE_SYMLINKS,
             InitFlags::FUSE_EXPLICIT_INVAL_DATA,
