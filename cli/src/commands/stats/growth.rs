@@ -49,6 +49,8 @@ const BAR_MAX: usize = 40;
 const BAR_MIN: usize = 5;
 /// Columns of a page that is no terminal.
 const PAGE_COLUMNS: usize = 80;
+/// Columns that may be left out where there is no room, the last of which is missed most: New, Size, Files.
+const LEFT_OUT_MAX: usize = 3;
 
 /// One row.
 struct Row<'s> {
@@ -138,9 +140,9 @@ fn row_json(row: &Row<'_>, by: By) -> Value {
     value
 }
 
-/// The lines, with bars as long as there is room for.
+/// The lines, with bars as long as there is room for. Where there is not even room for all columns, some are left out.
 fn table(rows: &[Row<'_>], by: By, terminal: Option<usize>) -> Vec<String> {
-    let lines = |bar: usize| {
+    let lines = |bar: usize, left_out: usize| {
         let first = match by {
             By::Snapshot => "Time",
             By::Day => "Day",
@@ -162,14 +164,18 @@ fn table(rows: &[Row<'_>], by: By, terminal: Option<usize>) -> Vec<String> {
         for row in rows {
             let each = by == By::Snapshot;
             // Rounded up: what added anything is seen.
+            let shown = |place: usize, text: String| if left_out < place { text } else { String::new() };
             let length = (u128::from(row.stored) * bar as u128).div_ceil(u128::from(most)) as usize;
+            // To the minute: seconds are what makes a line too long for most terminals.
+            let minute = row.period.get(..16).filter(|_| row.period.len() == "2026-01-31 23:59:59".len());
+            let period = minute.unwrap_or(&row.period).to_owned();
             table.row(vec![
                 row.snapshots.first().filter(|_| each).map(|snapshot| snapshot.id.short()).unwrap_or_default(),
-                row.period.clone(),
+                period,
                 if each { String::new() } else { size::count(row.snapshots.len() as u64) },
-                size::count(row.files),
-                size::human(row.bytes),
-                size::human(row.added),
+                shown(3, size::count(row.files)),
+                shown(2, size::human(row.bytes)),
+                shown(1, size::human(row.added)),
                 size::human(row.stored),
                 size::human(row.stored_sum),
                 "#".repeat(length.min(bar)),
@@ -177,10 +183,12 @@ fn table(rows: &[Row<'_>], by: By, terminal: Option<usize>) -> Vec<String> {
         }
         table.lines(None)
     };
-    let plain = lines(0);
+    let fits = |lines: &[String]| terminal.is_none_or(|max| lines.iter().all(|line| line.chars().count() <= max));
+    let left_out = (0..LEFT_OUT_MAX).find(|left_out| fits(&lines(0, *left_out))).unwrap_or(LEFT_OUT_MAX);
+    let plain = lines(0, left_out);
     let wide = plain.iter().map(|line| line.chars().count()).max().unwrap_or(0);
     let bar = terminal.unwrap_or(PAGE_COLUMNS).saturating_sub(wide + 2).min(BAR_MAX);
-    if bar < BAR_MIN { plain } else { lines(bar) }
+    if bar < BAR_MIN { plain } else { lines(bar, left_out) }
 }
 
 #[cfg(test)]
@@ -243,6 +251,18 @@ mod tests {
         let huge = [snapshot(1, 0, "a", 1, u64::MAX / 2), snapshot(2, 0, "a", 1, u64::MAX / 2), snapshot(3, 0, "a", 1, 5)];
         assert_eq!(rows(&huge, By::Snapshot).last().unwrap().stored_sum, u64::MAX);
         assert!(!table(&rows(&huge, By::Day), By::Day, Some(80)).is_empty());
+    }
+
+    /// A row of a large snapshot took 81 columns of 80, and every line of the table was broken.
+    #[test]
+    fn rows_fit_into_a_terminal() {
+        let all = [snapshot(1, 0, "a", 123_456_789, 999_900_000_000), snapshot(2, 1, "a", 123_456_789, 999_900_000_000)];
+        for width in [60, 70, 80] {
+            let lines = table(&rows(&all, By::Snapshot), By::Snapshot, Some(width));
+            assert!(lines.iter().all(|line| line.chars().count() <= width), "{lines:?}");
+            assert!(lines[0].contains("Stored") && lines[0].contains("Sum"), "{lines:?}");
+        }
+        assert!(table(&rows(&all, By::Snapshot), By::Snapshot, None)[0].contains("New"), "a page that is no terminal has all of it");
     }
 
     #[test]
