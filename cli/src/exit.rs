@@ -175,6 +175,7 @@ impl From<Error> for Fail {
                 }
                 _ => "",
             },
+            Error::Aside { .. } => "it goes to SQLITE_TMPDIR, TMPDIR, /var/tmp or /tmp, whichever is there first: make room, or name another place",
             Error::SelfCheck { .. } => "test this machine's memory before you trust it with a backup",
             _ => "",
         };

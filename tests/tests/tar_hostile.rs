@@ -120,7 +120,7 @@ fn read_all(archive: &[u8]) -> u64 {
     let mut reader = TarReader::new(input);
     let (mut entries, mut content) = (0, Vec::new());
     loop {
-        match reader.next() {
+        match reader.next_entry() {
             Ok(Next::Member(_)) => {
                 content.clear();
                 while matches!(reader.append(&mut content, 1 << 20), Ok(1..)) {

@@ -9,7 +9,7 @@ use seabed_engine::format::entry::{EntryKind, join};
 use seabed_engine::format::manifest::ROOT_TAR;
 use seabed_engine::id::SnapshotId;
 use seabed_engine::list::list;
-use seabed_engine::observe::Silent;
+use seabed_engine::observe::{Observer, Silent};
 use seabed_engine::repository::Repository;
 use seabed_engine::source::stream::StreamFailure;
 use seabed_engine::source::{Excludes, WalkOptions};
@@ -22,6 +22,7 @@ use seabed_tests::trees::{Tree, additions, apply, capture, differences, full, no
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A repository in memory, and a directory to make archives of.
@@ -340,6 +341,26 @@ fn how_a_command_ends_says_more_than_what_it_wrote() {
     assert_eq!(bench.committed(), 0);
     let report = bench.run(command_stream("vol", &format!("tar c -C '{src}' f"))).unwrap();
     assert_eq!(report.summary.files_total, 1);
+}
+
+/// Ctrl-C is heard while a command is silent, also in the middle of an entry, and ends the command.
+#[test]
+fn a_run_that_waits_for_a_silent_command_can_be_stopped() {
+    struct Soon(Instant);
+    impl Observer for Soon {
+        fn interrupted(&self) -> bool {
+            self.0.elapsed() > Duration::from_millis(200)
+        }
+    }
+    let bench = Bench::new();
+    for command in ["exec sleep 60", "tar c /etc/passwd | head -c 700; exec sleep 60", "tar c /etc/passwd; exec sleep 60"] {
+        let started = Instant::now();
+        let with = BackupOptions { tars: vec![command_stream("vol", command)], ..options(&[]) };
+        let run = backup(&bench.repository, with, &Soon(started));
+        assert!(matches!(run, Err(Failure::Repository(Error::Interrupted))), "{command}: {run:?}");
+        assert!(started.elapsed() < Duration::from_secs(20), "{command}: the command was waited for");
+        assert_eq!(bench.committed(), 0);
+    }
 }
 
 #[test]

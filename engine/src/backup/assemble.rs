@@ -226,7 +226,8 @@ impl<'s, 'a> Assembler<'s, 'a> {
                 for item in items {
                     self.item(item, &mut rest)?;
                 }
-                self.sink.buffers.give(data);
+                // Where it came from: the batches of an archive are as long as segments.
+                if self.members.is_some() { self.segments.give(data) } else { self.sink.buffers.give(data) }
             }
             flow::Done::Segment { data, chunks } => {
                 let mut rest = &data[..];

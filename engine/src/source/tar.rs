@@ -185,7 +185,7 @@ impl<R: Read> TarReader<R> {
     }
 
     /// The next entry. What was not read of the one before is passed over.
-    pub fn next(&mut self) -> Result<Next, TarError> {
+    pub fn next_entry(&mut self) -> Result<Next, TarError> {
         let (mut own, mut long_name, mut long_link) = (Vec::new(), None, None);
         loop {
             self.skip()?;
@@ -244,7 +244,7 @@ impl<R: Read> TarReader<R> {
 
     fn member(&mut self, claims: member::Claims, header_size: u64) -> Result<Next, TarError> {
         // First where the next header is: whatever is wrong with this entry, the others are read.
-        let stored = if claims.has_body() { claims.stored.unwrap_or(header_size) } else { 0 };
+        let stored = if claims.has_body { claims.stored.unwrap_or(header_size) } else { 0 };
         if stored > i64::MAX as u64 {
             return Err(self.bad("a size that is no size"));
         }
@@ -265,7 +265,7 @@ impl<R: Read> TarReader<R> {
                 if !tar::sparse::fits(&map, member.entry.size, body) {
                     return Err("its map of data and holes does not fit it");
                 }
-                member.map = Some(map);
+                member.map = Some(tar::sparse::joined(map));
             }
             Ok(member)
         });

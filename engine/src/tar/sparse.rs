@@ -33,6 +33,9 @@ pub fn from_list(text: &[u8]) -> Option<Map> {
     if text.is_empty() {
         return Some(Map::new());
     }
+    if text.iter().filter(|b| **b == b',').count() > 2 * STRETCHES_MAX {
+        return None;
+    }
     let numbers = text.split(|b| *b == b',').map(pax::decimal).collect::<Option<Vec<u64>>>()?;
     let (pairs, []) = numbers.as_chunks::<2>() else { return None };
     Some(pairs.iter().map(|[offset, bytes]| (*offset, *bytes)).collect())
@@ -50,6 +53,18 @@ pub fn fits(map: &[(u64, u64)], size: u64, stored: u64) -> bool {
         (end, sum) = (next, sum.saturating_add(*bytes));
     }
     end <= size && sum == stored
+}
+
+/// A map without empty stretches, and with those joined that touch: what is one piece of a file is one, however an archive counts it.
+pub fn joined(map: Map) -> Map {
+    let mut out = Map::with_capacity(map.len());
+    for (offset, bytes) in map.into_iter().filter(|(_, bytes)| *bytes > 0) {
+        match out.last_mut() {
+            Some(last) if last.0 + last.1 == offset => last.1 += bytes,
+            _ => out.push((offset, bytes)),
+        }
+    }
+    out
 }
 
 /// The map of form 1.0 as it stands before the data: a number to a line, filled up to a block.
@@ -183,6 +198,11 @@ mod tests {
         assert_eq!(from_lines(&[b'1'; 2 * BLOCK]), Err(BadMap));
         assert_eq!(from_list(b"1,2,3"), None);
         assert_eq!(from_list(b"0,5,10,5"), Some(vec![(0, 5), (10, 5)]));
+    }
+
+    #[test]
+    fn stretches_that_touch_are_one() {
+        assert_eq!(joined(vec![(0, 5), (5, 0), (5, 5), (20, 1), (21, 9), (40, 0)]), [(0, 10), (20, 10)]);
     }
 
     #[test]

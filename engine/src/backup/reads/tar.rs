@@ -7,7 +7,7 @@ use crate::backup::options::{Failure, StreamSource};
 use crate::backup::reads::{BATCH_BYTES, BATCH_ENTRIES, COARSE_FILE_BYTES, ENTRY_COST, Reads, SMALL_FILE_BYTES, StreamEnd};
 use crate::chunk::Profile;
 use crate::error::{Error, SourceError};
-use crate::format::entry::{EntryKind, join, split};
+use crate::format::entry::{EntryKind, join, path_is_valid, split};
 use crate::format::manifest::Stream as StreamFacts;
 use crate::format::wire::Bytes;
 use crate::observe::{Action, Observer};
@@ -136,7 +136,7 @@ impl Reads<'_> {
         let mut entries = 0;
         loop {
             self.check()?;
-            let member = match reader.next().map_err(failed)? {
+            let member = match reader.next_entry().map_err(failed)? {
                 Next::Member(member) => *member,
                 Next::Refused { name: entry, why } => {
                     entries += 1;
@@ -193,6 +193,10 @@ impl Reads<'_> {
             (name, b"") => name.to_vec(),
             (name, path) => join(name, path),
         };
+        if !path_is_valid(&path) {
+            self.refused(source, &path[source.name.len()..], "its path cannot be stored");
+            return Ok(());
+        }
         let file = entry.kind == EntryKind::File && link.is_none();
         if walk.excludes.rejects(&path, false) || file && walk.excludes.too_large(entry.size) {
             self.ends.excluded += 1;
@@ -246,10 +250,7 @@ impl Reads<'_> {
                 }
             }
         }
-        // Eight places, as in a file of a tree; but only of what is here so far.
-        let sample: Vec<u8> =
-            ahead.chunks(ahead.len().div_ceil(8).max(1)).flat_map(|part| &part[..part.len().min(8 << 10)]).copied().collect();
-        let coarse = size >= COARSE_FILE_BYTES && !self.probe.shrinks(&sample);
+        let coarse = size >= COARSE_FILE_BYTES && !self.probe.shrinks(&sample(&ahead, size, map));
         let profile = if coarse { Profile::Coarse } else { Profile::Normal };
         let mut from_ahead = 0;
         let mut at = 0;
@@ -280,6 +281,23 @@ impl Reads<'_> {
         }
         Ok(profile)
     }
+}
+
+/// Eight places of a file, as of one of a tree: holes where there are holes, and of what has not come yet, what has.
+fn sample(ahead: &[u8], size: u64, map: Option<&[(u64, u64)]>) -> Vec<u8> {
+    const PLACES: u64 = 8;
+    const PLACE_BYTES: usize = 8 << 10;
+    let mut sample = Vec::with_capacity(PLACES as usize * PLACE_BYTES);
+    for place in 0..PLACES {
+        let at = size / PLACES * place;
+        if map.is_some_and(|map| !map.iter().any(|(offset, bytes)| (*offset..offset + bytes).contains(&at))) {
+            sample.resize(sample.len() + PLACE_BYTES, 0);
+            continue;
+        }
+        let from = ahead.len() / PLACES as usize * place as usize;
+        sample.extend_from_slice(&ahead[from..ahead.len().min(from + PLACE_BYTES)]);
+    }
+    sample
 }
 
 /// Why an archive is not read on.
