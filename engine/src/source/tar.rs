@@ -244,7 +244,7 @@ impl<R: Read> TarReader<R> {
 
     fn member(&mut self, claims: member::Claims, header_size: u64) -> Result<Next, TarError> {
         // First where the next header is: whatever is wrong with this entry, the others are read.
-        let stored = if claims.has_body() { claims.stored.unwrap_or(header_size) } else { 0 };
+        let stored = if claims.has_body { claims.stored.unwrap_or(header_size) } else { 0 };
         if stored > i64::MAX as u64 {
             return Err(self.bad("a size that is no size"));
         }

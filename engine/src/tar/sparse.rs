@@ -33,6 +33,9 @@ pub fn from_list(text: &[u8]) -> Option<Map> {
     if text.is_empty() {
         return Some(Map::new());
     }
+    if text.iter().filter(|b| **b == b',').count() > 2 * STRETCHES_MAX {
+        return None;
+    }
     let numbers = text.split(|b| *b == b',').map(pax::decimal).collect::<Option<Vec<u64>>>()?;
     let (pairs, []) = numbers.as_chunks::<2>() else { return None };
     Some(pairs.iter().map(|[offset, bytes]| (*offset, *bytes)).collect())

@@ -65,6 +65,8 @@ pub struct Claims {
     pub old_map: Option<(Map, bool)>,
     /// The map stands at the beginning of the body.
     pub map_in_body: bool,
+    /// Whether the size is that of a body: links and the like only claim one.
+    pub has_body: bool,
     kind: u8,
     link: Vec<u8>,
     mode: Option<i64>,
@@ -98,6 +100,7 @@ impl Claims {
             map: None,
             old_map: None,
             map_in_body: false,
+            has_body: !matches!(header.kind(), b'1'..=b'6'),
             kind: header.kind(),
             link: long_link.unwrap_or_else(|| header.link().to_vec()),
             mode: header.mode(),
@@ -204,11 +207,6 @@ impl Claims {
         if self.lost.len() < LOST_MAX {
             self.lost.push(what);
         }
-    }
-
-    /// Whether the size is that of a body: links and the like only claim one.
-    pub fn has_body(&self) -> bool {
-        !matches!(self.kind, b'1'..=b'6')
     }
 
     /// Whether the body holds only part of the content.
