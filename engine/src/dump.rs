@@ -6,7 +6,7 @@ use crate::error::{Damage, Error, Result};
 use crate::format::entry::EntryKind;
 use crate::format::lists::Item;
 use crate::id::{ChunkId, Class, ObjectName};
-use crate::observe::{Observer, Progress};
+use crate::observe::{Observer, Progress, Stage};
 use crate::pack::reader::{ChunkReader, Piece, ReadBuffers};
 use crate::repository::Repository;
 use crate::repository::entries::find_content;
@@ -113,7 +113,7 @@ fn dump_as_it_is(repository: &Repository, selected: &Selected, out: &mut (dyn Wr
             }
         });
         drop(jobs_out);
-        let written = write(&parts_out, (&tokens_out, &buffers), out, observer);
+        let written = write(&parts_out, (&tokens_out, &buffers), out, (entry.size, observer));
         // Closed here, so that nobody waits for room that will never come.
         drop((parts_out, tokens_out));
         let written = written?;
@@ -233,7 +233,7 @@ fn write(
     parts: &Receiver<Result<Numbered<Part>>>,
     (tokens, spare): (&Receiver<()>, &Buffers),
     out: &mut (dyn Write + Send),
-    observer: &dyn Observer,
+    (total, observer): (u64, &dyn Observer),
 ) -> Result<u64> {
     let mut waiting: BTreeMap<u64, Part> = BTreeMap::new();
     let (mut next, mut written) = (0, 0);
@@ -262,7 +262,7 @@ fn write(
                 }
             }
             tokens.try_recv().unwrap_or(());
-            observer.progress(&Progress { bytes_done: written, ..Progress::default() });
+            observer.progress(&Progress { stage: Stage::Working, bytes_done: written, bytes_total: total, ..Progress::default() });
         }
     }
     // Parts that wait for one that never came: a fetching thread died.

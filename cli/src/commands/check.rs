@@ -55,7 +55,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     if !out.json {
         open::introduce(&opened, out);
     }
-    let listener = Listener::new(out, "check", 0);
+    let listener = Listener::new(out, "check");
     let result = check(&opened.repository, &CheckOptions { read_data }, &listener);
     let took = listener.elapsed();
     listener.finish();

@@ -6,7 +6,7 @@ use crate::commands::refresh;
 use crate::exit::{Code, Fail, Run, help};
 use crate::open;
 use crate::output::Output;
-use crate::progress::Listener;
+use crate::progress::{Listener, Ways};
 use crate::signals;
 use seabed_engine::dump::dump;
 use seabed_engine::error::Error;
@@ -55,7 +55,9 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         }
         (None, true) => return Err(Fail::config("no file or stream is named").hint("`seabed ls SNAPSHOT` lists them")),
     }
-    let listener = Listener::new(out, "dump", 0);
+    // On a terminal that shows the file itself a bar would be in its midst.
+    let bar = args.target.is_some() || !out.on_terminal();
+    let listener = Listener::with(out, "dump", Ways { bar, status: false, ..Ways::default() });
     let result = match &args.target {
         None => out.data(|to| dump(repository, &selected, to, &listener)),
         Some(path) => {

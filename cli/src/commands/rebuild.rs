@@ -28,7 +28,7 @@ pub fn run(global: &Global, _args: &Args, out: &Output) -> Run {
     if !out.json {
         open::introduce(&opened, out);
     }
-    let listener = Listener::new(out, "rebuild", 0);
+    let listener = Listener::new(out, "rebuild");
     let result = rebuild(&opened.repository, &listener);
     listener.finish();
     let report = match result {

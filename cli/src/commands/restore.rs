@@ -155,14 +155,14 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         threads: usize::from(args.threads.unwrap_or(0)),
     };
     if args.thaw.plan || args.thaw.thaw {
-        let watching = Listener::new(out, "planning", 0);
+        let watching = Listener::new(out, "planning");
         let ended = restore_plan::before(&args.thaw, (repository, &selected), &options, &watching, out);
         watching.finish();
         if let Some(code) = ended? {
             return Ok(code);
         }
     }
-    let listener = Listener::new(out, "restore", 0).naming_deletions(out.json || args.dry_run);
+    let listener = Listener::new(out, "restore").naming_deletions(out.json || args.dry_run);
     let result = restore(repository, &selected, &options, &listener);
     let took = listener.elapsed();
     listener.finish();

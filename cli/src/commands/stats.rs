@@ -30,7 +30,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let filter = args.filter.filter();
     let mut snapshots = opened.repository.catalog().snapshots()?;
     snapshots.retain(|snapshot| filter.matches(snapshot));
-    let listener = Listener::new(out, "looking", 0);
+    let listener = Listener::beside_result(out, "stats");
     let usage = usage(&opened.repository, (&snapshots, false), &[], &listener);
     listener.finish();
     let usage = match usage {

@@ -5,6 +5,7 @@ use crate::backup::flow::{self, Credits, DoneContent, DoneItem, Numbered};
 use crate::backup::marks::{Done, Marks};
 use crate::backup::options::BackupOptions;
 use crate::backup::reads::ERRORS_KEPT;
+use crate::backup::totals::Totals;
 use crate::buffers::Buffers;
 use crate::error::{Error, Result, SourceError};
 use crate::format::entry::{EntryKind, STATUS_UNREADABLE};
@@ -15,7 +16,7 @@ use crate::id::{ChunkId, Class};
 use crate::index::Index;
 use crate::index::session::SessionIndex;
 use crate::limits::SEGMENT_CHUNKS_TARGET;
-use crate::observe::{Action, Observer, Progress};
+use crate::observe::{Action, Observer, Progress, Stage};
 use crate::pack::Origin;
 use crate::pack::frames::FrameBuilder;
 use crate::pack::sink::{Job, Sink, Trouble};
@@ -79,6 +80,8 @@ pub struct Assembler<'s, 'a> {
     made: Assembled,
     root: Option<TreeRoot>,
     progress: Progress,
+    /// What there is to read, once somebody has counted it.
+    totals: &'s Totals,
     /// How many streams come before the files.
     streams: usize,
     /// What is known of the streams that ended.
@@ -90,7 +93,7 @@ impl<'s, 'a> Assembler<'s, 'a> {
     /// Takes the way to the encoders; they end when this is finished.
     pub fn new(
         repository: &'a Repository,
-        (sink, segments, marks): (&'s Sink<'a>, &'s Buffers, &'s Marks<'s>),
+        (sink, segments, marks, totals): (&'s Sink<'a>, &'s Buffers, &'s Marks<'s>, &'s Totals),
         jobs: Sender<Job>,
         index: Arc<Index>,
         options: &BackupOptions,
@@ -107,7 +110,8 @@ impl<'s, 'a> Assembler<'s, 'a> {
             list: ListWriter::default(),
             made: Assembled { tree: None, streams: Vec::new(), summary: Summary::default(), errors: Vec::new(), error_count: 0 },
             root: None,
-            progress: Progress::default(),
+            progress: Progress { stage: Stage::Working, ..Progress::default() },
+            totals,
             streams: options.streams.len(),
             ended: Vec::new(),
             marks,
@@ -144,7 +148,7 @@ impl<'s, 'a> Assembler<'s, 'a> {
                 }
                 self.take(what)?;
                 credits.give(cost);
-                self.observer.progress(&self.progress);
+                self.tell();
             }
             if self.marks.is_due(self.store.bytes_added) {
                 self.mark()?;
@@ -157,7 +161,14 @@ impl<'s, 'a> Assembler<'s, 'a> {
         let store = &mut self.store;
         let tree = std::mem::replace(&mut self.tree, TreeWriter::new(store.repository.cutter().clone()));
         self.root = tree.finish(&mut |class, plain: &[u8]| store.add_tree(class, plain))?;
+        self.progress.stage = Stage::Finishing;
+        self.tell();
         self.store.frames.flush()
+    }
+
+    fn tell(&mut self) {
+        (self.progress.files_total, self.progress.bytes_total) = self.totals.get().unwrap_or((0, 0));
+        self.observer.progress(&self.progress);
     }
 
     /// Sets a mark, with what is done so far: once all of it is durable and named, a pending manifest says so (B3).
@@ -170,6 +181,7 @@ impl<'s, 'a> Assembler<'s, 'a> {
         summary.data_chunks = self.store.data_chunks;
         summary.tree_chunks = self.store.tree_chunks;
         summary.bytes_added = self.store.bytes_added;
+        summary.bytes_read = self.progress.bytes_read;
         let mut streams: Vec<_> = self.made.streams.iter().cloned().zip(self.ended.iter().cloned().map(Some)).collect();
         if part.1 > 0 {
             streams.push((part, None));
@@ -207,11 +219,13 @@ impl<'s, 'a> Assembler<'s, 'a> {
                     rest = after;
                 }
                 self.progress.bytes_done += data.len() as u64;
+                self.progress.bytes_read += data.len() as u64;
                 self.segments.give(data);
             }
             flow::Done::Hole(bytes) => {
                 let store = &mut self.store;
                 self.list.push(Item::Hole(bytes), bytes, &mut |class, plain: &[u8]| store.add_tree(class, plain))?;
+                self.progress.bytes_done += bytes;
             }
             flow::Done::EndStream(stream) => {
                 let end = self.end_list()?;
@@ -247,6 +261,7 @@ impl<'s, 'a> Assembler<'s, 'a> {
                     self.list.push(Item::Chunk(id), u64::from(bytes), &mut |class, plain: &[u8]| store.add_tree(class, plain))?;
                     *data = rest;
                     self.progress.bytes_done += u64::from(bytes);
+                    self.progress.bytes_read += u64::from(bytes);
                 }
                 Some(self.end_list()?.0)
             }
@@ -289,6 +304,7 @@ impl<'s, 'a> Assembler<'s, 'a> {
         made.summary.data_chunks = self.store.data_chunks;
         made.summary.tree_chunks = self.store.tree_chunks;
         made.summary.bytes_added = self.store.bytes_added;
+        made.summary.bytes_read = self.progress.bytes_read;
         made
     }
 }

@@ -10,6 +10,7 @@ mod marks;
 mod options;
 mod parent;
 mod reads;
+mod totals;
 mod work;
 
 pub use options::{BackupOptions, BackupReport, Failure, ParentChoice, StreamSource};
@@ -18,6 +19,7 @@ use crate::backup::assemble::Assembler;
 use crate::backup::flow::{Credits, Flow};
 use crate::backup::marks::Marks;
 use crate::backup::parent::{ParentJoin, Parents};
+use crate::backup::totals::Totals;
 use crate::buffers::Buffers;
 use crate::clock;
 use crate::commit::{Commit, Known};
@@ -101,6 +103,9 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let (done_in, done_out) = unbounded();
     let credits = Credits::new(&trouble);
     let segments = Buffers::default();
+    let totals = Totals::default();
+    // Of a series that has a snapshot that tells about how much there is. How long a stream is nobody can count.
+    let counts = observer.wants_totals() && parents.snapshot.is_none() && options.streams.is_empty();
 
     let run: Result<_, Failure> = std::thread::scope(|scope| {
         let _stop = StopOnPanic(&trouble);
@@ -120,13 +125,18 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
             scope.spawn(move || work::run(repository, sink, &jobs, todo, &frames, done));
         }
         drop((jobs_out, todo_out, frames_in));
-        let mut assembler = Assembler::new(repository, (&sink, &segments, &marks), jobs_in, base.clone(), &options, observer);
+        let mut assembler = Assembler::new(repository, (&sink, &segments, &marks, &totals), jobs_in, base.clone(), &options, observer);
         let flow = Flow { todo: todo_in, done: done_in, credits: &credits, trouble: &trouble, segments: &segments };
         let join = ParentJoin::new(&reader, parents.pending.iter().chain(&parents.snapshot), &options);
         let options = &options;
+        if counts {
+            let (totals, trouble) = (&totals, &trouble);
+            scope.spawn(move || totals.count(options, trouble, observer));
+        }
         let source = scope.spawn(move || reads::run(repository, options, join, flow, observer));
         let _guard = PanicGuard(&trouble);
         let assembled = assembler.run(&done_out, &credits, &trouble);
+        totals.stop();
         if assembled.is_err() {
             // The other threads stop when they see it; what they say then is only an echo.
             trouble.stop();
