@@ -3,6 +3,7 @@
 //! It obeys the CLI conventions: results on standard output, errors and warnings on standard error, restic's JSON shapes.
 
 use crate::exit::Fail;
+use crate::habits;
 use crate::progress::board::{Board, Running};
 use crate::progress::line::columns;
 use crate::progress::reporter::{Bell, Mode, Reporter};
@@ -249,10 +250,12 @@ impl Output {
 
     /// Text that the parser made: help, version, usage errors.
     pub fn parser(&self, error: &clap::Error) {
-        if self.json && error.use_stderr() {
+        if let Some(fail) = habits::advice(error) {
+            self.failed(&fail);
+        } else if self.json && error.use_stderr() {
             let text = error.render().to_string();
             let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            self.failed(&Fail::config(first));
+            self.failed(&Fail { hint: habits::tip(error), ..Fail::config(first) });
         } else {
             error.print().unwrap_or(());
         }

@@ -4,6 +4,7 @@
 
 mod attacker;
 mod cli;
+mod completions;
 mod damage;
 mod disk_faults;
 mod fault_list;
@@ -13,6 +14,7 @@ mod forget;
 mod gc;
 mod golden;
 mod hostile;
+mod json;
 mod life;
 mod pendings;
 mod proxy;
@@ -36,8 +38,10 @@ mod s3_network;
 mod s3_second_looks;
 mod s3_server;
 mod s3_server_faults;
+mod self_test;
 mod servers;
 mod sources;
 mod store_contract;
+mod terminal;
 mod traces;
 mod usage;

@@ -141,6 +141,9 @@ pub struct Args {
     /// Target size of packs in MiB, 4 to 128 [default: 32]
     #[arg(long, value_name = "MIB", help_heading = "How files are compared and stored")]
     pub pack_size: Option<u64>,
+    /// Do not count beforehand, beside a first backup that somebody watches, how much there is
+    #[arg(long, help_heading = "How files are compared and stored")]
+    pub no_scan: bool,
     /// Worker threads [default: one per core]
     #[arg(long, value_name = "N", help_heading = "How files are compared and stored")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -215,7 +218,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     // Only a guess, so only from what the cache knows: a listing for its sake would cost every run.
     let last = opened.repository.catalog().newest(&options.series_name(), &options.host).ok().flatten();
     let history = last.map(|last| history(&last, args.force));
-    let listener = Listener::with(out, "backup", Ways { history, ..Ways::default() });
+    let listener = Listener::with(out, "backup", Ways { history, totals: !args.no_scan, ..Ways::default() });
     let result = backup(&opened.repository, options, &listener);
     listener.finish();
     match result {

@@ -61,8 +61,11 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let result = match &args.target {
         None => out.data(|to| dump(repository, &selected, to, &listener)),
         Some(path) => {
-            let failed =
-                |e: std::io::Error| Fail::new(Code::Failed, format!("cannot write {}: {}", path.display(), crate::exit::plain(&e)));
+            let failed = |e: std::io::Error| {
+                let mut fail = Fail::output(e);
+                fail.message = fail.message.replace("the output", &path.display().to_string());
+                fail
+            };
             let mut file = std::fs::File::create_new(path).map_err(failed)?;
             let result = dump(repository, &selected, &mut file, &listener).and_then(|bytes| {
                 file.sync_all().map_err(|source| Error::Output { source })?;

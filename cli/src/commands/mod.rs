@@ -5,8 +5,10 @@ pub mod backup;
 pub mod cache;
 pub mod cat;
 pub mod check;
+pub mod completions;
 pub mod doctor;
 pub mod dump;
+mod findings;
 pub mod forget;
 pub mod gc;
 mod groups;
@@ -14,9 +16,12 @@ pub mod hold;
 pub mod iam_policy;
 pub mod init;
 pub mod ls;
+pub mod man;
 pub mod rebuild;
 pub mod restore;
 mod restore_plan;
+pub mod schema;
+pub mod self_test;
 pub mod snapshots;
 mod sources;
 pub mod stats;
@@ -54,6 +59,10 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Doctor(args) => doctor::run(global, args, out),
         Command::IamPolicy(args) => iam_policy::run(global, args, out),
         Command::Unlock(_) => unlock::run(out),
+        Command::SelfTest(args) => self_test::run(global, args, out),
+        Command::Completions(args) => completions::run(args, out),
+        Command::Man(args) => man::run(args, out),
+        Command::Schema(args) => schema::run(args, out),
         Command::Version(_) => version::run(out),
     }
 }
@@ -64,6 +73,7 @@ fn pack_bytes(mib: Option<u64>) -> Result<u64, Fail> {
     mib.checked_mul(1 << 20).filter(|b| (PACK_BYTES_TARGET_MIN..=PACK_BYTES_TARGET_MAX).contains(b)).ok_or_else(|| {
         let (least, most) = (PACK_BYTES_TARGET_MIN >> 20, PACK_BYTES_TARGET_MAX >> 20);
         Fail::config(format!("--pack-size {mib} is not between {least} and {most} MiB"))
+            .hint("leave it out: the default suits disks and buckets")
     })
 }
 

@@ -33,7 +33,9 @@ pub fn run(global: &Global, _args: &Args, out: &Output) -> Run {
     listener.finish();
     let report = match result {
         Ok(report) => report,
-        Err(_) if signals::interrupted() => return Err(Fail::new(Code::Interrupted, "interrupted, the old index is still there")),
+        Err(_) if signals::interrupted() => {
+            return Err(Fail::new(Code::Interrupted, "interrupted, the old index is still there").hint("run it again: it begins anew"));
+        }
         Err(error) => return Err(error.into()),
     };
     for error in &report.damaged {

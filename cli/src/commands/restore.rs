@@ -110,7 +110,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let include = patterns(&args.include, &args.iinclude);
     let exclude = patterns(&args.exclude, &args.iexclude);
     if args.target.as_os_str().is_empty() {
-        return Err(Fail::config("the name of the target is empty"));
+        return Err(Fail::config("the name of the target is empty").hint("write --target DIR; a variable in it may be unset"));
     }
     if args.delete && include.is_empty() && is_root(&args.target) {
         let fail = Fail::new(Code::Refused, "--delete with the target / would remove everything that the snapshot does not have");

@@ -74,7 +74,8 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
                     Code::Failed,
                     format!("snapshot {} cannot come back: a collection has deleted some of it", snapshot.id.short()),
                 );
-                return Err(fail);
+                return Err(fail
+                    .hint("a backup of the same sources is all that brings its files back; `seabed gc` waits a day, so undelete sooner"));
             }
             Err(error) => return Err(error.into()),
         };

@@ -170,7 +170,8 @@ impl Running {
         if p.errors > 0 {
             add(&mut line, 3, size::of(p.errors, "error"));
         }
-        let last = self.history.filter(|last| p.bytes_total == 0 && p.bytes_done < last.bytes);
+        let last = self.history.filter(|_| p.bytes_total == 0);
+        let ahead = last.filter(|last| p.bytes_done < last.bytes);
         if p.files_done > 0 && !last.is_some_and(|last| last.is_streams()) {
             add(&mut line, 7, size::of(p.files_done, "file"));
             if p.files_total > 0 {
@@ -185,9 +186,12 @@ impl Running {
             add(&mut line, 4, size::human(p.bytes_done));
             match last {
                 _ if p.bytes_total > 0 => line.tie(8, " of ", size::human(p.bytes_total)),
-                Some(last) if last.is_streams() => line.tie(5, " of about ", format!("{} last time", size::human(last.bytes))),
-                Some(last) => line.tie(9, " of about ", size::human(last.bytes)),
-                None => {}
+                Some(last) if last.is_streams() => match ahead {
+                    Some(_) => line.tie(5, " of about ", format!("{} last time", size::human(last.bytes))),
+                    None => line.tie(8, " ", format!("({} last time)", size::human(last.bytes))),
+                },
+                Some(last) if ahead.is_some() => line.tie(9, " of about ", size::human(last.bytes)),
+                _ => {}
             }
             if rate > 0 {
                 add(&mut line, 6, format!("{}/s", size::human(rate)));
@@ -274,7 +278,7 @@ mod tests {
         let p = Progress { stage: Stage::Working, bytes_done: 150 << 20, bytes_read: 150 << 20, ..Progress::default() };
         assert_eq!(shown(Some(last), p), "backup ~24 %, 150.0 MiB of about 600.0 MiB last time, 0:00");
         let longer = Progress { bytes_done: 601 << 20, bytes_read: 601 << 20, ..p };
-        assert_eq!(shown(Some(last), longer), "backup 601.0 MiB, 0:00");
+        assert_eq!(shown(Some(last), longer), "backup 601.0 MiB (600.0 MiB last time), 0:00");
     }
 
     #[test]

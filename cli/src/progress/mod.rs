@@ -75,11 +75,13 @@ pub struct Ways {
     pub status: bool,
     /// A bar may be drawn: nothing else goes to the terminal meanwhile.
     pub bar: bool,
+    /// What there is may be counted beside the operation, where somebody watches.
+    pub totals: bool,
 }
 
 impl Default for Ways {
     fn default() -> Self {
-        Ways { history: None, status: true, bar: true }
+        Ways { history: None, status: true, bar: true, totals: true }
     }
 }
 
@@ -87,7 +89,7 @@ impl Default for Ways {
 pub struct Listener<'a> {
     out: &'a Output,
     running: Arc<Running>,
-    watched: bool,
+    totals: bool,
     /// Deletions are named though other items are not.
     deletions: bool,
 }
@@ -113,7 +115,7 @@ impl<'a> Listener<'a> {
         };
         let running = Arc::new(Running::new(what, ways.history, watched));
         out.show(Some(running.clone()));
-        Listener { out, running, watched, deletions: false }
+        Listener { out, running, totals: watched && ways.totals, deletions: false }
     }
 
     /// Names what is deleted, also where no other item is named.
@@ -145,7 +147,7 @@ impl Observer for Listener<'_> {
     }
 
     fn wants_totals(&self) -> bool {
-        self.watched
+        self.totals
     }
 
     fn item(&self, path: &[u8], action: Action, bytes: u64) {
