@@ -127,7 +127,7 @@ pub enum Command {
     #[command(visible_alias = "prune", alias = "compact")]
     Gc(commands::gc::Args),
     #[allow(missing_docs)]
-    #[command(aliases = ["info", "repo-info", "repoinfo"])]
+    #[command(aliases = ["info", "repo-info"])]
     Stats(commands::stats::Args),
     #[allow(missing_docs)]
     #[command(visible_alias = "verify")]

@@ -82,6 +82,8 @@ fn dump_as_it_is(repository: &Repository, selected: &Selected, out: &mut (dyn Wr
     let Some(content) = content else {
         let what = if entry.kind == EntryKind::File {
             "file whose content could not be read when the snapshot was made"
+        } else if entry.kind == EntryKind::Directory {
+            "directory"
         } else {
             entry.kind.word()
         };

@@ -256,8 +256,15 @@ fn trimmed(path: &str) -> String {
 fn finished(args: &Args, opened: &Opened, report: &BackupReport, out: &Output) -> Run {
     // What a dump warns of is worth reading, but no reason for a mail every night.
     for (name, text) in report.remarks.iter().filter(|_| out.level >= 0) {
-        out.warn(&format!("the command of `{}` succeeded and said:", String::from_utf8_lossy(name)));
-        String::from_utf8_lossy(text).trim_end().lines().for_each(|line| out.detail(line));
+        let said = String::from_utf8_lossy(text).trim_end().to_owned();
+        let words = format!("the command of `{}` succeeded and said:", String::from_utf8_lossy(name));
+        // A line of it that is no JSON broke whoever read them.
+        if out.json {
+            out.warn(&format!("{words} {said}"));
+        } else {
+            out.warn(&words);
+            said.lines().for_each(|line| out.detail(line));
+        }
     }
     if out.json {
         out.message(&summary_json(args, opened, report));

@@ -88,7 +88,7 @@ pub const CASES: &[Case] = &[
         &[
             ends(0, &["forget", "--keep-last", "1", "--dry-run"]),
             ends(0, &["forget", "--keep-last", "1", "--simulate", "14d"]),
-            ends(25, &["forget", "--keep-tag", "none"]),
+            ends(25, &["forget", "{first}", "{id}"]),
             ends(0, &["forget", "{first}", "--gc", "--grace", "0"]),
             ends(0, &["forget", "--lost", "--dry-run"]),
         ],

@@ -70,7 +70,8 @@ const NUMBERS_OF: &[(&str, &[&str])] = &[
     ("restore", &["bytes"]),
 ];
 /// Texts that hang on the machine or the run.
-const TEXTS: &[&str] = &["username", "user", "group", "salt", "public", "os", "arch", "script", "day"];
+const TEXTS: &[&str] = &["username", "public", "os", "arch", "script"];
+const TEXTS_OF: &[(&str, &[&str])] = &[("ls", &["user", "group"]), ("cat", &["user"])];
 /// Whole values of which only that they are there is kept.
 const WHOLE: &[(&str, &[&str])] = &[
     ("self-test", &["findings"]),
@@ -86,6 +87,8 @@ pub struct Names {
     ids: BTreeMap<String, usize>,
     /// Parts of texts that are replaced as they stand: paths, addresses, versions.
     pub texts: Vec<(String, String)>,
+    /// All ids are one: where they are listed in their own order, which is another one each time.
+    pub one: bool,
 }
 
 fn is_hex(text: &str) -> bool {
@@ -102,7 +105,13 @@ fn is_time(text: &str) -> bool {
 impl Names {
     /// What is kept of a line of `command`.
     pub fn kept(&mut self, command: &str, value: &Value) -> Value {
+        self.one = command == "cat";
         self.value(command, "", value)
+    }
+
+    /// Gives an id the next number.
+    pub fn know(&mut self, id: &str) {
+        self.word(id);
     }
 
     fn value(&mut self, command: &str, key: &str, value: &Value) -> Value {
@@ -113,7 +122,7 @@ impl Names {
                 _ => "<…>".into(),
             },
             Value::Number(_) if NUMBERS.contains(&key) || listed(NUMBERS_OF) => "<n>".into(),
-            Value::String(_) if TEXTS.contains(&key) => "<text>".into(),
+            Value::String(_) if TEXTS.contains(&key) || listed(TEXTS_OF) => "<text>".into(),
             Value::String(text) => self.text(text).into(),
             Value::Array(values) => values.iter().map(|value| self.value(command, key, value)).collect(),
             Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), self.value(command, key, value))).collect(),
@@ -144,7 +153,14 @@ impl Names {
                 out.push(c);
             }
         }
-        out
+        // The folder of a pack is the beginning of its name.
+        let mut parts: Vec<String> = out.split('/').map(str::to_owned).collect();
+        for at in 1..parts.len() {
+            if parts[at].starts_with("<id") && parts[at - 1].len() == 2 && is_hex(&parts[at - 1]) {
+                parts[at - 1] = "<xx>".to_owned();
+            }
+        }
+        parts.join("/")
     }
 
     fn word(&mut self, word: &str) -> String {
@@ -156,6 +172,9 @@ impl Names {
         let known = self.ids.iter().find(|(id, _)| id.starts_with(word) || word.starts_with(id.as_str())).map(|(_, number)| *number);
         let number = known.unwrap_or(self.ids.values().max().map_or(1, |max| max + 1));
         self.ids.insert(word.to_owned(), number);
+        if self.one {
+            return "<id>".to_owned();
+        }
         if length == 8 { format!("<id {number} short>") } else { format!("<id {number}>") }
     }
 }
