@@ -82,7 +82,7 @@ fn up_to_date(opened: Opened, out: &Output) -> Result<Looked, Fail> {
         }
         other => other?,
     };
-    let listener = Listener::new(out, "indexing", 0).beside_lines();
+    let listener = Listener::beside_lines(out, "indexing");
     let filled = fill(repository, &mut paths, Which::All, &listener);
     listener.finish();
     match filled {
@@ -114,7 +114,7 @@ pub fn after_backup(opened: &Opened, host: &str, series: &str, out: &Output) {
     let Some(directory) = repository.cache_directory() else { return };
     let index = || {
         let mut paths = PathIndex::open(Some(directory), &repository.id())?;
-        let listener = Listener::new(out, "indexing", 0).beside_lines();
+        let listener = Listener::beside_lines(out, "indexing");
         fill(repository, &mut paths, Which::Cheap { host, series }, &listener).map(|_| ())
     };
     if let Err(error) = index()

@@ -106,6 +106,14 @@ pub fn clock(elapsed: Duration) -> String {
     }
 }
 
+/// What is left: as [`clock`], and days where there are some.
+pub fn left(time: Duration) -> String {
+    match time.as_secs() / 86_400 {
+        0 => clock(time),
+        days => format!("{days}d{}h", time.as_secs() / 3600 % 24),
+    }
+}
+
 /// Reads `24h`, `30m`, `7d`, `90s`, and sums of them such as `1d12h`; `0` too.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("`{text}` is no span of time: write 24h, 30m or 7d");
@@ -193,5 +201,6 @@ mod tests {
     fn durations_are_short() {
         assert_eq!(clock(Duration::from_secs(7)), "0:07");
         assert_eq!(clock(Duration::from_secs(3723)), "1:02:03");
+        assert_eq!((left(Duration::from_secs(3723)), left(Duration::from_secs(100_000))), ("1:02:03".into(), "1d3h".into()));
     }
 }

@@ -4,7 +4,7 @@
 use crate::error::{Damage, Error, Result};
 use crate::format::entry::EntryKind;
 use crate::id::ObjectName;
-use crate::observe::{Observer, Progress};
+use crate::observe::{Observer, Progress, Stage};
 use crate::pack::reader::ReadBuffers;
 use crate::repository::Repository;
 use crate::repository::entries::find_content;
@@ -47,6 +47,8 @@ fn dump_as_it_is(repository: &Repository, selected: &Selected, out: &mut (dyn Wr
     let Some(content) = content else {
         let what = if entry.kind == EntryKind::File {
             "file whose content could not be read when the snapshot was made"
+        } else if entry.kind == EntryKind::Directory {
+            "directory"
         } else {
             entry.kind.word()
         };
@@ -93,7 +95,7 @@ fn dump_as_it_is(repository: &Repository, selected: &Selected, out: &mut (dyn Wr
                 Got::Lost(_) => {}
             }
         }
-        observer.progress(&Progress { bytes_done: written, ..Progress::default() });
+        observer.progress(&Progress { stage: Stage::Working, bytes_done: written, bytes_total: entry.size, ..Progress::default() });
         // The last that a part can hold of a file that is lost.
         part.got.into_iter().find_map(|got| if let Got::Lost(error) = got { Some(Err(error)) } else { None }).unwrap_or(Ok(()))
     };

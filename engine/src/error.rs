@@ -123,9 +123,9 @@ pub enum Error {
     WasForgotten { snapshot: SnapshotId },
     #[error("`{selector}` matches {count} snapshots")]
     AmbiguousSnapshot { selector: String, count: usize },
-    #[error("snapshot {snapshot} holds no `{path}`")]
+    #[error("snapshot {} holds no `/{path}`", .snapshot.short())]
     NoSuchPath { snapshot: SnapshotId, path: String },
-    #[error("`{path}` is a {what}, not a file or stream")]
+    #[error("`/{path}` is a {what}, not a file or stream")]
     NotAFile { path: String, what: &'static str },
     #[error("the local cache at {path} fails: {source}")]
     Cache { path: PathBuf, source: io::Error },

@@ -110,7 +110,7 @@ pub fn list(
 pub fn list_in_order(repository: &Repository, snapshot: &Snapshot, path: &[u8], mut each: impl FnMut(&Item) -> Result<bool>) -> Result<()> {
     let reader = repository.reader()?;
     let mut merged = Merged::new(&reader, snapshot, path, true, |_| true)?;
-    while let Some(item) = merged.next()? {
+    while let Some(item) = merged.next_item()? {
         if !each(&item)? {
             break;
         }

@@ -7,7 +7,7 @@ use crate::format::object::ObjectType;
 use crate::format::segment::ENTRY_BYTES;
 use crate::id::{Class, ObjectName};
 use crate::index::build_segment;
-use crate::observe::{Observer, Progress};
+use crate::observe::{Observer, Progress, Stage};
 use crate::pack::OpenPack;
 use crate::pack::writer::NewPack;
 use crate::repository::{Access, Repository, Unreadable};
@@ -123,11 +123,18 @@ pub fn rebuild(repository: &Repository, observer: &dyn Observer) -> Result<Rebui
             }
         }
         observer.progress(&Progress {
-            files_done: report.packs + batch.len() as u64,
-            files_total: packs.len() as u64,
+            stage: Stage::Working,
+            packs_done: report.packs + batch.len() as u64,
+            packs_total: packs.len() as u64,
             ..Progress::default()
         });
     }
+    observer.progress(&Progress {
+        stage: Stage::Finishing,
+        packs_total: packs.len() as u64,
+        packs_done: packs.len() as u64,
+        ..Progress::default()
+    });
     if !batch.is_empty() {
         publish(repository, &mut batch, &mut report)?;
     }

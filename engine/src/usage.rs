@@ -6,7 +6,7 @@ use crate::catalog::Snapshot;
 use crate::error::{Error, Kind, Result};
 use crate::format::pack::CODEC_RAW;
 use crate::id::{ChunkId, Class, PackId, SnapshotId};
-use crate::observe::Observer;
+use crate::observe::{Observer, Progress, Stage};
 use crate::pack::OpenPack;
 use crate::pack::bits::Bits;
 use crate::pack::weigh::Scale;
@@ -321,10 +321,13 @@ fn each_pack(
     for state in [State::Good, State::Orphan, State::Named] {
         packs.extend((0..states.len() as u32).filter(|number| states[*number as usize] == state));
     }
-    for batch in packs.chunks(FOOTERS_BATCH) {
+    let packs_total = packs.len() as u64;
+    for (number, batch) in packs.chunks(FOOTERS_BATCH).enumerate() {
         if observer.interrupted() {
             return Err(Error::Interrupted);
         }
+        let packs_done = (number * FOOTERS_BATCH) as u64;
+        observer.progress(&Progress { stage: Stage::Working, packs_done, packs_total, ..Progress::default() });
         let open = |number: &u32| {
             let pack = &grounds.rows.packs()[*number as usize];
             OpenPack::open(repository.store(), repository.keys(), pack.class, &pack.id)

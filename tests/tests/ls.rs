@@ -184,7 +184,7 @@ fn bounded(home: &Home, args: &[&str]) -> Output {
 fn a_million_entries_need_little_memory() {
     const DIRS: usize = 500_000;
     let home = Home::new();
-    let repository = init(Arc::new(LocalStore::create(&home.path("repo")).unwrap()), None).unwrap();
+    let repository = init(Arc::new(LocalStore::create(home.path("repo")).unwrap()), None).unwrap();
     let mut forge = Forge::new(&repository);
     let entry = |name: String, kind: EntryKind, n: usize| {
         let mut entry = Entry::new(name.as_bytes(), kind);

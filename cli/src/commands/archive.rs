@@ -44,7 +44,8 @@ pub fn write(repository: &Repository, selected: &Selected, options: &ArchiveOpti
         let fail = Fail::new(Code::Refused, format!("a {} archive is nothing for a terminal", options.format.word()));
         return Err(fail.hint("name a file with --target FILE, or pipe it to a program"));
     }
-    let listener = Listener::new(out, "archive", 0).beside_data(target.is_none());
+    // Where the archive goes to standard output, nothing else does.
+    let listener = if target.is_some() { Listener::new(out, "archive") } else { Listener::beside_lines(out, "archive") };
     let result = match target {
         None => out.data(|to| archive(repository, selected, options, to, &listener)).map_err(Fail::from),
         Some(path) => NewFile::begin(path).and_then(|mut new| {

@@ -8,10 +8,12 @@ use crate::exit::{Code, Fail, Run, help};
 use crate::looking::after_backup;
 use crate::open::{self, Opened};
 use crate::output::Output;
-use crate::progress::Listener;
+use crate::progress::estimate::History;
+use crate::progress::{Listener, Ways};
 use crate::{signals, size, time};
 use seabed_engine::backup::{BackupOptions, BackupReport, ParentChoice, backup};
-use seabed_engine::format::manifest::Summary;
+use seabed_engine::catalog::Snapshot;
+use seabed_engine::format::manifest::{ROOT_STREAM, Summary};
 use seabed_engine::pack::Compression;
 use seabed_engine::source::{Attributes, WalkOptions};
 use serde_json::{Value, json};
@@ -144,6 +146,9 @@ pub struct Args {
     /// Target size of packs in MiB, 4 to 128 [default: 32]
     #[arg(long, value_name = "MIB", help_heading = "How files are compared and stored")]
     pub pack_size: Option<u64>,
+    /// Do not count beforehand, beside a first backup that somebody watches, how much there is
+    #[arg(long, help_heading = "How files are compared and stored")]
+    pub no_scan: bool,
     /// Worker threads [default: one per core]
     #[arg(long, value_name = "N", help_heading = "How files are compared and stored")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -221,9 +226,10 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         threads: usize::from(args.threads.unwrap_or(0)),
         ..BackupOptions::default()
     };
-    // Only a guess for the bar, so only from what the cache knows: a listing for its sake would cost every run.
-    let parent = opened.repository.catalog().newest(&options.series_name(), &options.host).ok().flatten();
-    let listener = Listener::new(out, "backup", parent.map_or(0, |p| p.names.summary.bytes_total));
+    // Only a guess, so only from what the cache knows: a listing for its sake would cost every run.
+    let last = opened.repository.catalog().newest(&options.series_name(), &options.host).ok().flatten();
+    let history = last.map(|last| history(&last, args.force));
+    let listener = Listener::with(out, "backup", Ways { history, totals: !args.no_scan, ..Ways::default() });
     let result = backup(&opened.repository, options, &listener);
     listener.finish();
     match result {
@@ -244,6 +250,20 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     }
 }
 
+/// What the last run tells of this one.
+fn history(last: &Snapshot, force: bool) -> History {
+    let summary = &last.names.summary;
+    let streams = last.index.roots.iter().filter(|root| root.kind == ROOT_STREAM).map(|root| root.bytes);
+    let stream_bytes = streams.fold(0, u64::saturating_add).min(summary.bytes_total);
+    // A first run had to read all: that says nothing of what changes from day to day.
+    let compared = summary.files_unmodified + summary.dirs_unmodified > 0;
+    let read = match force {
+        true => Some(summary.bytes_total),
+        false => (compared || stream_bytes == summary.bytes_total).then_some(summary.bytes_read.max(stream_bytes)),
+    };
+    History { files: summary.files_total, bytes: summary.bytes_total, stream_bytes, read }
+}
+
 fn trimmed(path: &str) -> String {
     match path.trim_end_matches('/') {
         "" => "/".to_owned(),
@@ -254,8 +274,15 @@ fn trimmed(path: &str) -> String {
 fn finished(args: &Args, opened: &Opened, report: &BackupReport, out: &Output) -> Run {
     // What a dump warns of is worth reading, but no reason for a mail every night.
     for (name, text) in report.remarks.iter().filter(|_| out.level >= 0) {
-        out.warn(&format!("the command of `{}` succeeded and said:", String::from_utf8_lossy(name)));
-        String::from_utf8_lossy(text).trim_end().lines().for_each(|line| out.detail(line));
+        let said = String::from_utf8_lossy(text).trim_end().to_owned();
+        let words = format!("the command of `{}` succeeded and said:", String::from_utf8_lossy(name));
+        // A line of it that is no JSON broke whoever read them.
+        if out.json {
+            out.warn(&format!("{words} {said}"));
+        } else {
+            out.warn(&words);
+            said.lines().for_each(|line| out.detail(line));
+        }
     }
     if out.json {
         out.message(&summary_json(args, opened, report));
@@ -301,7 +328,7 @@ pub fn counts_json(s: &Summary) -> Value {
         "dirs_new": s.dirs_new, "dirs_changed": s.dirs_changed, "dirs_unmodified": s.dirs_unmodified,
         "data_blobs": s.data_chunks, "tree_blobs": s.tree_chunks,
         "data_added": s.bytes_added, "data_added_packed": s.bytes_stored,
-        "total_files_processed": s.files_total, "total_bytes_processed": s.bytes_total,
+        "total_files_processed": s.files_total, "total_bytes_processed": s.bytes_total, "bytes_read": s.bytes_read,
     })
 }
 

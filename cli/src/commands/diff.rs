@@ -32,8 +32,8 @@ const EXAMPLES: &str = "  seabed diff latest~1 latest
 
 /// Show what differs between two snapshots, or between a snapshot and this machine
 ///
-///   +  added            M  content changed (or where a link leads, or which device it is)
-///   -  removed          T  became something else: a file a link, a directory a file
+///   M  content changed (or where a link leads, or which device it is)  +  added
+///   T  became something else: a file a link, a directory a file        -  removed
 ///   U  only attributes  ?  content changed, though nobody has written to the file: bit rot
 ///
 /// U only with --metadata. A part of a snapshot is named as SNAPSHOT:/sub/path; where two different
@@ -132,7 +132,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let ends = (show::End::stored(&before), target);
     let mut shown = show::Shown::new(out, args, &ends);
     shown.begin()?;
-    let listener = Listener::new(out, "comparing", 0).beside_lines();
+    let listener = Listener::beside_lines(out, "comparing");
     let mut stopped: Option<Fail> = None;
     let result = diff(repository, &before, &after, &options, &listener, &mut |change| {
         Ok(match shown.change(change) {

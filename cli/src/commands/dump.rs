@@ -7,7 +7,7 @@ use crate::exit::{Code, Fail, Run, help};
 use crate::newfile::NewFile;
 use crate::open;
 use crate::output::Output;
-use crate::progress::Listener;
+use crate::progress::{Listener, Ways};
 use crate::signals;
 use seabed_engine::archive::{ArchiveOptions, Format, has_streams};
 use seabed_engine::dump::dump;
@@ -96,7 +96,9 @@ fn single(repository: &Repository, selected: &Selected, below: &[u8], target: Op
         return Ok(None);
     }
     let selected = Selected { snapshot: selected.snapshot.clone(), path };
-    let listener = Listener::new(out, "dump", 0).beside_data(target.is_none());
+    // On a terminal that shows the file itself a bar would be in its midst.
+    let bar = target.is_some() || !out.on_terminal();
+    let listener = Listener::with(out, "dump", Ways { bar, status: false, ..Ways::default() });
     let result = match target {
         None => out.data(|to| dump(repository, &selected, to, &listener)),
         Some(path) => {

@@ -104,7 +104,7 @@ pub fn collect_in(opened: &Opened, how: &How, dry_run: bool, out: &Output) -> Ru
     crate::commands::refresh(repository, out)?;
     let options = GcOptions { weigh: dry_run, ..how.options()? };
     let interrupted = |what: &str| Fail::new(Code::Interrupted, format!("interrupted, {what}"));
-    let listener = Listener::new(out, "planning", 0);
+    let listener = Listener::new(out, "planning");
     let planned = plan(repository, &options, &listener);
     listener.finish();
     let plan = match planned {
@@ -121,7 +121,7 @@ pub fn collect_in(opened: &Opened, how: &How, dry_run: bool, out: &Output) -> Ru
     if dry_run {
         return Ok(Code::Done);
     }
-    let listener = Listener::new(out, "collecting", 0);
+    let listener = Listener::new(out, "collecting");
     let collected = collect(repository, plan, &listener);
     let took = listener.elapsed();
     listener.finish();

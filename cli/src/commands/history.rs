@@ -89,7 +89,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     Err(fail.hint("`seabed find PATTERN` looks for parts of names"))
 }
 
-fn of<'s>(snapshots: &'s [Snapshot], number: usize) -> Option<&'s Snapshot> {
+fn of(snapshots: &[Snapshot], number: usize) -> Option<&Snapshot> {
     snapshots.get(number)
 }
 

@@ -6,11 +6,13 @@ pub mod backup;
 pub mod cache;
 pub mod cat;
 pub mod check;
+pub mod completions;
 pub mod diff;
 pub mod doctor;
 pub mod dump;
 mod excludes;
 pub mod find;
+mod findings;
 pub mod forget;
 pub mod gc;
 mod groups;
@@ -19,10 +21,13 @@ pub mod hold;
 pub mod iam_policy;
 pub mod init;
 pub mod ls;
+pub mod man;
 pub mod mount;
 pub mod rebuild;
 pub mod restore;
 mod restore_plan;
+pub mod schema;
+pub mod self_test;
 pub mod serve;
 pub mod snapshots;
 mod sources;
@@ -66,6 +71,10 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Doctor(args) => doctor::run(global, args, out),
         Command::IamPolicy(args) => iam_policy::run(global, args, out),
         Command::Unlock(_) => unlock::run(out),
+        Command::SelfTest(args) => self_test::run(global, args, out),
+        Command::Completions(args) => completions::run(args, out),
+        Command::Man(args) => man::run(args, out),
+        Command::Schema(args) => schema::run(args, out),
         Command::Version(_) => version::run(out),
     }
 }
@@ -76,6 +85,7 @@ fn pack_bytes(mib: Option<u64>) -> Result<u64, Fail> {
     mib.checked_mul(1 << 20).filter(|b| (PACK_BYTES_TARGET_MIN..=PACK_BYTES_TARGET_MAX).contains(b)).ok_or_else(|| {
         let (least, most) = (PACK_BYTES_TARGET_MIN >> 20, PACK_BYTES_TARGET_MAX >> 20);
         Fail::config(format!("--pack-size {mib} is not between {least} and {most} MiB"))
+            .hint("leave it out: the default suits disks and buckets")
     })
 }
 

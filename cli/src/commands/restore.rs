@@ -141,7 +141,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let include = patterns(&args.include, &args.iinclude);
     let exclude = patterns(&args.exclude, &args.iexclude);
     if args.target.as_os_str().is_empty() {
-        return Err(Fail::config("the name of the target is empty"));
+        return Err(Fail::config("the name of the target is empty").hint("write --target DIR; a variable in it may be unset"));
     }
     if args.delete && include.is_empty() && is_root(&args.target) {
         let fail = Fail::new(Code::Refused, "--delete with the target / would remove everything that the snapshot does not have");
@@ -202,7 +202,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         threads: usize::from(args.threads.unwrap_or(0)),
     };
     if args.thaw.plan || args.thaw.thaw {
-        let watching = Listener::new(out, "planning", 0);
+        let watching = Listener::new(out, "planning");
         let ended = restore_plan::before(&args.thaw, (repository, &selected), &options, &watching, out);
         watching.finish();
         if let Some(code) = ended? {
@@ -210,7 +210,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         }
     }
     let who = Who::new(args);
-    let listener = Listener::new(out, "restore", 0).naming_deletions(out.json || args.dry_run).naming_withheld(who.root && !who.without);
+    let listener = Listener::new(out, "restore").naming_deletions(out.json || args.dry_run).naming_withheld(who.root && !who.without);
     let result = restore(repository, &selected, &options, &listener);
     let took = listener.elapsed();
     listener.finish();

@@ -18,7 +18,8 @@ pub fn streams(args: &Args) -> Result<Vec<StreamSource>, Fail> {
     let mut out: Vec<StreamSource> = Vec::new();
     let mut add = |name: Vec<u8>, argv: Vec<Vec<u8>>, open: Open| {
         if out.iter().any(|have| have.name == name) {
-            return Err(Fail::config(format!("the name `{}` is given to two streams", String::from_utf8_lossy(&name))));
+            return Err(Fail::config(format!("the name `{}` is given to two streams", String::from_utf8_lossy(&name)))
+                .hint("give each a name of its own: --exec NAME=COMMAND, --stdin-filename NAME"));
         }
         out.push(StreamSource { name, argv, open: Mutex::new(Some(open)), allow_empty: args.allow_empty });
         Ok(())
@@ -96,7 +97,8 @@ pub fn series_of_tar(args: &Args) -> Option<String> {
 fn stream_name(text: &[u8]) -> Result<Vec<u8>, Fail> {
     let parts: Vec<&[u8]> = text.split(|b| *b == b'/').filter(|p| !p.is_empty() && *p != b".").collect();
     if parts.is_empty() || parts.iter().any(|p| !name_is_valid(p)) {
-        return Err(Fail::config(format!("`{}` cannot be the name of a stream", String::from_utf8_lossy(text))));
+        return Err(Fail::config(format!("`{}` cannot be the name of a stream", String::from_utf8_lossy(text)))
+            .hint("write a path without `..`, such as shop/dump.sql"));
     }
     Ok(parts.join(&b'/'))
 }
@@ -116,14 +118,19 @@ pub fn paths(args: &Args) -> Result<Vec<PathBuf>, Fail> {
     for list in &args.files_from_raw {
         let text = read_list(list)?;
         if text.last().is_some_and(|b| *b != 0) {
-            return Err(Fail::config(format!("{}: a list of --files-from-raw ends each path with a zero byte", list.display())));
+            return Err(Fail::config(format!("{}: a list of --files-from-raw ends each path with a zero byte", list.display()))
+                .hint("lists of lines are read with --files-from-verbatim; `find -print0` writes zero bytes"));
         }
         given.extend(text.split(|b| *b == 0).filter(|l| !l.is_empty()).map(|l| PathBuf::from(OsStr::from_bytes(l))));
     }
-    let cwd = std::env::current_dir().map_err(|e| Fail::config(format!("cannot find the current directory: {}", plain(&e))))?;
+    let cwd = std::env::current_dir().map_err(|e| {
+        Fail::config(format!("cannot find the current directory: {}", plain(&e)))
+            .hint("it may be gone: `cd` to one that is there, or write whole paths")
+    })?;
     let mut out: Vec<PathBuf> = Vec::with_capacity(given.len());
     for path in given {
-        let root = Root::new(&path, &cwd).ok_or_else(|| Fail::config(format!("`{}` cannot be a path", path.display())))?;
+        let root = Root::new(&path, &cwd)
+            .ok_or_else(|| Fail::config(format!("`{}` cannot be a path", path.display())).hint("leave it out, or correct it"))?;
         let mut full = display(&root.path);
         if root.follow && full.symlink_metadata().is_ok_and(|m| m.is_symlink()) {
             let mut text = full.into_os_string();
@@ -141,7 +148,8 @@ pub fn paths(args: &Args) -> Result<Vec<PathBuf>, Fail> {
 pub fn as_path(args: &Args, paths: &[PathBuf]) -> Result<Option<PathBuf>, Fail> {
     let Some(new) = &args.as_path else { return Ok(None) };
     if paths.len() != 1 {
-        return Err(Fail::config(format!("--as-path needs exactly one path, and {} are given", paths.len())));
+        return Err(Fail::config(format!("--as-path needs exactly one path, and {} are given", paths.len()))
+            .hint("name one, or make a backup for each"));
     }
     let root = Root::new(new, Path::new("/")).filter(|_| new.is_absolute());
     root.map(|root| Some(display(&root.path)))
@@ -155,7 +163,10 @@ fn read_list(path: &Path) -> Result<Vec<u8>, Fail> {
     } else {
         std::fs::read(path)
     };
-    text.map_err(|e| Fail::config(format!("cannot read the list {}: {}", path.display(), plain(&e))))
+    text.map_err(|e| {
+        Fail::config(format!("cannot read the list {}: {}", path.display(), plain(&e)))
+            .hint("look whether it is there and this user may read it")
+    })
 }
 
 /// The paths that a pattern of `--files-from` means. One that matches nothing stays, and is reported as missing like any path.

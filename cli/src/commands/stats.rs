@@ -94,7 +94,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
                 Counted::FilesByContents => Mode::FilesByContents,
                 _ => Mode::BlobsPerFile,
             };
-            let listener = Listener::new(out, "counting", 0);
+            let listener = Listener::beside_result(out, "counting");
             let totals = count(repository, &snapshots, mode, &listener);
             listener.finish();
             totals_said(&heard(totals)?, counted, &snapshots, out)
@@ -132,7 +132,7 @@ fn heard<T>(result: Result<T, Error>) -> Result<T, Fail> {
 }
 
 fn used(repository: &Repository, snapshots: &[Snapshot], out: &Output) -> Result<Usage, Fail> {
-    let listener = Listener::new(out, "looking", 0);
+    let listener = Listener::beside_result(out, "looking");
     let usage = usage(repository, (snapshots, false), &[], &listener);
     listener.finish();
     heard(usage)

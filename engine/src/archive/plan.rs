@@ -277,7 +277,8 @@ impl<'a, 'p, 'q> Plan<'a, 'p, 'q> {
         let wanted = self.selection.wants(&place);
         self.matched |= wanted;
         // What becomes the top of the archive has no name in it.
-        if place.is_empty() || !wanted && !(is_dir && self.selection.has_includes()) {
+        let inside = is_dir && self.selection.has_includes();
+        if place.is_empty() || !(wanted || inside) {
             return Ok(());
         }
         if is_dir {

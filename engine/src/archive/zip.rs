@@ -178,7 +178,7 @@ fn dos_time(secs: i64) -> u32 {
     let part = |value: i16| u32::from(value.unsigned_abs());
     let small = |value: i8| u32::from(value.unsigned_abs());
     let date = (part(at.year()) - 1980) << 9 | small(at.month()) << 5 | small(at.day());
-    date << 16 | small(at.hour()) << 11 | small(at.minute()) << 5 | small(at.second()) / 2
+    date << 16 | small(at.hour()) << 11 | small(at.minute()) << 5 | (small(at.second()) / 2)
 }
 
 /// Time in seconds and owners, as Info-ZIP keeps them.
@@ -354,7 +354,7 @@ impl<'o> ZipWriter<'o> {
             Bytes::Zeros(bytes) => {
                 let mut left = *bytes;
                 while left > 0 {
-                    add(&*self.zeros(&mut left));
+                    add(&self.zeros(&mut left));
                 }
             }
         }

@@ -7,6 +7,7 @@ use crate::backup::members::{Members, Refusal};
 use crate::backup::options::BackupOptions;
 use crate::backup::parent::{ParentJoin, Parents, Tree, action};
 use crate::backup::reads::ERRORS_KEPT;
+use crate::backup::totals::Totals;
 use crate::buffers::Buffers;
 use crate::error::{Error, Result, SourceError};
 use crate::format::entry::{Entry, EntryKind, STATUS_UNREADABLE, join};
@@ -17,7 +18,7 @@ use crate::id::{ChunkId, Class};
 use crate::index::Index;
 use crate::index::session::SessionIndex;
 use crate::limits::SEGMENT_CHUNKS_TARGET;
-use crate::observe::{Action, Observer, Progress};
+use crate::observe::{Action, Observer, Progress, Stage};
 use crate::pack::Origin;
 use crate::pack::frames::FrameBuilder;
 use crate::pack::reader::ChunkReader;
@@ -96,6 +97,8 @@ pub struct Assembler<'s, 'a> {
     made: Assembled,
     root: Option<TreeRoot>,
     progress: Progress,
+    /// What there is to read, once somebody has counted it.
+    totals: &'s Totals,
     compared: Compared<'s>,
     /// What is known of the streams that ended.
     ended: Vec<Stream>,
@@ -110,7 +113,7 @@ impl<'s, 'a> Assembler<'s, 'a> {
     /// Takes the way to the encoders; they end when this is finished.
     pub fn new(
         repository: &'a Repository,
-        (sink, segments, marks): (&'s Sink<'a>, &'s Buffers, &'s Marks<'s>),
+        (sink, segments, marks, totals): (&'s Sink<'a>, &'s Buffers, &'s Marks<'s>, &'s Totals),
         jobs: Sender<Job>,
         index: Arc<Index>,
         compared: Compared<'s>,
@@ -135,7 +138,8 @@ impl<'s, 'a> Assembler<'s, 'a> {
                 error_count: 0,
             },
             root: None,
-            progress: Progress::default(),
+            progress: Progress { stage: Stage::Working, ..Progress::default() },
+            totals,
             compared,
             ended: Vec::new(),
             tars_ended: Vec::new(),
@@ -174,7 +178,7 @@ impl<'s, 'a> Assembler<'s, 'a> {
                 }
                 self.take(what)?;
                 credits.give(cost);
-                self.observer.progress(&self.progress);
+                self.tell();
             }
             if self.marks.is_due(self.store.bytes_added) {
                 self.mark()?;
@@ -187,7 +191,14 @@ impl<'s, 'a> Assembler<'s, 'a> {
         let store = &mut self.store;
         let tree = std::mem::replace(&mut self.tree, TreeWriter::new(store.repository.cutter().clone()));
         self.root = tree.finish(&mut |class, plain: &[u8]| store.add_tree(class, plain))?;
+        self.progress.stage = Stage::Finishing;
+        self.tell();
         self.store.frames.flush()
+    }
+
+    fn tell(&mut self) {
+        (self.progress.files_total, self.progress.bytes_total) = self.totals.get().unwrap_or((0, 0));
+        self.observer.progress(&self.progress);
     }
 
     /// Sets a mark, with what is done so far: once all of it is durable and named, a pending manifest says so (B3).
@@ -201,6 +212,7 @@ impl<'s, 'a> Assembler<'s, 'a> {
         summary.data_chunks = self.store.data_chunks;
         summary.tree_chunks = self.store.tree_chunks;
         summary.bytes_added = self.store.bytes_added;
+        summary.bytes_read = self.progress.bytes_read;
         let mut streams: Vec<_> = self.made.streams.iter().cloned().zip(self.ended.iter().cloned().map(Some)).collect();
         if part.1 > 0 {
             streams.push((part, None));
@@ -239,11 +251,13 @@ impl<'s, 'a> Assembler<'s, 'a> {
                     rest = after;
                 }
                 self.progress.bytes_done += data.len() as u64;
+                self.progress.bytes_read += data.len() as u64;
                 self.segments.give(data);
             }
             flow::Done::Hole(bytes) => {
                 let store = &mut self.store;
                 self.list.push(Item::Hole(bytes), bytes, &mut |class, plain: &[u8]| store.add_tree(class, plain))?;
+                self.progress.bytes_done += bytes;
             }
             flow::Done::EndStream(stream) => {
                 let end = self.end_list()?;
@@ -288,6 +302,7 @@ impl<'s, 'a> Assembler<'s, 'a> {
                     self.list.push(Item::Chunk(id), u64::from(bytes), &mut |class, plain: &[u8]| store.add_tree(class, plain))?;
                     *data = rest;
                     self.progress.bytes_done += u64::from(bytes);
+                    self.progress.bytes_read += u64::from(bytes);
                 }
                 Some(self.end_list()?.0)
             }
@@ -396,6 +411,7 @@ impl<'s, 'a> Assembler<'s, 'a> {
         made.summary.data_chunks = self.store.data_chunks;
         made.summary.tree_chunks = self.store.tree_chunks;
         made.summary.bytes_added = self.store.bytes_added;
+        made.summary.bytes_read = self.progress.bytes_read;
         made
     }
 }

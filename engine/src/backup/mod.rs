@@ -11,6 +11,7 @@ mod members;
 mod options;
 mod parent;
 mod reads;
+mod totals;
 mod work;
 
 pub use options::{BackupOptions, BackupReport, Failure, ParentChoice, StreamSource};
@@ -19,6 +20,7 @@ use crate::backup::assemble::{Assembler, Compared};
 use crate::backup::flow::{Credits, Flow};
 use crate::backup::marks::Marks;
 use crate::backup::parent::{ParentJoin, Parents, Tree};
+use crate::backup::totals::Totals;
 use crate::buffers::Buffers;
 use crate::clock;
 use crate::commit::{Commit, Known};
@@ -126,6 +128,9 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let (done_in, done_out) = unbounded();
     let credits = Credits::new(&trouble);
     let segments = Buffers::default();
+    let totals = Totals::default();
+    // Of a series that has a snapshot that tells about how much there is. How long a stream is nobody can count.
+    let counts = observer.wants_totals() && parents.snapshot.is_none() && options.streams.is_empty();
 
     let run: Result<_, Failure> = std::thread::scope(|scope| {
         let _stop = StopOnPanic(&trouble);
@@ -146,13 +151,18 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
         }
         drop((jobs_out, todo_out, frames_in));
         let compared = Compared { reader: &reader, parents: &parents, options: &options };
-        let mut assembler = Assembler::new(repository, (&sink, &segments, &marks), jobs_in, base.clone(), compared, observer);
+        let mut assembler = Assembler::new(repository, (&sink, &segments, &marks, &totals), jobs_in, base.clone(), compared, observer);
         let flow = Flow { todo: todo_in, done: done_in, credits: &credits, trouble: &trouble, segments: &segments };
         let join = ParentJoin::new(&reader, parents.all(), Tree::Paths, &options);
         let options = &options;
+        if counts {
+            let (totals, trouble) = (&totals, &trouble);
+            scope.spawn(move || totals.count(options, trouble, observer));
+        }
         let source = scope.spawn(move || reads::run(repository, options, join, flow, observer));
         let _guard = PanicGuard(&trouble);
         let assembled = assembler.run(&done_out, &credits, &trouble);
+        totals.stop();
         if assembled.is_err() {
             // The other threads stop when they see it; what they say then is only an echo.
             trouble.stop();

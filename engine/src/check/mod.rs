@@ -13,7 +13,7 @@ pub use findings::{Finding, Warning};
 
 use crate::check::findings::Findings;
 use crate::error::{Error, Kind, Result};
-use crate::observe::Observer;
+use crate::observe::{Observer, Progress, Stage};
 use crate::repository::Repository;
 use crate::repository::ledger::Watermark;
 
@@ -114,6 +114,8 @@ pub fn check(repository: &Repository, options: &CheckOptions, observer: &dyn Obs
     let watermark = Watermark::read(repository)?;
     let mut structure = structure::read(repository, &watermark, &findings)?;
     let packs = packs::read(repository, &mut structure, options.read_data, &findings, observer, &mut report)?;
+    // How many nodes and leaves there are nobody has counted.
+    observer.progress(&Progress { stage: Stage::Verifying, ..Progress::default() });
     trees::walk(repository, &structure, &packs, &findings, observer)?;
     report.rolled_back = ledger::check(&structure, &watermark, &findings);
     report.snapshots = structure.snapshots.len() as u64;

@@ -196,6 +196,8 @@ map_struct! {
         24 ? bytes_total: u64,
         /// Sources that failed.
         26 ? errors: u64,
+        /// Content that had to be read: all but that of files that were taken over from the parent.
+        27 ? bytes_read: u64,
     }
 }
 

@@ -316,7 +316,7 @@ impl<'r> Merged<'r> {
     }
 
     /// The next entry, read where it has to be.
-    pub fn next(&mut self) -> Result<Option<Item>> {
+    pub fn next_item(&mut self) -> Result<Option<Item>> {
         loop {
             match self.head() {
                 None => return Ok(None),

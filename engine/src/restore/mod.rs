@@ -13,6 +13,7 @@ mod prune;
 pub mod shortfalls;
 #[doc(hidden)]
 pub mod target;
+mod watch;
 mod work;
 
 pub use crate::repository::selection::Pattern;
@@ -20,7 +21,7 @@ pub use options::{Overwrite, RestoreOptions, RestoreReport, TargetOptions};
 pub use shortfalls::Shortfall;
 
 use crate::error::{Error, Kind, Result};
-use crate::observe::Observer;
+use crate::observe::{Observer, Stage};
 use crate::repository::Repository;
 use crate::repository::selection::Selection;
 use crate::repository::selector::Selected;
@@ -82,8 +83,13 @@ fn restore_as_it_is(
         passes.push(Pass::Verify);
     }
     let mut torn = false;
+    let whole = selected.path.is_empty() && !selection.has_includes() && options.exclude.is_empty();
+    if whole {
+        shared.watch.believe(selected);
+    }
     for pass in passes {
         let matched;
+        shared.enter(if pass == Pass::Write { Stage::Working } else { Stage::Verifying });
         (matched, torn) = run(&shared, selected, &selection, (pass, torn), repository.reading_threads(options.threads()))?;
         if !matched && pass == Pass::Write && selection.has_includes() {
             observer.warning("nothing in what was chosen of the snapshot matches what is to be included");
@@ -111,11 +117,15 @@ fn run(
             })
             .collect();
         drop(jobs_out);
+        if pass == Pass::Write && shared.observer.wants_totals() && !shared.watch.knows() {
+            scope.spawn(|| shared.watch.count(shared.reader, selected, selection));
+        }
         // Closed on every way out: workers that wait for jobs of a planner that panicked would wait for ever.
         let closing = Closing(&mut plan);
         let planned = closing.0.all();
         drop(closing);
         let panicked = workers.into_iter().any(|w| w.join().is_err());
+        shared.watch.stop();
         // A thread that panics is a bug, and it must not pass for a finished restore.
         if panicked { Err(Error::SelfCheck { what: "a restoring thread" }) } else { planned }
     });
@@ -125,6 +135,9 @@ fn run(
     planned?;
     // After all files: hard links need the file that they link to, directories need their last child.
     plan.links()?;
+    if pass == Pass::Write {
+        shared.enter(Stage::Finishing);
+    }
     let mut pruned = Ok(());
     if shared.target.options().delete && pass == Pass::Write {
         if plan.torn {

@@ -274,10 +274,7 @@ fn locate(part: &Part, lengths: impl FnOnce(Vec<&ChunkId>) -> (Vec<Option<u32>>,
         spans.push(Span { start: front, bytes: end - front, item: items[at] });
         front = end;
     }
-    let wrong = || match &part.id {
-        Some(id) => Some(list_node_damaged(id)),
-        None => None,
-    };
+    let wrong = || part.id.as_ref().map(list_node_damaged);
     let Some(unknown) = unknown else {
         // All are known, and are not what the node above says: nobody knows which of them lies.
         let sum_is_right = front == part.bytes;

@@ -49,7 +49,7 @@ pub struct Torn {
     end: Option<Key>,
 }
 
-fn weigh_leaf(groups: &Vec<Group>) -> usize {
+fn weigh_leaf(groups: &[Group]) -> usize {
     let content = |content: &Option<Content>| if let Some(Content::Inline(items)) = content { items.len() * 40 } else { 64 };
     let entry = |(entry, list): &(Entry, Option<Content>)| {
         let xattrs: usize = entry.xattrs.iter().map(|x| 128 + x.name.0.len() + x.value.0.len()).sum();
@@ -72,10 +72,10 @@ impl Default for Leaves {
 
 impl Leaves {
     /// The leaf in which (dir, name) is or would be, with the key at which the next one begins.
-    fn locate(&self, reading: &Reading, root: &TreeRoot, dir: &[u8], name: &[u8]) -> Result<(Arc<Vec<Group>>, Option<Key>), Torn> {
+    fn locate(&self, reading: &Reading, root: &TreeRoot, dir: &[u8], name: &[u8]) -> Result<(Arc<Vec<Group>>, Option<Key>), Box<Torn>> {
         let mut at = Ahead::top(root);
         for level in (1..=root.level).rev() {
-            let torn = |error| Torn { error, end: at.end.clone() };
+            let torn = |error| Box::new(Torn { error, end: at.end.clone() });
             let node = self.node(reading, level, &at).map_err(torn)?;
             match at.child(&node, node.child_for(dir, name)) {
                 Some(child) => at = child,
@@ -85,7 +85,7 @@ impl Leaves {
         }
         match self.leaf(reading, &at) {
             Ok(leaf) => Ok((leaf, at.end)),
-            Err(error) => Err(Torn { error, end: at.end }),
+            Err(error) => Err(Box::new(Torn { error, end: at.end })),
         }
     }
 
@@ -98,7 +98,7 @@ impl Leaves {
 
     fn leaf(&self, reading: &Reading, at: &Ahead) -> Result<Arc<Vec<Group>>> {
         let make = || reading.with(|reader, buffers| read_leaf(reader, buffers, at.twins));
-        let leaf = self.leaves.get(at.twins, true, weigh_leaf, make)?.ok_or(Error::Interrupted)?;
+        let leaf = self.leaves.get(at.twins, true, |leaf: &Vec<Group>| weigh_leaf(leaf), make)?.ok_or(Error::Interrupted)?;
         at.check_leaf(&leaf)?;
         Ok(leaf)
     }

@@ -130,11 +130,11 @@ async fn document(mut body: Incoming) -> std::result::Result<String, StatusCode>
 }
 
 /// What the names lead to, or what to say instead.
-fn found(view: &View, names: &[Vec<u8>]) -> std::result::Result<(Node, Attributes), Response<Body>> {
+fn found(view: &View, names: &[Vec<u8>]) -> std::result::Result<(Node, Attributes), Box<Response<Body>>> {
     match paths::find(view, names) {
         Ok(Some(found)) => Ok(found),
-        Ok(None) => Err(plain(StatusCode::NOT_FOUND, "there is nothing here\n")),
-        Err(_) => Err(damaged()),
+        Ok(None) => Err(Box::new(plain(StatusCode::NOT_FOUND, "there is nothing here\n"))),
+        Err(_) => Err(Box::new(damaged())),
     }
 }
 
@@ -146,7 +146,7 @@ fn damaged() -> Response<Body> {
 fn content(view: &Arc<View>, names: Vec<Vec<u8>>, head: &Parts) -> Response<Body> {
     let (node, attributes) = match found(view, &names) {
         Ok(found) => found,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     match attributes.kind {
         EntryKind::Directory if head.uri.path().ends_with('/') => listing(view, node, names, head),
@@ -254,7 +254,7 @@ fn properties(view: &Arc<View>, names: Vec<Vec<u8>>, depth: u8, asked: Asked) ->
             return plain(StatusCode::FORBIDDEN, "this is no file\n");
         }
         Ok(found) => found,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let view = view.clone();
     let mut response = Response::new(Body::made(move |pieces| {
@@ -282,7 +282,7 @@ fn properties(view: &Arc<View>, names: Vec<Vec<u8>>, depth: u8, asked: Asked) ->
 /// One name of a directory as programs see it. The protocol knows only files and directories: a link is what it leads to. One to a directory
 /// within a snapshot is left out, or whoever goes through all of it would go in circles; its address works all the same.
 fn below(view: &View, names: &[Vec<u8>], listed: &Listed, text: &mut Text<'_>, asked: &Asked) -> std::io::Result<()> {
-    let way = || [names, &[listed.name.clone()]].concat();
+    let way = || [names, std::slice::from_ref(&listed.name)].concat();
     let (node, attributes) = match listed.attributes.kind {
         EntryKind::File | EntryKind::Directory => (listed.node.clone(), listed.attributes.clone()),
         EntryKind::Symlink => match shown(view, &way(), listed.node.is_lasting()) {
