@@ -238,7 +238,7 @@ mod tests {
         #[test]
         fn any_block_is_a_map_or_not(block in proptest::collection::vec(any::<u8>(), BLOCK)) {
             let block: Block = block.try_into().unwrap();
-            let _ = (Lines::default().take(&block), old_block(&block), from_list(&block));
+            drop((Lines::default().take(&block), old_block(&block), from_list(&block)));
         }
     }
 }
