@@ -70,7 +70,7 @@ pub struct Remote {
     #[arg(value_parser = ["auto", "always", "never"])]
     pub s3_path_style: Option<String>,
     /// Trust the certificates in FILE (PEM) too [env: SEABED_CA_FILE]
-    #[arg(long, global = true, value_name = "FILE", help_heading = "S3 options", hide_short_help = true)]
+    #[arg(long, alias = "cacert", global = true, value_name = "FILE", help_heading = "S3 options", hide_short_help = true)]
     pub ca_file: Option<PathBuf>,
     /// Talk to other machines without TLS
     #[arg(long, global = true, help_heading = "S3 options", hide_short_help = true)]
@@ -102,11 +102,13 @@ pub enum Command {
     #[allow(missing_docs)]
     Init(commands::init::Args),
     #[allow(missing_docs)]
-    #[command(visible_alias = "snapshot")]
+    #[command(visible_alias = "snapshot", alias = "create")]
     Backup(Box<commands::backup::Args>),
     #[allow(missing_docs)]
+    #[command(alias = "extract")]
     Restore(Box<commands::restore::Args>),
     #[allow(missing_docs)]
+    #[command(alias = "list")]
     Snapshots(commands::snapshots::Args),
     #[allow(missing_docs)]
     Ls(commands::ls::Args),
@@ -115,8 +117,15 @@ pub enum Command {
     #[allow(missing_docs)]
     History(commands::history::Args),
     #[allow(missing_docs)]
+    Diff(Box<commands::diff::Args>),
+    #[allow(missing_docs)]
     Dump(commands::dump::Args),
     #[allow(missing_docs)]
+    Mount(Box<commands::mount::Args>),
+    #[allow(missing_docs)]
+    Serve(commands::serve::Args),
+    #[allow(missing_docs)]
+    #[command(alias = "delete")]
     Forget(Box<commands::forget::Args>),
     #[allow(missing_docs)]
     Undelete(commands::undelete::Args),
@@ -125,9 +134,10 @@ pub enum Command {
     #[allow(missing_docs)]
     Unhold(commands::hold::UnholdArgs),
     #[allow(missing_docs)]
-    #[command(visible_alias = "prune")]
+    #[command(visible_alias = "prune", alias = "compact")]
     Gc(commands::gc::Args),
     #[allow(missing_docs)]
+    #[command(aliases = ["info", "repo-info"])]
     Stats(commands::stats::Args),
     #[allow(missing_docs)]
     #[command(visible_alias = "verify")]
@@ -143,6 +153,15 @@ pub enum Command {
     #[allow(missing_docs)]
     IamPolicy(commands::iam_policy::Args),
     #[allow(missing_docs)]
+    SelfTest(commands::self_test::Args),
+    #[allow(missing_docs)]
+    Completions(commands::completions::Args),
+    #[allow(missing_docs)]
+    Man(commands::man::Args),
+    #[allow(missing_docs)]
+    Schema(commands::schema::Args),
+    #[allow(missing_docs)]
+    #[command(alias = "break-lock")]
     Unlock(commands::unlock::Args),
     #[allow(missing_docs)]
     Version(commands::version::Args),

@@ -42,9 +42,8 @@ impl Code {
     }
 }
 
-/// The table, for the help of every command.
-const TABLE: &str = "EXIT STATUS
-    0   done
+/// What the codes mean, for the help and the manual page of every command.
+pub const EXIT_STATUS: &str = "    0   done
     1   failed, nothing stored
     3   done, but some source or target was skipped or unreadable
    10   no repository
@@ -65,7 +64,7 @@ pub const LOST: &str = "if the store's listing can be trusted and a copy of the 
 
 /// What stands below the options in the help of a command.
 pub fn help(examples: &str) -> String {
-    format!("EXAMPLES\n{examples}\n\n{TABLE}")
+    format!("EXAMPLES\n{examples}\n\nEXIT STATUS\n{EXIT_STATUS}")
 }
 
 /// Why a command ended without success.
@@ -106,8 +105,23 @@ impl Fail {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             return Fail::new(Code::Done, "");
         }
-        Fail::new(Code::Failed, format!("cannot write the output: {}", plain(&error)))
+        let hint = where_to_write(&error);
+        Fail { hint: hint.map(str::to_owned), ..Fail::new(Code::Failed, format!("cannot write the output: {}", plain(&error))) }
     }
+}
+
+/// What helps where something cannot be written that is not the repository's.
+fn where_to_write(error: &std::io::Error) -> Option<&'static str> {
+    use std::io::ErrorKind as Io;
+    Some(match error.kind() {
+        Io::StorageFull | Io::QuotaExceeded => "make room there, or write to another place; the repository is not touched by this",
+        Io::PermissionDenied => "choose a place that this user may write, or run it as one who may",
+        Io::ReadOnlyFilesystem => "this file system is mounted read-only: choose another place",
+        Io::NotADirectory | Io::AlreadyExists => "something else stands there: choose another place, or move it away",
+        Io::NotFound => "make the directory above it first, or correct the path",
+        Io::IsADirectory => "name a file, not a directory",
+        _ => return None,
+    })
 }
 
 /// An I/O error without the number that Rust appends.
@@ -153,13 +167,21 @@ impl From<Error> for Fail {
             }
             Error::SnapshotLost { .. } | Error::LedgerGap { .. } => LOST,
             Error::NewerFormat { .. } | Error::UnknownFeature { .. } => "update seabed on this machine",
-            Error::NoSnapshot { .. } => "`seabed snapshots` lists what there is",
+            Error::NoSnapshot { .. } | Error::WasForgotten { .. } => "`seabed snapshots` lists what there is",
             Error::AmbiguousSnapshot { .. } => "give more digits of the id",
             Error::NoSuchPath { .. } => "`seabed ls` lists the paths of a snapshot",
-            Error::NotAFile { .. } => "`seabed restore` brings back directories",
+            Error::NotAFile { .. } => "`--archive tar` writes it as an archive, `seabed restore` brings it back",
             Error::Catalog { .. } | Error::Cache { .. } => "run again with --no-cache, or delete the cache directory: it is made anew",
             Error::NoKeys { .. } => {
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; `seabed iam-policy` prints what they must allow"
+            }
+            Error::RecordLost { .. } => {
+                "the store, or something before it, may cut its listings: run this again, and `seabed doctor`; if it stays so, put the object back \
+                 from a copy of the repository: until then nothing is collected"
+            }
+            Error::Target { source, .. } | Error::Output { source } => where_to_write(source).unwrap_or(""),
+            Error::Random(_) => {
+                "the kernel gives no random numbers: without them nothing can be encrypted; look at the sandbox this runs in"
             }
             Error::Option { what } if what.contains(UNTRUSTED) => {
                 "if it is the right place, name its certificate or the one that signed it: --ca-file FILE"
@@ -173,9 +195,17 @@ impl From<Error> for Fail {
                 std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
                     "the repository cannot be written or read by this user"
                 }
-                _ => "",
+                std::io::ErrorKind::StaleNetworkFileHandle | std::io::ErrorKind::NotConnected | std::io::ErrorKind::TimedOut => {
+                    "the file system that holds the repository is away: mount it again, then run this once more; what was stored is kept"
+                }
+                _ => "look at the disk or the store that holds the repository (`seabed doctor`, `dmesg`); what was stored is kept",
             },
-            Error::SelfCheck { .. } => "test this machine's memory before you trust it with a backup",
+            Error::Aside { .. } => {
+                "it goes to SQLITE_TMPDIR, TMPDIR, /var/tmp or /tmp, whichever is there first: make room, or name another place"
+            }
+            Error::SelfCheck { .. } => {
+                "test this machine's memory (memtest86+) before you trust it with a backup; nothing wrong was stored"
+            }
             _ => "",
         };
         let mut fail = Fail::new(code, without_number(&error.to_string()));
@@ -195,7 +225,25 @@ impl From<Failure> for Fail {
                     StreamFailure::Exit { stderr, .. } | StreamFailure::Killed { stderr, .. } if !stderr.is_empty() => {
                         fail.detail = Some(String::from_utf8_lossy(&stderr).trim_end().to_owned());
                     }
+                    StreamFailure::Torn { .. } => {
+                        fail.hint =
+                            Some("if whoever wrote it writes no end: add one, as in '(COMMAND; head -c 1024 /dev/zero)'".to_owned());
+                    }
+                    StreamFailure::Packed { program, .. } => {
+                        fail.hint = Some(format!("write --exec-tar NAME='{program} FILE'"));
+                    }
+                    StreamFailure::NotTar { at: 0, .. } => {
+                        fail.hint = Some("to store it as it is, name it as a path, or use --exec or --stdin".to_owned());
+                    }
                     StreamFailure::Empty { .. } => fail.hint = Some("if it may be empty, say --allow-empty".to_owned()),
+                    StreamFailure::Exit { status: 127, .. } | StreamFailure::Start { .. } => {
+                        fail.hint = Some(
+                            "the command is not found: correct it, or name it with its full path; cron knows few directories".to_owned(),
+                        );
+                    }
+                    StreamFailure::Exit { .. } | StreamFailure::Killed { .. } => {
+                        fail.hint = Some("it said nothing on standard error: run the command by itself to see why".to_owned());
+                    }
                     _ => {}
                 }
                 fail

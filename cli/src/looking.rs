@@ -11,7 +11,6 @@ use crate::{signals, size, time};
 use seabed_engine::catalog::{Catalog, Snapshot};
 use seabed_engine::error::Error;
 use seabed_engine::find::{Which, fill};
-use seabed_engine::observe::Observer;
 use seabed_engine::paths::PathIndex;
 
 /// Options of who can do without the repository.
@@ -83,7 +82,9 @@ fn up_to_date(opened: Opened, out: &Output) -> Result<Looked, Fail> {
         }
         other => other?,
     };
-    let filled = while_watched(out, |observer| fill(repository, &mut paths, Which::All, observer));
+    let listener = Listener::beside_lines(out, "indexing");
+    let filled = fill(repository, &mut paths, Which::All, &listener);
+    listener.finish();
     match filled {
         Ok(filled) => {
             for (id, error) in &filled.unreadable {
@@ -107,33 +108,14 @@ pub fn missing(count: usize, out: &Output) {
     }
 }
 
-/// Can be stopped, and says nothing.
-struct Stoppable;
-
-impl Observer for Stoppable {
-    fn interrupted(&self) -> bool {
-        signals::interrupted()
-    }
-}
-
-/// Runs `work` with a bar where a person looks. As JSON standard output is the result's alone.
-fn while_watched<T>(out: &Output, work: impl FnOnce(&dyn Observer) -> T) -> T {
-    if out.json {
-        return work(&Stoppable);
-    }
-    let listener = Listener::new(out, "indexing", 0);
-    let done = work(&listener);
-    listener.finish();
-    done
-}
-
 /// Takes the snapshot into the index that a backup has just acknowledged. Whatever goes wrong, the next `find` does it.
 pub fn after_backup(opened: &Opened, host: &str, series: &str, out: &Output) {
     let repository = &opened.repository;
     let Some(directory) = repository.cache_directory() else { return };
     let index = || {
         let mut paths = PathIndex::open(Some(directory), &repository.id())?;
-        while_watched(out, |observer| fill(repository, &mut paths, Which::Cheap { host, series }, observer)).map(|_| ())
+        let listener = Listener::beside_lines(out, "indexing");
+        fill(repository, &mut paths, Which::Cheap { host, series }, &listener).map(|_| ())
     };
     if let Err(error) = index()
         && !signals::interrupted()

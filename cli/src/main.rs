@@ -5,12 +5,15 @@
 mod args;
 mod commands;
 mod exit;
+mod habits;
 mod looking;
+mod newfile;
 mod open;
 mod output;
 mod progress;
 mod remote;
 mod secret;
+mod serve;
 mod signals;
 mod size;
 mod time;
@@ -18,12 +21,19 @@ mod time;
 use crate::args::Cli;
 use crate::exit::Code;
 use crate::output::Output;
-use clap::Parser;
+use crate::progress::reporter::Bell;
+use clap::{CommandFactory, FromArgMatches};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    // Before anything else: whoever asks how far it is must not end it, however early.
+    let bell = Bell::hang();
+    let parsed = Cli::command().try_get_matches().and_then(|matches| {
+        let command = matches.subcommand_name().unwrap_or_default().to_owned();
+        Ok((Cli::from_arg_matches(&matches)?, command))
+    });
+    let (cli, command) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             let json = std::env::args_os().any(|arg| arg == "--json");
             Output::new(json, false, 0).parser(&error);
@@ -32,8 +42,13 @@ fn main() -> ExitCode {
             return ExitCode::from(code.number());
         }
     };
-    let out = Output::new(cli.global.json, cli.global.quiet, cli.global.verbose);
-    let run = commands::run(&cli, &out);
+    let mut out = Output::new(cli.global.json, cli.global.quiet, cli.global.verbose);
+    let run = progress::mode(cli.global.json, cli.global.quiet).and_then(|mode| {
+        if let Ok(bell) = bell {
+            out.report(&command, mode, bell);
+        }
+        commands::run(&cli, &out)
+    });
     out.finish();
     match run {
         Ok(code) => ExitCode::from(code.number()),

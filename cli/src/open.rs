@@ -101,7 +101,10 @@ pub fn place(global: &Global) -> Result<Place, Fail> {
         let fail = Fail::config("the name of the repository begins like a place in a network of a kind that is not known here");
         return Err(fail.hint("write s3://BUCKET/PREFIX or s3:https://HOST/BUCKET/PREFIX; for a directory of this name begin with `./`"));
     }
-    let path = std::path::absolute(&named).map_err(|e| Fail::config(format!("cannot use {}: {e}", named.display())))?;
+    let path = std::path::absolute(&named).map_err(|e| {
+        Fail::config(format!("cannot use {}: {}", named.display(), crate::exit::plain(&e)))
+            .hint("write the whole path: --repo /where/it/is")
+    })?;
     Ok(Place { is_default: default.is_some_and(|d| d == path), kind: Kind::Directory(path) })
 }
 
@@ -369,7 +372,9 @@ fn init_at(
     let mut capabilities = None;
     let store: Arc<dyn Store> = match (&place.kind, store) {
         (Kind::Directory(_), _) if new.create_bucket => {
-            return Err(Fail::config("a directory is no bucket: leave --create-bucket out"));
+            return Err(
+                Fail::config("a directory is no bucket").hint("leave --create-bucket out, or name a bucket: --repo s3://BUCKET/PREFIX")
+            );
         }
         (_, Some(AnyStore::S3(store))) => {
             // Before anything relies on it. All else that a store may lack costs time, this costs data.

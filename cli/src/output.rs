@@ -3,13 +3,18 @@
 //! It obeys the CLI conventions: results on standard output, errors and warnings on standard error, restic's JSON shapes.
 
 use crate::exit::Fail;
+use crate::habits;
+use crate::progress::board::{Board, Running};
+use crate::progress::line::columns;
+use crate::progress::reporter::{Bell, Mode, Reporter};
+use crate::progress::screen::Screen;
 use crate::size;
-use indicatif::ProgressBar;
 use seabed_engine::store::{Store, Traffic};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,21 +24,16 @@ pub struct Output {
     pub json: bool,
     /// -1 quiet, 0, 1, 2 verbose.
     pub level: i8,
-    bar: Bar,
+    /// How progress is told.
+    pub mode: Mode,
+    board: Arc<Board>,
+    screen: Arc<Screen>,
+    nudge: Option<UnixStream>,
     /// Something of the story was said on standard output.
     told: AtomicBool,
     /// The traffic was said in a summary.
     counted: AtomicBool,
     store: Mutex<Option<Arc<dyn Store>>>,
-}
-
-type Bar = Arc<Mutex<Option<ProgressBar>>>;
-
-fn aside<T>(bar: &Bar, print: impl FnOnce() -> T) -> T {
-    match &*bar.lock().unwrap_or_else(PoisonError::into_inner) {
-        Some(bar) => bar.suspend(print),
-        None => print(),
-    }
 }
 
 fn warning(text: &str, json: bool) -> String {
@@ -47,7 +47,27 @@ impl Output {
     /// As the flags say.
     pub fn new(json: bool, quiet: bool, verbose: u8) -> Self {
         let level = if quiet { -1 } else { verbose.min(2) as i8 };
-        Output { json, level, bar: Bar::default(), told: AtomicBool::new(false), counted: AtomicBool::new(false), store: Mutex::default() }
+        Output {
+            json,
+            level,
+            mode: Mode::Nothing,
+            board: Arc::new(Board::new("")),
+            screen: Arc::default(),
+            nudge: None,
+            told: AtomicBool::new(false),
+            counted: AtomicBool::new(false),
+            store: Mutex::default(),
+        }
+    }
+
+    /// Tells from now on how far `command` is: whom `mode` says, and whoever asks.
+    pub fn report(&mut self, command: &str, mode: Mode, bell: Bell) {
+        self.mode = mode;
+        self.board = Arc::new(Board::new(command));
+        self.nudge = bell.nudge().ok();
+        let reporter = Reporter { bell, board: self.board.clone(), screen: self.screen.clone(), mode, json: self.json };
+        // Without it nothing is told; the signal is caught all the same.
+        std::thread::Builder::new().name("reporter".to_owned()).spawn(move || reporter.run()).map(drop).unwrap_or(());
     }
 
     /// Whether standard output is a terminal.
@@ -55,16 +75,19 @@ impl Output {
         io::stdout().is_terminal()
     }
 
-    /// Shows `bar` from now on; lines are printed above it.
-    pub fn show(&self, bar: Option<ProgressBar>) {
-        let old = std::mem::replace(&mut *self.bar.lock().unwrap_or_else(PoisonError::into_inner), bar);
-        if let Some(old) = old {
-            old.finish_and_clear();
+    /// Tells of `running` from now on, or of nothing; lines are printed above the bar.
+    pub fn show(&self, running: Option<Arc<Running>>) {
+        let begins = running.is_some();
+        self.board.set(running);
+        self.screen.open(begins);
+        if let Some(mut nudge) = self.nudge.as_ref().filter(|_| begins) {
+            // A pipe that is full has woken the thread already.
+            nudge.write_all(&[1]).unwrap_or(());
         }
     }
 
     fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
-        aside(&self.bar, print)
+        self.screen.aside(print)
     }
 
     /// Says from now on what goes over the wire to `store`, at the end.
@@ -78,8 +101,8 @@ impl Output {
 
     /// For whoever has something to warn of and cannot wait until the command is done.
     pub fn teller(&self) -> Arc<dyn Fn(&str) + Send + Sync> {
-        let (bar, json) = (self.bar.clone(), self.json);
-        Arc::new(move |text| aside(&bar, || writeln!(io::stderr().lock(), "{}", warning(text, json))).unwrap_or(()))
+        let (screen, json) = (self.screen.clone(), self.json);
+        Arc::new(move |text| screen.aside(|| writeln!(io::stderr().lock(), "{}", warning(text, json))).unwrap_or(()))
     }
 
     /// A summary as JSON gets what went over the wire.
@@ -148,6 +171,11 @@ impl Output {
     /// What happened to one file.
     pub fn item(&self, text: &str) {
         self.out(clean(text).as_bytes()).unwrap_or(());
+    }
+
+    /// What happened to one file, where standard output is the data's.
+    pub fn item_aside(&self, text: &str) {
+        self.err(&clean(text));
     }
 
     /// A message of the story as JSON; nothing else hears it.
@@ -227,10 +255,12 @@ impl Output {
 
     /// Text that the parser made: help, version, usage errors.
     pub fn parser(&self, error: &clap::Error) {
-        if self.json && error.use_stderr() {
+        if let Some(fail) = habits::advice(error) {
+            self.failed(&fail);
+        } else if self.json && error.use_stderr() {
             let text = error.render().to_string();
             let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            self.failed(&Fail::config(first));
+            self.failed(&Fail { hint: habits::tip(error), ..Fail::config(first) });
         } else {
             error.print().unwrap_or(());
         }
@@ -248,9 +278,14 @@ impl Bulk {
         self.to.write_all(text).and_then(|()| self.to.write_all(b"\n")).map_err(Fail::output)
     }
 
-    /// A piece of a line.
-    pub fn raw(&mut self, text: &[u8]) -> Result<(), Fail> {
+    /// Something that is no line yet.
+    pub fn part(&mut self, text: &[u8]) -> Result<(), Fail> {
         self.to.write_all(text).map_err(Fail::output)
+    }
+
+    /// What was written so far goes out.
+    pub fn flush(&mut self) -> Result<(), Fail> {
+        self.to.flush().map_err(Fail::output)
     }
 
     /// The end: only now all is out.
@@ -311,7 +346,7 @@ impl Table {
         let cell = |row: &[String], i: usize| row.get(i).cloned().unwrap_or_default();
         let mut widths: Vec<usize> = used
             .iter()
-            .map(|&i| self.rows.iter().map(|r| cell(r, i).chars().count()).chain([self.columns[i].head.len()]).max().unwrap_or(0))
+            .map(|&i| self.rows.iter().map(|r| columns(&cell(r, i))).chain([self.columns[i].head.len()]).max().unwrap_or(0))
             .collect();
         let gaps = 2 * used.len().saturating_sub(1);
         while width.is_some_and(|max| widths.iter().sum::<usize>() + gaps > max) {
@@ -325,7 +360,7 @@ impl Table {
             let mut out = String::new();
             for (n, text) in cells.iter().enumerate() {
                 let text = cut(text, widths[n]);
-                let pad = " ".repeat(widths[n].saturating_sub(text.chars().count()));
+                let pad = " ".repeat(widths[n].saturating_sub(columns(&text)));
                 let gap = if n == 0 { "" } else { "  " };
                 if self.columns[used[n]].right { write!(out, "{gap}{pad}{text}") } else { write!(out, "{gap}{text}{pad}") }.unwrap_or(());
             }
@@ -338,16 +373,21 @@ impl Table {
     }
 }
 
-/// The text in at most `max` characters. Of paths the end tells more than the beginning.
+/// The text in at most `max` columns. Of paths the end tells more than the beginning.
 fn cut(text: &str, max: usize) -> String {
-    let count = text.chars().count();
-    if count <= max {
+    if columns(text) <= max {
         return text.to_owned();
     }
+    let mut left = max.saturating_sub(1);
+    let mut fits = |c: &char| {
+        let width = columns(c.encode_utf8(&mut [0; 4]));
+        left.checked_sub(width).map(|rest| left = rest).is_some()
+    };
     if text.starts_with('/') {
-        return ['…'].into_iter().chain(text.chars().skip(count - max + 1)).collect();
+        let end: Vec<char> = text.chars().rev().take_while(&mut fits).collect();
+        return ['…'].into_iter().chain(end.into_iter().rev()).collect();
     }
-    text.chars().take(max - 1).chain(['…']).collect()
+    text.chars().take_while(&mut fits).chain(['…']).collect()
 }
 
 /// Columns of the terminal, where standard output is one.

@@ -56,6 +56,24 @@ fn unreadable(what: &str, path: &Path, error: &std::io::Error, named_by: &str) -
         .hint(format!("look whether it is there and this user may read it; {named_by} name it"))
 }
 
+/// A password that opens no repository: from a file, else from an environment variable. `None` where neither is given.
+pub fn other(file: Option<&Path>, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, Fail> {
+    let (bytes, place) = match (file, variable(name)) {
+        (Some(path), _) => {
+            let bytes = File::open(path).and_then(read_limited);
+            let flag = "the flag must name a file that this user may read";
+            let failed = |e| Fail::config(format!("cannot read the password file {}: {}", path.display(), plain(&e))).hint(flag);
+            (bytes.map_err(failed)?, path.display().to_string())
+        }
+        (None, Some(value)) => (Zeroizing::new(value.into_vec()), name.to_owned()),
+        (None, None) => return Ok(None),
+    };
+    match passphrase(bytes, &place)? {
+        Secret::Passphrase(bytes) => Ok(Some(bytes)),
+        Secret::KeyFile(_) => Ok(None),
+    }
+}
+
 fn from_file(path: &Path) -> Result<Secret, Fail> {
     let bytes = File::open(path)
         .and_then(read_limited)
@@ -115,7 +133,9 @@ pub fn given(global: &Global) -> Result<Given, Fail> {
         "SEABED_PASSWORD" => passphrase(Zeroizing::new(value.into_vec()), name).map(Given::Secret),
         "SEABED_PASSWORD_FILE" => from_file(Path::new(&value)).map(Given::Secret),
         "SEABED_PASSWORD_COMMAND" => {
-            let line = value.into_string().map_err(|_| Fail::config(format!("{name} is not UTF-8")))?;
+            let line = value
+                .into_string()
+                .map_err(|_| Fail::config(format!("{name} is not UTF-8")).hint("give the passphrase by a file: --password-file FILE"))?;
             from_command(&line).map(Given::Secret)
         }
         _ => Ok(Given::KeyFile(value.into())),
@@ -134,7 +154,10 @@ pub fn key_file(path: &Path) -> Result<Secret, Fail> {
 
 /// Makes a key file, durable before anything depends on it: a repository whose key a power cut took is lost.
 pub fn make_key_file(path: &Path) -> Result<Secret, Fail> {
-    let failed = |e: std::io::Error| Fail::config(format!("cannot create the key file {}: {}", path.display(), plain(&e)));
+    let failed = |e: std::io::Error| {
+        Fail::config(format!("cannot create the key file {}: {}", path.display(), plain(&e)))
+            .hint("name another place with --key-file, or give a passphrase with --password-file")
+    };
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -172,7 +195,8 @@ pub fn can_ask() -> bool {
 pub fn ask(question: &str) -> Result<Option<Secret>, Fail> {
     let text = signals::while_asking(|| rpassword::prompt_password(question)).map_err(|e| match e.kind() {
         std::io::ErrorKind::Interrupted => Fail::new(Code::Interrupted, "interrupted"),
-        _ => Fail::config(format!("cannot ask for the passphrase: {}", plain(&e))),
+        _ => Fail::config(format!("cannot ask for the passphrase: {}", plain(&e)))
+            .hint("give it otherwise: --password-file, --password-command, SEABED_PASSWORD …"),
     })?;
     let text = Zeroizing::new(text);
     Ok((!text.is_empty()).then(|| Secret::Passphrase(Zeroizing::new(text.as_bytes().to_vec()))))
@@ -190,5 +214,5 @@ pub fn ask_new(out: &Output) -> Result<Option<Secret>, Fail> {
         }
         out.warn("the two differ; once more");
     }
-    Err(Fail::config("the two passphrases differ"))
+    Err(Fail::config("the two passphrases differ").hint("nothing was made: run it again, or give it by --password-file"))
 }

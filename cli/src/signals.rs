@@ -10,6 +10,14 @@ use std::sync::{Arc, OnceLock};
 /// What a person or a service manager ends a program with.
 const CAUGHT: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
+/// Whether whoever started us wants a signal ignored: `nohup` does of SIGHUP, shells without job control of SIGINT for what they send to
+/// the background.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
 static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 /// Whether the signals are taken over.
 static CATCHING: AtomicBool = AtomicBool::new(false);
@@ -18,12 +26,22 @@ static CATCHING: AtomicBool = AtomicBool::new(false);
 pub fn catch() {
     let flag = STOP.get_or_init(Arc::default);
     CATCHING.store(true, Ordering::Relaxed);
-    for signal in CAUGHT {
+    for signal in CAUGHT.into_iter().filter(|signal| !is_ignored(*signal)) {
         // Order matters: the first signal finds the flag down and only raises it, the second finds it up.
         let caught = signal_hook::flag::register_conditional_shutdown(signal, i32::from(Code::Interrupted.number()), flag.clone())
             .and_then(|_| signal_hook::flag::register(signal, flag.clone()));
         // A signal that cannot be caught keeps its default: the process ends, which is what was asked for.
         caught.map(|_| ()).unwrap_or(());
+    }
+}
+
+/// Takes over the signals for good: no number of them ends the process before it has ended by itself. For who would leave something behind
+/// that nobody answers, and ends within a moment.
+pub fn catch_all() {
+    let flag = STOP.get_or_init(Arc::default);
+    CATCHING.store(true, Ordering::Relaxed);
+    for signal in CAUGHT {
+        signal_hook::flag::register(signal, flag.clone()).map(|_| ()).unwrap_or(());
     }
 }
 
@@ -34,12 +52,13 @@ pub fn while_asking<T>(ask: impl FnOnce() -> T) -> T {
         return ask();
     }
     let heard = Arc::new(AtomicBool::new(false));
-    for signal in CAUGHT {
-        signal_hook::flag::register(signal, heard.clone()).map(|_| ()).unwrap_or(());
+    let caught: Vec<i32> = CAUGHT.into_iter().filter(|signal| !is_ignored(*signal)).collect();
+    for signal in &caught {
+        signal_hook::flag::register(*signal, heard.clone()).map(|_| ()).unwrap_or(());
     }
     let answer = ask();
     // Nobody polls here: from now on a signal ends the process again.
-    for signal in CAUGHT {
+    for signal in caught {
         signal_hook::flag::register_conditional_default(signal, Arc::new(AtomicBool::new(true))).map(|_| ()).unwrap_or(());
     }
     answer

@@ -2,7 +2,7 @@
 //! It must never decide anything: a time that cannot be shown is shown as a number. It obeys the CLI conventions.
 
 use jiff::Timestamp;
-use jiff::civil::DateTime;
+use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use seabed_engine::format::wire::Time;
 use std::time::Duration;
@@ -19,12 +19,45 @@ pub fn local(time: &Time) -> String {
     }
 }
 
+/// `2026-01-31`, local.
+pub fn day(time: &Time) -> String {
+    dated(time, |date| date.to_string())
+}
+
+/// `2026-W05`, local; weeks are those of ISO 8601.
+pub fn week(time: &Time) -> String {
+    dated(time, |date| {
+        let week = date.iso_week_date();
+        format!("{:04}-W{:02}", week.year(), week.week())
+    })
+}
+
+/// `2026-01`, local.
+pub fn month(time: &Time) -> String {
+    dated(time, |date| format!("{:04}-{:02}", date.year(), date.month()))
+}
+
+fn dated(time: &Time, show: impl Fn(Date) -> String) -> String {
+    stamp(time).map_or_else(|| time.secs.to_string(), |at| show(at.to_zoned(TimeZone::system()).date()))
+}
+
 /// RFC 3339 with the local offset, all nine digits.
 pub fn rfc3339(time: &Time) -> String {
     match stamp(time) {
         Some(at) => at.to_zoned(TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S.%9f%:z").to_string(),
         None => time.secs.to_string(),
     }
+}
+
+/// `Sat, 31 Jan 2026 23:59:59 GMT`, as HTTP has it; a time that it cannot have is the beginning of 1970.
+pub fn http(time: &Time) -> String {
+    let at = stamp(time).filter(|at| at.as_second() >= 0).unwrap_or(Timestamp::UNIX_EPOCH);
+    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// `2026-01-31T23:59:59Z`.
+pub fn utc(time: &Time) -> String {
+    stamp(time).unwrap_or(Timestamp::UNIX_EPOCH).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// `--time`: `now`, RFC 3339, or a local date and time. `None` means now.
@@ -70,6 +103,14 @@ pub fn clock(elapsed: Duration) -> String {
     match s / 3600 {
         0 => format!("{}:{:02}", s / 60, s % 60),
         h => format!("{h}:{:02}:{:02}", s / 60 % 60, s % 60),
+    }
+}
+
+/// What is left: as [`clock`], and days where there are some.
+pub fn left(time: Duration) -> String {
+    match time.as_secs() / 86_400 {
+        0 => clock(time),
+        days => format!("{days}d{}h", time.as_secs() / 3600 % 24),
     }
 }
 
@@ -148,8 +189,18 @@ mod tests {
     }
 
     #[test]
+    fn times_of_protocols_are_utc() {
+        let time = Time { secs: 1_769_860_800, nanos: 5 };
+        assert_eq!((http(&time), utc(&time)), ("Sat, 31 Jan 2026 12:00:00 GMT".into(), "2026-01-31T12:00:00Z".into()));
+        for secs in [i64::MIN, -1, i64::MAX] {
+            assert_eq!(http(&Time { secs, nanos: 0 }), "Thu, 01 Jan 1970 00:00:00 GMT");
+        }
+    }
+
+    #[test]
     fn durations_are_short() {
         assert_eq!(clock(Duration::from_secs(7)), "0:07");
         assert_eq!(clock(Duration::from_secs(3723)), "1:02:03");
+        assert_eq!((left(Duration::from_secs(3723)), left(Duration::from_secs(100_000))), ("1:02:03".into(), "1d3h".into()));
     }
 }

@@ -12,6 +12,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What a store was asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub enum StoreOp {
     Open,
     Put,
@@ -37,6 +38,7 @@ impl std::fmt::Display for StoreOp {
 /// What is wrong with bytes that came from a repository.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub enum Damage {
     #[error("it is missing")]
     Missing,
@@ -75,6 +77,7 @@ pub enum Damage {
 /// A failure of the repository, its store or its keys.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub enum Error {
     #[error("there is no repository at {place}")]
     NoRepository { place: String },
@@ -120,12 +123,14 @@ pub enum Error {
     WasForgotten { snapshot: SnapshotId },
     #[error("`{selector}` matches {count} snapshots")]
     AmbiguousSnapshot { selector: String, count: usize },
-    #[error("snapshot {snapshot} holds no `{path}`")]
+    #[error("snapshot {} holds no `/{path}`", .snapshot.short())]
     NoSuchPath { snapshot: SnapshotId, path: String },
-    #[error("`{path}` is a {what}, not a file or stream")]
+    #[error("`/{path}` is a {what}, not a file or stream")]
     NotAFile { path: String, what: &'static str },
     #[error("the local cache at {path} fails: {source}")]
     Cache { path: PathBuf, source: io::Error },
+    #[error("the list of a tar archive's entries cannot be kept aside: {source}")]
+    Aside { source: rusqlite::Error },
     #[error("the catalog at {path} fails: {source}")]
     Catalog { path: PathBuf, source: rusqlite::Error },
     #[error("cannot {op} {path}: {source}")]

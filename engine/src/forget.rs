@@ -25,6 +25,43 @@ pub const LOST: &str = "lost";
 const LOST_MAX: usize = 10_000;
 
 /// Forgets snapshots. All of them are looked at first, so that a mistake in one forgets none.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::retention::{Item, Keep, Period, Policy, decide};
+/// use seabed_engine::{Error, Snapshot, forget, hold, now, unhold};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # let first = example::snapshot(&repository)?;
+/// # example::snapshot(&repository)?;
+/// // What a policy makes of the snapshots; see `retention` for its rules and for the guards that a careful caller asks too.
+/// let snapshots = repository.catalog().snapshots()?;
+/// let item = |snapshot: &Snapshot| Item {
+///     id: snapshot.id,
+///     time: snapshot.index.time,
+///     group: snapshot.names.series.clone(),
+///     tags: snapshot.names.tags.clone(),
+///     complete: !snapshot.index.incomplete,
+///     held: false,
+///     bytes: snapshot.names.summary.bytes_total,
+///     order: snapshot.index.sequence,
+/// };
+/// let items: Vec<Item> = snapshots.iter().map(item).collect();
+/// let policy = Policy::default().rule(Period::Each, Keep::Count(1));
+/// let going: Vec<_> = decide(&policy, &items, now()).into_iter().filter(|decision| !decision.keeps()).map(|decision| decision.id).collect();
+/// assert_eq!(going, [first]);
+///
+/// // A hold outweighs all policies and all forgetting by name, until it ends.
+/// hold(&repository, &first, "before the migration", None)?;
+/// assert!(matches!(forget(&repository, &going), Err(Error::Refused { .. })));
+/// unhold(&repository, &first)?;
+/// forget(&repository, &going)?;
+/// repository.refresh()?;
+/// assert_eq!(repository.catalog().snapshots()?.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 pub fn forget(repository: &Repository, snapshots: &[SnapshotId]) -> Result<()> {
     repository.require_features(Access::Write)?;
     let held = repository.holds(clock::now())?;

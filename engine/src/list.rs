@@ -7,11 +7,31 @@ use crate::format::entry::{Entry, EntryKind, compare_dirs, join, split};
 use crate::format::manifest::ROOT_STREAM;
 use crate::repository::Repository;
 use crate::repository::entries::{is_below, stream_entry};
+use crate::repository::merged::{Item, Merged};
 use crate::repository::tree::TreeCursor;
 use std::cmp::Ordering;
 
 /// Calls `each` with directory and entry for everything at or below `path` (all of the snapshot where it is empty): first
 /// streams, then trees in the order of the format. `recursive` goes below the first level. `each` returns `false` to stop.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::list;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # example::snapshot(&repository)?;
+/// // Paths are stored without the first `/`, and in the order of the format: directories before what is in them.
+/// let snapshot = repository.select("latest", &Default::default())?.snapshot;
+/// let mut found = Vec::new();
+/// list(&repository, &snapshot, b"home/ann", true, |directory, entry| {
+///     found.push(format!("{}/{}", String::from_utf8_lossy(directory), String::from_utf8_lossy(&entry.name.0)));
+///     Ok(true)
+/// })?;
+/// assert_eq!(found, ["home/ann", "home/ann/mail", "home/ann/mail/letter.txt"]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn list(
     repository: &Repository,
     snapshot: &Snapshot,
@@ -83,6 +103,19 @@ pub fn list(
         }
     }
     if found { Ok(()) } else { Err(Error::NoSuchPath { snapshot: snapshot.id, path: String::from_utf8_lossy(path).into_owned() }) }
+}
+
+/// Calls `each` with everything at and below `path` in the order of the format, streams in their places: a directory's entries follow each
+/// other, and then those of its subdirectories. Directories that only lead to a stream have no entry. `each` returns `false` to stop.
+pub fn list_in_order(repository: &Repository, snapshot: &Snapshot, path: &[u8], mut each: impl FnMut(&Item) -> Result<bool>) -> Result<()> {
+    let reader = repository.reader()?;
+    let mut merged = Merged::new(&reader, snapshot, path, true, |_| true)?;
+    while let Some(item) = merged.next_item()? {
+        if !each(&item)? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn wanted(path: &[u8], dir: &[u8], entry: &Entry, recursive: bool) -> bool {

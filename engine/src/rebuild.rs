@@ -7,7 +7,7 @@ use crate::format::object::ObjectType;
 use crate::format::segment::ENTRY_BYTES;
 use crate::id::{Class, ObjectName};
 use crate::index::build_segment;
-use crate::observe::{Observer, Progress};
+use crate::observe::{Observer, Progress, Stage};
 use crate::pack::OpenPack;
 use crate::pack::writer::NewPack;
 use crate::repository::{Access, Repository, Unreadable};
@@ -21,6 +21,7 @@ const PACKS_BATCH: usize = 64;
 
 /// What a rebuild did.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct RebuildReport {
     /// Packs that the index names now.
     pub packs: u64,
@@ -43,6 +44,24 @@ pub struct RebuildReport {
 }
 
 /// Makes index and catalog anew.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::{Silent, rebuild};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # example::snapshot(&repository)?;
+/// // All that an index knows is in the packs too, and all that the catalog knows in the manifests.
+/// for segment in repository.store().list("index")? {
+///     repository.store().delete(&segment.name)?;
+/// }
+/// let report = rebuild(&repository, &Silent)?;
+/// assert_eq!((report.snapshots, report.damaged.len()), (1, 0));
+/// assert!(report.packs > 0 && report.segments == 1);
+/// # Ok(())
+/// # }
+/// ```
 pub fn rebuild(repository: &Repository, observer: &dyn Observer) -> Result<RebuildReport> {
     repository.require_features(Access::Write)?;
     let mut report = RebuildReport::default();
@@ -104,11 +123,18 @@ pub fn rebuild(repository: &Repository, observer: &dyn Observer) -> Result<Rebui
             }
         }
         observer.progress(&Progress {
-            files_done: report.packs + batch.len() as u64,
-            files_total: packs.len() as u64,
+            stage: Stage::Working,
+            packs_done: report.packs + batch.len() as u64,
+            packs_total: packs.len() as u64,
             ..Progress::default()
         });
     }
+    observer.progress(&Progress {
+        stage: Stage::Finishing,
+        packs_total: packs.len() as u64,
+        packs_done: packs.len() as u64,
+        ..Progress::default()
+    });
     if !batch.is_empty() {
         publish(repository, &mut batch, &mut report)?;
     }

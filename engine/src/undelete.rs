@@ -11,6 +11,23 @@ use crate::repository::{Access, Repository};
 use crate::seal::random;
 
 /// Brings a forgotten snapshot back under a new id, which is returned. The catalog was refreshed by the caller.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::{Silent, forget, undelete};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # let id = example::snapshot(&repository)?;
+/// forget(&repository, &[id])?;
+/// let back = undelete(&repository, &id, &Silent)?;
+/// repository.refresh()?;
+/// let snapshot = repository.select("latest", &Default::default())?.snapshot;
+/// assert_eq!(snapshot.id, back);
+/// assert_eq!(snapshot.names.origin.ok_or("it says where it comes from")?.snapshot, id);
+/// # Ok(())
+/// # }
+/// ```
 pub fn undelete(repository: &Repository, id: &SnapshotId, observer: &dyn Observer) -> Result<SnapshotId> {
     repository.require_features(Access::Write)?;
     let (mut index, mut names) = match repository.read_manifest(&ObjectName::snapshot(id)) {

@@ -4,8 +4,9 @@
 
 use crate::catalog::Snapshot;
 use crate::error::{Error, Kind, Result};
+use crate::format::pack::CODEC_RAW;
 use crate::id::{ChunkId, Class, PackId, SnapshotId};
-use crate::observe::Observer;
+use crate::observe::{Observer, Progress, Stage};
 use crate::pack::OpenPack;
 use crate::pack::bits::Bits;
 use crate::pack::weigh::Scale;
@@ -28,6 +29,7 @@ const WEIGHED_FRAMES_MAX: u64 = 128;
 
 /// What a repository's bytes are for.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Usage {
     /// Stored bytes that only this snapshot holds.
     pub unique: HashMap<SnapshotId, u64>,
@@ -37,6 +39,10 @@ pub struct Usage {
     pub needed: u64,
     /// Their plaintext.
     pub needed_plain: u64,
+    /// Of these, what lies in frames that are compressed: stored bytes,
+    pub compressed: u64,
+    /// and their plaintext.
+    pub compressed_plain: u64,
     /// Chunks that some snapshot needs.
     pub chunks: u64,
     /// Packs in the store.
@@ -89,6 +95,23 @@ fn look(repository: &Repository, snapshot: &Snapshot, mut owners: Owners<'_>) ->
 
 /// Looks at `snapshots`, in their order, and at `others` only to see what is theirs too. Reads what they are made of and the footers of packs.
 /// What is `partial`, as others always may be, is looked at as far as it is there: what was forgotten may be collected, a run may be dead.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::{Silent, usage};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # example::snapshot(&repository)?;
+/// # example::snapshot(&repository)?;
+/// let snapshots = repository.catalog().snapshots()?;
+/// let usage = usage(&repository, (&snapshots, false), &[], &Silent)?;
+/// // Two snapshots of the same content: what goes with one of them alone is next to nothing.
+/// let alone: u64 = usage.unique.values().sum();
+/// assert!(alone < usage.needed && usage.needed <= usage.pack_bytes);
+/// # Ok(())
+/// # }
+/// ```
 pub fn usage(
     repository: &Repository,
     (snapshots, partial): (&[Snapshot], bool),
@@ -118,8 +141,15 @@ pub fn usage(
         for (chunk, row) in rows.iter().enumerate() {
             let Some(row) = row.filter(|row| first[*row] != NOBODY) else { continue };
             let stored = shares.of(chunk);
+            let place = pack.table.chunks.get(chunk);
+            let plain = place.map_or(0, |place| u64::from(place.bytes));
             usage.needed += stored;
-            usage.needed_plain += pack.table.chunks.get(chunk).map_or(0, |place| u64::from(place.bytes));
+            usage.needed_plain += plain;
+            let frame = place.and_then(|place| pack.table.frames.get(place.frame as usize));
+            if frame.is_some_and(|frame| frame.info.codec != CODEC_RAW) {
+                usage.compressed += stored;
+                usage.compressed_plain += plain;
+            }
             usage.chunks += 1;
             further[first[row] as usize - 1] += stored;
             if only[row] != SEVERAL {
@@ -291,10 +321,13 @@ fn each_pack(
     for state in [State::Good, State::Orphan, State::Named] {
         packs.extend((0..states.len() as u32).filter(|number| states[*number as usize] == state));
     }
-    for batch in packs.chunks(FOOTERS_BATCH) {
+    let packs_total = packs.len() as u64;
+    for (number, batch) in packs.chunks(FOOTERS_BATCH).enumerate() {
         if observer.interrupted() {
             return Err(Error::Interrupted);
         }
+        let packs_done = (number * FOOTERS_BATCH) as u64;
+        observer.progress(&Progress { stage: Stage::Working, packs_done, packs_total, ..Progress::default() });
         let open = |number: &u32| {
             let pack = &grounds.rows.packs()[*number as usize];
             OpenPack::open(repository.store(), repository.keys(), pack.class, &pack.id)

@@ -289,6 +289,9 @@ class Repository:
         names = self.part(rest[8 + a:], kind, NAMES, 1, self.id, name.encode(), 'NamesPart')
         must(name.split('/')[1][:64] == index.snapshot.hex(), 'snapshot of the manifest')
         must([r.kind for r in index.roots] == [r.kind for r in names.roots], 'roots')
+        tars = [r.name or b'' for r in names.roots if r.kind == 2]
+        must(all(name == b'' or all(map(name_is_valid, name.split(b'/'))) for name in tars), 'name of an archive')
+        must(len({name.split(b'/')[0] for name in tars}) == len(tars), 'archives in each other')
         return index, names
 
     def snapshots(self):
@@ -533,6 +536,9 @@ def restore(repo, name, target):
         directories, links = [], {}
         for dir, e, raw in rows(repo, root):
             path = os.path.join(target, dir, e.name)
+            if root.kind == 2:
+                below, stored = named.name or b'', os.path.join(dir, e.name)
+                must(not below or (stored + b'/').startswith(below + b'/') or below.startswith(stored + b'/'), 'entry beside its archive')
             os.makedirs(os.path.dirname(path), exist_ok=True)
             # A symlink restored earlier must not lead what is below it elsewhere.
             must(os.path.realpath(os.path.dirname(path)) == os.path.join(inside, dir).rstrip(b'/'), 'path through a symlink')

@@ -532,6 +532,7 @@ pub fn build(zstd: &mut dyn FnMut(&[u8]) -> Vec<u8>) -> Vectors {
             extra: vec![],
         }],
         origin: Some(Origin { repository: RepositoryId::new([9; 16]), snapshot: SNAPSHOT, how: "copy".into(), extra: vec![] }),
+        without: 0,
         extra: vec![],
     };
     let name = ObjectName::snapshot(&SNAPSHOT);

@@ -3,15 +3,19 @@
 
 pub mod background;
 pub mod fault_store;
+pub mod forge;
 pub mod golden;
 pub mod mount;
 pub mod proxy;
+pub mod pty;
 pub mod reader;
 pub mod repo;
 pub mod s3_client;
 pub mod s3_server;
 pub mod schedule;
+pub mod schema;
 pub mod servers;
 pub mod store_contract;
 pub mod tls;
+pub mod tools;
 pub mod trees;

@@ -73,7 +73,8 @@ pub fn select(repository: &Repository, id: &SnapshotId, path: &[u8]) -> Result<S
 /// Restores into `target`, which is made; with `delete`.
 pub fn restore_to(repository: &Repository, id: &SnapshotId, path: &[u8], target: &Path) -> Result<RestoreReport> {
     let selected = select(repository, id, path)?;
-    let target_options = TargetOptions { delete: true, numeric_owner: true, ..Default::default() };
+    let privileged = rustix::process::geteuid().is_root();
+    let target_options = TargetOptions { delete: true, numeric_owner: true, privileged, ..Default::default() };
     let options = RestoreOptions { target: target.to_path_buf(), options: target_options, threads: 2, ..Default::default() };
     restore(repository, &selected, &options, &Silent)
 }

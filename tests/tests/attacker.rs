@@ -131,6 +131,7 @@ impl Attacker {
             summary: Summary::default(),
             failures: vec![],
             origin: None,
+            without: 0,
             extra: vec![],
         };
         (id, index, names)
@@ -248,7 +249,7 @@ impl Victim {
         for (delete, keep_going) in [(false, false), (true, false), (false, true), (true, true)] {
             let started = Instant::now();
             let result = select(&open(attacker.store.clone(), None).unwrap(), id, b"").and_then(|selected| {
-                let options = TargetOptions { delete, ..Default::default() };
+                let options = TargetOptions { delete, privileged: keep_going, ..Default::default() };
                 let options = RestoreOptions { target: self.target(), options, keep_going, verify: true, threads: 2, ..Default::default() };
                 restore(&open(attacker.store.clone(), None).unwrap(), &selected, &options, &Silent)
             });

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module of the engine and its floor. `clock` answers in times of the format, so it stands above F1.
-const FLOORS: [(&str, u8); 33] = [
+const FLOORS: [(&str, u8); 38] = [
     ("buffers", 0),
     ("error", 0),
     ("faults", 0),
@@ -17,6 +17,7 @@ const FLOORS: [(&str, u8); 33] = [
     ("format", 1),
     ("retention", 1),
     ("seal", 1),
+    ("tar", 1),
     ("clock", 2),
     ("source", 2),
     ("store", 2),
@@ -26,10 +27,12 @@ const FLOORS: [(&str, u8); 33] = [
     ("pack", 3),
     ("commit", 4),
     ("repository", 4),
+    ("archive", VERBS),
     ("backup", VERBS),
     ("cat", VERBS),
     ("check", VERBS),
     ("copy", VERBS),
+    ("diff", VERBS),
     ("dump", VERBS),
     ("find", VERBS),
     ("forget", VERBS),
@@ -38,8 +41,10 @@ const FLOORS: [(&str, u8); 33] = [
     ("rebuild", VERBS),
     ("restore", VERBS),
     ("snapshots", VERBS),
+    ("stats", VERBS),
     ("undelete", VERBS),
     ("usage", VERBS),
+    ("view", VERBS),
 ];
 /// Where free functions over a repository are: none knows another.
 const VERBS: u8 = 5;

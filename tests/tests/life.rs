@@ -116,7 +116,7 @@ impl<'a> Life<'a> {
         let target = tempfile::tempdir_in(self.place.path()).unwrap();
         let asked = RestoreOptions {
             target: target.path().to_owned(),
-            options: TargetOptions { numeric_owner: true, ..TargetOptions::default() },
+            options: TargetOptions { numeric_owner: true, privileged: true, ..TargetOptions::default() },
             keep_going: true,
             ..RestoreOptions::default()
         };

@@ -2,9 +2,14 @@
 //! A test here must never skip itself because its machine lacks something: it fails and says what it needs.
 //! What needs a server of another maker is asked for by a variable: see `servers`.
 
+mod archive;
+mod archive_cli;
 mod attacker;
 mod cli;
+mod completions;
 mod damage;
+mod diff;
+mod diff_truth;
 mod disk_faults;
 mod fault_list;
 mod faults;
@@ -14,7 +19,11 @@ mod forget;
 mod gc;
 mod golden;
 mod hostile;
+mod json;
 mod life;
+mod ls;
+mod metadata;
+mod mount;
 mod pendings;
 mod proxy;
 mod prune;
@@ -37,8 +46,15 @@ mod s3_network;
 mod s3_second_looks;
 mod s3_server;
 mod s3_server_faults;
+mod self_test;
 mod servers;
 mod sources;
+mod stats;
 mod store_contract;
+mod tar_hostile;
+mod tar_source;
+mod terminal;
 mod traces;
 mod usage;
+mod view;
+mod webdav;

@@ -2,17 +2,20 @@
 //! It must never report success without a snapshot, nor call a partial one whole. It obeys what README.md says of it.
 
 use crate::args::{Global, tags};
+use crate::commands::excludes::ExcludeArgs;
 use crate::commands::sources;
 use crate::exit::{Code, Fail, Run, help};
 use crate::looking::after_backup;
 use crate::open::{self, Opened};
 use crate::output::Output;
-use crate::progress::Listener;
+use crate::progress::estimate::History;
+use crate::progress::{Listener, Ways};
 use crate::{signals, size, time};
 use seabed_engine::backup::{BackupOptions, BackupReport, ParentChoice, backup};
-use seabed_engine::format::manifest::Summary;
+use seabed_engine::catalog::Snapshot;
+use seabed_engine::format::manifest::{ROOT_STREAM, Summary};
 use seabed_engine::pack::Compression;
-use seabed_engine::source::WalkOptions;
+use seabed_engine::source::{Attributes, WalkOptions};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,9 +24,11 @@ const EXAMPLES: &str = "  seabed backup --init ~/documents
   seabed backup /etc /home --exclude-caches --tag nightly
   seabed backup --series shop --exec dump.sql='pg_dump shop' --exec globals.sql='pg_dumpall -g'
   pg_dump shop | seabed backup --stdin --stdin-filename shop.sql
+  seabed backup --series web --exec-tar image='docker save web:latest'
+  seabed backup --tar site-2026-01.tar.gz --series site
   seabed backup /srv --exclude '*.tmp' --skip-if-unchanged --json";
 
-/// Make a snapshot of files, directories, standard input and the output of commands
+/// Make a snapshot of files, directories, standard input, tar archives and the output of commands
 ///
 /// All sources of one run go into one snapshot. The newest snapshot of the same series and host
 /// is its parent: files that did not change since are not read again. `.seabedignore` files (git's
@@ -60,37 +65,26 @@ pub struct Args {
     /// last part: say NAME='bash -o pipefail -c "first | last"', or leave compression to seabed.
     #[arg(long, value_name = "NAME=COMMAND", help_heading = "Streams")]
     pub exec: Vec<OsString>,
-    /// Streams may be empty
+    /// Store the entries of a tar archive as files; `-` reads standard input
+    ///
+    /// They lie below --tar-name, or at the top of the snapshot where that is not given. Archives that
+    /// come compressed by gzip or zstd are unpacked. Each file is cut as one on a disk would be, so that
+    /// what two archives have in common is stored once, in whichever order they have it. Patterns and
+    /// --exclude-larger-than leave out entries too.
+    #[arg(long, value_name = "FILE", help_heading = "Streams")]
+    pub tar: Option<PathBuf>,
+    /// Directory for the entries of --tar
+    #[arg(long, value_name = "NAME", help_heading = "Streams", requires = "tar")]
+    pub tar_name: Option<OsString>,
+    /// Store the entries of the tar archive that a shell command prints, below NAME (repeatable)
+    #[arg(long, value_name = "NAME=COMMAND", help_heading = "Streams")]
+    pub exec_tar: Vec<OsString>,
+    /// Streams and archives may be empty
     #[arg(long, help_heading = "Streams")]
     pub allow_empty: bool,
 
-    /// Leave out what matches PATTERN (repeatable)
-    #[arg(short, long, value_name = "PATTERN", help_heading = "What is left out")]
-    pub exclude: Vec<OsString>,
-    /// The same, letters of either case
-    #[arg(long, value_name = "PATTERN", help_heading = "What is left out")]
-    pub iexclude: Vec<OsString>,
-    /// Read patterns from FILE (repeatable)
-    #[arg(long, value_name = "FILE", help_heading = "What is left out")]
-    pub exclude_file: Vec<PathBuf>,
-    /// The same, letters of either case
-    #[arg(long, value_name = "FILE", help_heading = "What is left out")]
-    pub iexclude_file: Vec<PathBuf>,
-    /// Of directories that hold NAME store only that file (repeatable)
-    #[arg(long, value_name = "NAME[:HEADER]", help_heading = "What is left out")]
-    pub exclude_if_present: Vec<OsString>,
-    /// Of directories with a CACHEDIR.TAG store only that
-    #[arg(long, help_heading = "What is left out")]
-    pub exclude_caches: bool,
-    /// Leave out files above SIZE (k, M, G, T)
-    #[arg(long, value_name = "SIZE", help_heading = "What is left out")]
-    pub exclude_larger_than: Option<String>,
-    /// Do not obey .seabedignore files
-    #[arg(long, help_heading = "What is left out")]
-    pub no_ignore_files: bool,
-    /// Stay on the file systems of the given paths
-    #[arg(short = 'x', long, help_heading = "What is left out")]
-    pub one_file_system: bool,
+    #[command(flatten)]
+    pub excludes: ExcludeArgs,
 
     /// Read paths from FILE, one pattern per line (repeatable; `-` is standard input)
     #[arg(long, value_name = "FILE", help_heading = "Lists of paths")]
@@ -133,6 +127,18 @@ pub struct Args {
     /// Store times of last access
     #[arg(long, help_heading = "How files are compared and stored")]
     pub with_atime: bool,
+    /// Store no extended attributes, ACLs and capabilities among them
+    #[arg(long, alias = "noxattrs", help_heading = "How files are compared and stored")]
+    pub no_xattrs: bool,
+    /// Store no ACLs
+    #[arg(long, alias = "noacls", help_heading = "How files are compared and stored")]
+    pub no_acls: bool,
+    /// Store no attributes of chattr
+    #[arg(long, alias = "noflags", help_heading = "How files are compared and stored")]
+    pub no_flags: bool,
+    /// Store owners by number only
+    #[arg(long, aliases = ["numeric-ids", "numeric-id"], help_heading = "How files are compared and stored")]
+    pub numeric_owner: bool,
     /// off, auto, max, or a zstd level from 1 to 22
     #[arg(long, value_name = "LEVEL", default_value = "auto", help_heading = "How files are compared and stored")]
     #[arg(value_parser = compression)]
@@ -140,6 +146,9 @@ pub struct Args {
     /// Target size of packs in MiB, 4 to 128 [default: 32]
     #[arg(long, value_name = "MIB", help_heading = "How files are compared and stored")]
     pub pack_size: Option<u64>,
+    /// Do not count beforehand, beside a first backup that somebody watches, how much there is
+    #[arg(long, help_heading = "How files are compared and stored")]
+    pub no_scan: bool,
     /// Worker threads [default: one per core]
     #[arg(long, value_name = "N", help_heading = "How files are compared and stored")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -164,13 +173,13 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     // What can be wrong on the command line is found before a repository is touched or made.
     let paths = sources::paths(args)?;
     let streams = sources::streams(args)?;
-    if paths.is_empty() && streams.is_empty() {
-        return Err(
-            Fail::config("nothing to back up is named").hint("name paths, or use --stdin or --exec; `seabed backup --help` has examples")
-        );
+    let tars = sources::tars(args)?;
+    if paths.is_empty() && streams.is_empty() && tars.is_empty() {
+        return Err(Fail::config("nothing to back up is named")
+            .hint("name paths, or use --stdin, --exec or --tar; `seabed backup --help` has examples"));
     }
     let as_path = sources::as_path(args, &paths)?;
-    sources::no_collisions(as_path.as_ref().map_or(&paths[..], std::slice::from_ref), &streams)?;
+    sources::no_collisions(as_path.as_ref().map_or(&paths[..], std::slice::from_ref), &streams, &tars)?;
     let time = time::parse(&args.time).map_err(Fail::config)?;
     let host = match args.host.clone().or_else(|| std::env::var("SEABED_HOST").ok()).filter(|h| !h.is_empty()) {
         Some(host) => host,
@@ -181,15 +190,21 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     if !out.json {
         open::introduce(&opened, out);
     }
-    let (excludes, exclude_texts) = sources::excludes(args, &opened)?;
+    let (excludes, exclude_texts) = args.excludes.rules(&opened)?;
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let attributes = Attributes { xattrs: !args.no_xattrs, acls: !args.no_acls, flags: !args.no_flags, owner_names: !args.numeric_owner };
     let options = BackupOptions {
         // A trailing `/` says how to read a path, not which series it is.
-        series: args.series.clone().or_else(|| as_path.as_ref().or(paths.first()).map(|p| trimmed(&p.to_string_lossy()))),
+        series: args
+            .series
+            .clone()
+            .or_else(|| as_path.as_ref().or(paths.first()).map(|p| trimmed(&p.to_string_lossy())))
+            .or_else(|| sources::series_of_tar(args)),
         paths,
         as_path,
-        walk: WalkOptions { one_file_system: args.one_file_system, with_atime: args.with_atime, excludes },
+        walk: WalkOptions { one_file_system: args.excludes.one_file_system, with_atime: args.with_atime, attributes, excludes },
         streams,
+        tars,
         host: host.clone(),
         user: uzers::get_user_by_uid(uid).map_or_else(|| uid.to_string(), |u| u.name().to_string_lossy().into_owned()),
         uid_gid: (uid, gid),
@@ -211,9 +226,10 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         threads: usize::from(args.threads.unwrap_or(0)),
         ..BackupOptions::default()
     };
-    // Only a guess for the bar, so only from what the cache knows: a listing for its sake would cost every run.
-    let parent = opened.repository.catalog().newest(&options.series_name(), &options.host).ok().flatten();
-    let listener = Listener::new(out, "backup", parent.map_or(0, |p| p.names.summary.bytes_total));
+    // Only a guess, so only from what the cache knows: a listing for its sake would cost every run.
+    let last = opened.repository.catalog().newest(&options.series_name(), &options.host).ok().flatten();
+    let history = last.map(|last| history(&last, args.force));
+    let listener = Listener::with(out, "backup", Ways { history, totals: !args.no_scan, ..Ways::default() });
     let result = backup(&opened.repository, options, &listener);
     listener.finish();
     match result {
@@ -234,6 +250,20 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     }
 }
 
+/// What the last run tells of this one.
+fn history(last: &Snapshot, force: bool) -> History {
+    let summary = &last.names.summary;
+    let streams = last.index.roots.iter().filter(|root| root.kind == ROOT_STREAM).map(|root| root.bytes);
+    let stream_bytes = streams.fold(0, u64::saturating_add).min(summary.bytes_total);
+    // A first run had to read all: that says nothing of what changes from day to day.
+    let compared = summary.files_unmodified + summary.dirs_unmodified > 0;
+    let read = match force {
+        true => Some(summary.bytes_total),
+        false => (compared || stream_bytes == summary.bytes_total).then_some(summary.bytes_read.max(stream_bytes)),
+    };
+    History { files: summary.files_total, bytes: summary.bytes_total, stream_bytes, read }
+}
+
 fn trimmed(path: &str) -> String {
     match path.trim_end_matches('/') {
         "" => "/".to_owned(),
@@ -244,8 +274,15 @@ fn trimmed(path: &str) -> String {
 fn finished(args: &Args, opened: &Opened, report: &BackupReport, out: &Output) -> Run {
     // What a dump warns of is worth reading, but no reason for a mail every night.
     for (name, text) in report.remarks.iter().filter(|_| out.level >= 0) {
-        out.warn(&format!("the command of `{}` succeeded and said:", String::from_utf8_lossy(name)));
-        String::from_utf8_lossy(text).trim_end().lines().for_each(|line| out.detail(line));
+        let said = String::from_utf8_lossy(text).trim_end().to_owned();
+        let words = format!("the command of `{}` succeeded and said:", String::from_utf8_lossy(name));
+        // A line of it that is no JSON broke whoever read them.
+        if out.json {
+            out.warn(&format!("{words} {said}"));
+        } else {
+            out.warn(&words);
+            said.lines().for_each(|line| out.detail(line));
+        }
     }
     if out.json {
         out.message(&summary_json(args, opened, report));
@@ -291,7 +328,7 @@ pub fn counts_json(s: &Summary) -> Value {
         "dirs_new": s.dirs_new, "dirs_changed": s.dirs_changed, "dirs_unmodified": s.dirs_unmodified,
         "data_blobs": s.data_chunks, "tree_blobs": s.tree_chunks,
         "data_added": s.bytes_added, "data_added_packed": s.bytes_stored,
-        "total_files_processed": s.files_total, "total_bytes_processed": s.bytes_total,
+        "total_files_processed": s.files_total, "total_bytes_processed": s.bytes_total, "bytes_read": s.bytes_read,
     })
 }
 

@@ -27,7 +27,9 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     if global.no_cache {
         return Err(Fail::config("`cache` shows the cache, and --no-cache says that there is none").hint("leave --no-cache out"));
     }
-    let Some(base) = open::cache(global) else { return Err(Fail::config("there is no cache: neither --cache-dir nor HOME says where")) };
+    let Some(base) = open::cache(global) else {
+        return Err(Fail::config("there is no cache: neither --cache-dir nor HOME says where").hint("name it: --cache-dir DIR"));
+    };
     let most = args.trim.as_ref().map(|text| size::parse(text).map_err(Fail::config)).transpose()?;
     let mut rows = Vec::new();
     let mut table = Table::new(&[("Repository", false, false), ("Folder", false, false), ("Objects", true, false), ("Size", true, false)]);

@@ -104,8 +104,10 @@ fn find(repository: &Repository, folders: &[&str], prefix: &str) -> Result<Objec
     }
     match (found.pop(), found.len()) {
         (Some(name), 0) => Ok(name),
-        (None, _) => Err(Fail::new(Code::Failed, format!("no object in {} begins with `{prefix}`", folders.join(", ")))),
-        (Some(_), more) => Err(Fail::new(Code::Failed, format!("{} begin with `{prefix}`", size::of(more as u64 + 1, "object")))),
+        (None, _) => Err(Fail::new(Code::Failed, format!("no object in {} begins with `{prefix}`", folders.join(", ")))
+            .hint("without an id `seabed cat` lists them")),
+        (Some(_), more) => Err(Fail::new(Code::Failed, format!("{} begin with `{prefix}`", size::of(more as u64 + 1, "object")))
+            .hint("give more digits of the id")),
     }
 }
 

@@ -55,13 +55,16 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     if !out.json {
         open::introduce(&opened, out);
     }
-    let listener = Listener::new(out, "check", 0);
+    let listener = Listener::new(out, "check");
     let result = check(&opened.repository, &CheckOptions { read_data }, &listener);
     let took = listener.elapsed();
     listener.finish();
     let report = match result {
         Ok(report) => report,
-        Err(_) if signals::interrupted() => return Err(Fail::new(Code::Interrupted, "interrupted, the check is not complete")),
+        Err(_) if signals::interrupted() => {
+            return Err(Fail::new(Code::Interrupted, "interrupted, the check is not complete")
+                .hint("--read-data-subset 1/7 reads a part of it: one a day reads all in a week"));
+        }
         Err(error) => return Err(error.into()),
     };
     for finding in &report.findings {

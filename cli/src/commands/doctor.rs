@@ -2,6 +2,7 @@
 //! It must never change anything but an object of its own, which it removes. It obeys DESIGN section 7.
 
 use crate::args::Global;
+use crate::commands::findings::{Finding, Level, failures, finding, rows, tell};
 use crate::exit::{Code, Fail, Run, help};
 use crate::open::{self, Kind};
 use crate::output::Output;
@@ -23,34 +24,6 @@ use std::sync::Arc;
 #[command(verbatim_doc_comment, after_long_help = help("  seabed doctor --repo s3://bucket/backups"))]
 pub struct Args {}
 
-/// How bad a finding is.
-#[derive(Clone, Copy, PartialEq)]
-enum Level {
-    Fine,
-    Note,
-    Failure,
-}
-
-impl Level {
-    fn word(self) -> &'static str {
-        match self {
-            Level::Fine => "ok",
-            Level::Note => "note",
-            Level::Failure => "FAIL",
-        }
-    }
-}
-
-struct Finding {
-    level: Level,
-    text: String,
-    remedy: Option<String>,
-}
-
-fn finding(level: Level, text: impl Into<String>, remedy: Option<&str>) -> Finding {
-    Finding { level, text: text.into(), remedy: remedy.map(str::to_owned) }
-}
-
 /// Looks.
 pub fn run(global: &Global, _args: &Args, out: &Output) -> Run {
     let place = open::place(global)?;
@@ -67,30 +40,19 @@ pub fn run(global: &Global, _args: &Args, out: &Output) -> Run {
             bucket(&store, &metered)?
         }
     };
-    let failures = findings.iter().filter(|finding| finding.level == Level::Failure).count();
+    let failures = failures(&findings);
     if out.json {
-        let rows: Vec<_> =
-            findings.iter().map(|f| json!({"level": f.level.word().to_lowercase(), "message": f.text, "remedy": f.remedy})).collect();
-        out.json_result(&json!({"message_type": "summary", "repository": place.text(), "findings": rows, "failures": failures}))?;
-    } else if out.level < 0 {
-        // A job that is told "1 finding" has to ask again to learn which.
-        for Finding { text, remedy, .. } in findings.iter().filter(|finding| finding.level == Level::Failure) {
-            out.warn(text);
-            remedy.iter().for_each(|remedy| out.detail(remedy));
-        }
+        let findings = rows(&findings);
+        out.json_result(&json!({"message_type": "summary", "repository": place.text(), "findings": findings, "failures": failures}))?;
     } else {
         out.say(&place.words());
-        for Finding { level, text, remedy } in &findings {
-            out.say(&format!("{:<5} {text}", level.word()));
-            if let Some(remedy) = remedy {
-                out.say(&format!("      {remedy}"));
-            }
-        }
+        tell(&findings, out);
     }
     if failures == 0 {
         return Ok(Code::Done);
     }
-    Err(Fail::new(Code::Failed, format!("{} would lose data or end backups", size::of(failures as u64, "finding"))))
+    Err(Fail::new(Code::Failed, format!("{} would lose data or end backups", size::of(failures, "finding")))
+        .hint("what to do stands below each of them"))
 }
 
 fn bucket(store: &S3Store, whole: &Arc<dyn Store>) -> Result<Vec<Finding>, Fail> {

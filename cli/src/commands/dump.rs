@@ -1,38 +1,56 @@
-//! `dump`: one file or stream to standard output. It must never write a byte that was not verified, nor anything else there.
-//! It obeys what README.md says of it.
+//! `dump`: one file or stream as it is, or a directory as an archive, to standard output or into a file.
+//! It must never write a byte that was not verified, nor anything else there. It obeys what README.md says of it.
 
 use crate::args::{FilterArgs, Global};
-use crate::commands::refresh;
+use crate::commands::{archive, refresh};
 use crate::exit::{Code, Fail, Run, help};
+use crate::newfile::NewFile;
 use crate::open;
 use crate::output::Output;
-use crate::progress::Listener;
+use crate::progress::{Listener, Ways};
 use crate::signals;
+use seabed_engine::archive::{ArchiveOptions, Format, has_streams};
 use seabed_engine::dump::dump;
 use seabed_engine::error::Error;
+use seabed_engine::format::entry::{EntryKind, join};
+use seabed_engine::repository::Repository;
+use seabed_engine::repository::selector::Selected;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "  seabed dump latest dump.sql | psql shop
   seabed dump --series shop latest dump.sql --target dump.sql
-  seabed dump 40dc1520:/etc/fstab";
+  seabed dump 40dc1520:/etc/fstab
+  seabed dump latest /home/ann/letters | ssh elsewhere tar x
+  seabed dump latest:/home/ann --archive zip --target ann.zip";
 
-/// Write a file or stream of a snapshot to standard output
+/// Write a file, stream or directory of a snapshot to standard output
 ///
-/// Every byte is verified before it is written. A reader that leaves early (`| head`) is no error.
+/// A file comes as it is, a directory as an archive: tar, unless --archive says otherwise. `/` is all of
+/// the snapshot. Names in an archive are full paths (home/ann/letters/a.txt); with SNAPSHOT:/sub/path they
+/// begin there. GNU tar brings everything back with --xattrs --xattrs-include='*' --acls.
+///
+/// Every byte is verified before it is written. A reader that leaves early (`| head`) is no error. An
+/// archive of which something cannot be had ends in the middle, so that nobody takes it for a whole one.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
 pub struct Args {
     /// An id, `latest`, `latest~N`; each also with `:/path`
     #[arg(value_name = "SNAPSHOT")]
     selector: String,
-    /// The file or stream
+    /// The file, stream or directory
     #[arg(value_name = "PATH")]
     path: Option<OsString>,
-    /// Write to a new file instead
+    /// Write an archive, of a single file too
+    #[arg(short, long, value_name = "KIND", value_enum)]
+    archive: Option<archive::Kind>,
+    /// Write to FILE, which gets its name when all is there; `-` is standard output
     #[arg(short, long, value_name = "FILE")]
     target: Option<PathBuf>,
+    /// After damage, archive all that is left
+    #[arg(long)]
+    keep_going: bool,
     #[command(flatten)]
     filter: FilterArgs,
 }
@@ -43,40 +61,62 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let opened = open::open(global, out)?;
     let repository = &opened.repository;
     refresh(repository, out)?;
-    let mut selected = repository.select(&args.selector, &args.filter.filter())?;
-    match (&args.path, selected.path.is_empty()) {
-        (Some(path), true) => {
-            let parts: Vec<&[u8]> = path.as_bytes().split(|b| *b == b'/').filter(|p| !p.is_empty() && *p != b".").collect();
-            selected.path = parts.join(&b'/');
-        }
-        (None, false) => {}
-        (Some(_), false) => {
-            return Err(Fail::config("a path is given twice").hint("write it behind the snapshot, or as SNAPSHOT:PATH, not both"));
-        }
-        (None, true) => return Err(Fail::config("no file or stream is named").hint("`seabed ls SNAPSHOT` lists them")),
+    let selected = repository.select(&args.selector, &args.filter.filter())?;
+    let below = args.path.as_ref().map(|path| {
+        let parts: Vec<&[u8]> = path.as_bytes().split(|b| *b == b'/').filter(|p| !p.is_empty() && *p != b".").collect();
+        parts.join(&b'/')
+    });
+    if below.is_none() && selected.path.is_empty() && args.archive.is_none() && !args.selector.contains(':') {
+        return Err(
+            Fail::config("nothing is named that could be dumped").hint("`seabed ls SNAPSHOT` lists what there is; `/` is all of it")
+        );
     }
-    let listener = Listener::new(out, "dump", 0);
-    let result = match &args.target {
+    let options = ArchiveOptions {
+        below: below.unwrap_or_default(),
+        keep_going: args.keep_going,
+        ..ArchiveOptions::new(args.archive.map_or(Format::Tar, Format::from))
+    };
+    let target = archive::file_of(args.target.as_deref());
+    if args.archive.is_none()
+        && let Some(code) = single(repository, &selected, &options.below, target, out)?
+    {
+        return Ok(code);
+    }
+    archive::write(repository, &selected, &options, target, out)
+}
+
+/// Writes one file; `None` where it is a directory, and nothing was written.
+fn single(repository: &Repository, selected: &Selected, below: &[u8], target: Option<&Path>, out: &Output) -> Result<Option<Code>, Fail> {
+    let path = match (&selected.path[..], below) {
+        (path, b"") => path.to_vec(),
+        (b"", below) => below.to_vec(),
+        (path, below) => join(path, below),
+    };
+    if path.is_empty() {
+        return Ok(None);
+    }
+    let selected = Selected { snapshot: selected.snapshot.clone(), path };
+    // On a terminal that shows the file itself a bar would be in its midst.
+    let bar = target.is_some() || !out.on_terminal();
+    let listener = Listener::with(out, "dump", Ways { bar, status: false, ..Ways::default() });
+    let result = match target {
         None => out.data(|to| dump(repository, &selected, to, &listener)),
         Some(path) => {
-            let failed =
-                |e: std::io::Error| Fail::new(Code::Failed, format!("cannot write {}: {}", path.display(), crate::exit::plain(&e)));
-            let mut file = std::fs::File::create_new(path).map_err(failed)?;
-            let result = dump(repository, &selected, &mut file, &listener).and_then(|bytes| {
-                file.sync_all().map_err(|source| Error::Output { source })?;
-                Ok(bytes)
-            });
-            // What is there would pass for the file, and stand in the way of the next try.
-            if result.is_err() {
-                std::fs::remove_file(path).unwrap_or(());
+            let mut new = NewFile::begin(path)?;
+            let written = dump(repository, &selected, new.file(), &listener);
+            if written.is_ok() {
+                new.keep()?;
             }
-            result
+            written
         }
     };
     listener.finish();
     match result {
-        Ok(_) => Ok(Code::Done),
+        Ok(_) => Ok(Some(Code::Done)),
         Err(_) if signals::interrupted() => Err(Fail::new(Code::Interrupted, "interrupted")),
+        Err(Error::NotAFile { what, .. }) if what == EntryKind::Directory.word() => Ok(None),
+        // Only streams lie there: it has no entry of its own.
+        Err(Error::NoSuchPath { .. }) if has_streams(&selected) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -268,12 +268,12 @@ impl Shown<'_> {
                 }
             }
             // Snapshot by snapshot: a document of all of them at once could be larger than memory.
-            self.lines.raw(b"[")?;
+            self.lines.part(b"[")?;
             for (at, (number, hits)) in by_snapshot.into_iter().enumerate() {
                 let matches: Vec<Value> = hits.iter().map(|(hit, found)| node_json(&hit.path, found)).collect();
                 let id = self.snapshots.get(number).map(|snapshot| snapshot.id.to_string());
                 let one = json!({"matches": matches, "hits": hits.len(), "snapshot": id});
-                self.lines.raw(format!("{}{one}", if at > 0 { "," } else { "" }).as_bytes())?;
+                self.lines.part(format!("{}{one}", if at > 0 { "," } else { "" }).as_bytes())?;
             }
             self.lines.line(b"]")?;
             return self.lines.finish();

@@ -104,7 +104,7 @@ pub fn collect_in(opened: &Opened, how: &How, dry_run: bool, out: &Output) -> Ru
     crate::commands::refresh(repository, out)?;
     let options = GcOptions { weigh: dry_run, ..how.options()? };
     let interrupted = |what: &str| Fail::new(Code::Interrupted, format!("interrupted, {what}"));
-    let listener = Listener::new(out, "planning", 0);
+    let listener = Listener::new(out, "planning");
     let planned = plan(repository, &options, &listener);
     listener.finish();
     let plan = match planned {
@@ -121,7 +121,7 @@ pub fn collect_in(opened: &Opened, how: &How, dry_run: bool, out: &Output) -> Ru
     if dry_run {
         return Ok(Code::Done);
     }
-    let listener = Listener::new(out, "collecting", 0);
+    let listener = Listener::new(out, "collecting");
     let collected = collect(repository, plan, &listener);
     let took = listener.elapsed();
     listener.finish();
@@ -190,7 +190,7 @@ fn plan_text(f: &Figures, options: &GcOptions, dry_run: bool) -> Vec<String> {
     line(f.unused_bytes, format!("unused space that stays in packs: {}", size::human(f.unused_bytes)));
     line(f.stuck_bytes, format!("of that in frames that this key cannot open: {}", size::human(f.stuck_bytes)));
     line(f.unreadable_packs, format!("without a segment and not readable, left alone: {}", size::of(f.unreadable_packs, "pack")));
-    for Charge { class, days, packs, bytes, byte_days } in &f.charges {
+    for Charge { class, days, packs, bytes, byte_days, .. } in &f.charges {
         lines.push(format!(
             "{class} is charged for {days} days at least: {} ({}) go before, {:.1} GiB-months are paid for nothing",
             size::of(*packs, "pack"),

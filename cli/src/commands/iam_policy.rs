@@ -89,7 +89,8 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     if text.contains(&format!(":{REGION}:")) || text.contains(&format!(":{ACCOUNT}:")) || text.contains(KEY) {
         out.warn(&format!("put in yourself what is not known here: {REGION}, {ACCOUNT}, {KEY}"));
     }
-    out.result(serde_json::to_string_pretty(&policy).unwrap_or_default().as_bytes())?;
+    let text = if out.json { text } else { serde_json::to_string_pretty(&policy).unwrap_or_default() };
+    out.result(text.as_bytes())?;
     Ok(Code::Done)
 }
 

@@ -1,28 +1,43 @@
-//! `ls`: what a snapshot holds, in the order of the format. It must never read content.
+//! `ls`: what a snapshot holds, in the order of the format or in another one. It must never read content.
 //! It obeys restic's JSON shape: the snapshot first, then a node per line.
+
+mod long;
+mod ncdu;
+mod sort;
 
 use crate::args::{FilterArgs, Global};
 use crate::commands::refresh;
 use crate::commands::snapshots::snapshot_json;
 use crate::exit::{Code, Fail, Run, help};
 use crate::open;
-use crate::output::{Output, path_bytes};
-use crate::{size, time};
+use crate::output::{Bulk, Output, path_bytes};
+use crate::time;
+pub use long::permissions;
+use long::{Cells, Widths};
+use seabed_engine::catalog::Snapshot;
 use seabed_engine::error::Error;
-use seabed_engine::format::entry::{Entry, EntryKind, STATUS_UNREADABLE, join};
-use seabed_engine::list::list;
-use serde_json::{Value, json};
+use seabed_engine::format::entry::{Entry, EntryKind, join};
+use seabed_engine::list::{list, list_in_order};
+use seabed_engine::repository::Repository;
+use seabed_engine::repository::selector::Selected;
+use serde_json::{Map, Value, json};
+use sort::{By, Sorter};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 const EXAMPLES: &str = "  seabed ls latest
   seabed ls -l latest:/home/user
-  seabed ls 40dc1520 /etc --no-recursive --human-readable -l";
+  seabed ls 40dc1520 /etc --no-recursive --human-readable -l
+  seabed ls latest -l --sort size --reverse | head -20
+  seabed ls latest --ncdu | ncdu -e -f -";
 
 /// List what a snapshot holds
 ///
 /// Everything at and below PATH, or all of the snapshot. On a terminal, control characters
 /// of names are shown escaped; into a pipe every name goes as it is.
+///
+/// Without --sort the entries of a directory come one after the other, then those of its
+/// subdirectories. Sorted, what is more than 48 MiB goes through a temporary file.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
 pub struct Args {
@@ -39,14 +54,26 @@ pub struct Args {
     #[arg(long)]
     human_readable: bool,
     /// Only the first level
-    #[arg(long)]
+    #[arg(long, overrides_with = "recursive")]
     no_recursive: bool,
-    /// As without: for scripts that were written for restic
-    #[arg(long, hide = true)]
+    /// All levels, as without
+    #[arg(long, overrides_with = "no_recursive")]
     recursive: bool,
+    /// Sort by this, and by name what is equal in it
+    #[arg(long, value_name = "BY", value_enum)]
+    sort: Option<By>,
+    /// The other way round
+    #[arg(long)]
+    reverse: bool,
+    /// As ncdu exports a directory: `ncdu -e -f FILE` shows what takes the space
+    #[arg(long, conflicts_with_all = ["json", "long", "human_readable", "sort", "reverse", "no_recursive"])]
+    ncdu: bool,
     #[command(flatten)]
     filter: FilterArgs,
 }
+
+/// Lines that are written together, so that their columns can stand below each other.
+const BLOCK_LINES: usize = 512;
 
 /// Lists it.
 pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
@@ -62,6 +89,9 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         selected.path = parts.join(&b'/');
     }
     open::remark(&opened, out);
+    if args.ncdu {
+        return export(repository, &selected, out);
+    }
     let snapshot = &selected.snapshot;
     if out.json {
         let mut value = json!({"message_type": "snapshot", "struct_type": "snapshot"});
@@ -70,80 +100,128 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         }
         out.json_result(&value)?;
     }
-    let terminal = out.on_terminal();
-    let mut stopped: Option<Fail> = None;
-    let mut lines = out.bulk();
-    list(repository, snapshot, &selected.path, !args.no_recursive, |dir, entry| {
-        let path = [b"/", &join(dir, &entry.name.0)[..]].concat();
-        let line = match out.json {
-            true => node_json(&path, entry).to_string().into_bytes(),
-            false if args.long => long_line(&path, entry, args.human_readable, terminal),
-            false => path_bytes(&path, terminal),
-        };
-        if let Err(fail) = lines.line(&line) {
-            stopped = Some(fail);
-            return Ok(false);
-        }
-        Ok::<bool, Error>(true)
+    // Without --sort, what is asked for in reverse is sorted by name.
+    let by = args.sort.or(args.reverse.then_some(By::Name));
+    let places = opened.cache.iter().cloned().chain([std::env::temp_dir()]).collect();
+    let sorter = by.map(|by| (by, Sorter::new(args.reverse, places)));
+    let mut listing = Listing {
+        form: match (out.json, args.long) {
+            (true, _) => Form::Json,
+            (false, true) => Form::Long(args.human_readable),
+            (false, false) => Form::Short,
+        },
+        terminal: out.on_terminal(),
+        sorter,
+        widths: Widths::default(),
+        block: Vec::new(),
+        lines: out.bulk(),
+    };
+    each(repository, snapshot, |each| list(repository, snapshot, &selected.path, !args.no_recursive, each), &mut |dir, entry| {
+        listing.entry(&[b"/", &join(dir, &entry.name.0)[..]].concat(), entry)
     })?;
+    listing.finish().map(|()| Code::Done)
+}
+
+/// Lists with a receiver that may fail in ways of its own.
+fn each(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    list: impl FnOnce(&mut dyn FnMut(&[u8], &Entry) -> Result<bool, Error>) -> Result<(), Error>,
+    receive: &mut dyn FnMut(&[u8], &Entry) -> Result<(), Fail>,
+) -> Result<(), Fail> {
+    let mut stopped: Option<Fail> = None;
+    let listed = list(&mut |dir, entry| {
+        Ok(match receive(dir, entry) {
+            Ok(()) => true,
+            Err(fail) => {
+                stopped = Some(fail);
+                false
+            }
+        })
+    });
     match stopped {
         Some(fail) => Err(fail),
-        None => lines.finish().map(|()| Code::Done),
+        None => listed.map_err(|error| repository.unless_forgotten(&snapshot.id, error).into()),
     }
 }
 
-/// `drwxr-xr-x`, as `ls` writes it.
-pub fn permissions(kind: EntryKind, mode: u32) -> String {
-    let kind = match kind {
-        EntryKind::Directory => 'd',
-        EntryKind::File => '-',
-        EntryKind::Symlink => 'l',
-        EntryKind::Fifo => 'p',
-        EntryKind::Socket => 's',
-        EntryKind::CharDevice => 'c',
-        EntryKind::BlockDevice => 'b',
+fn export(repository: &Repository, selected: &Selected, out: &Output) -> Run {
+    let snapshot = &selected.snapshot;
+    let about = match snapshot_json(snapshot) {
+        Value::Object(map) => map,
+        _ => Map::new(),
     };
-    let bit = |bit: u32, letter: char| if mode & bit != 0 { letter } else { '-' };
-    let special = |set: u32, exec: u32, both: char, alone: char| match (mode & set != 0, mode & exec != 0) {
-        (true, true) => both,
-        (true, false) => alone,
-        (false, true) => 'x',
-        (false, false) => '-',
+    let mut lines = out.bulk();
+    let top = format!("/{}", String::from_utf8_lossy(&selected.path));
+    let mut export = ncdu::Export::begin(&mut lines, about, &top, &snapshot.index.time)?;
+    let in_order = |each: &mut dyn FnMut(&[u8], &Entry) -> Result<bool, Error>| {
+        list_in_order(repository, snapshot, &selected.path, |item| {
+            // The directory itself is the top; a file itself is all that is in it.
+            if item.own && item.entry.kind == EntryKind::Directory { Ok(true) } else { each(&item.dir, &item.entry) }
+        })
     };
-    [
-        kind,
-        bit(0o400, 'r'),
-        bit(0o200, 'w'),
-        special(0o4000, 0o100, 's', 'S'),
-        bit(0o040, 'r'),
-        bit(0o020, 'w'),
-        special(0o2000, 0o010, 's', 'S'),
-        bit(0o004, 'r'),
-        bit(0o002, 'w'),
-        special(0o1000, 0o001, 't', 'T'),
-    ]
-    .into_iter()
-    .collect()
+    each(repository, snapshot, in_order, &mut |dir, entry| export.entry(dir, entry))?;
+    export.finish()?;
+    lines.finish().map(|()| Code::Done)
 }
 
-fn owner(name: &[u8], number: u32) -> String {
-    if name.is_empty() { number.to_string() } else { String::from_utf8_lossy(name).into_owned() }
+/// What a line looks like.
+enum Form {
+    Json,
+    /// With units, or without.
+    Long(bool),
+    Short,
 }
 
-fn long_line(path: &[u8], entry: &Entry, human: bool, terminal: bool) -> Vec<u8> {
-    let bytes = if human { size::human(entry.size) } else { entry.size.to_string() };
-    let (user, group) = (owner(&entry.user.0, entry.uid), owner(&entry.group.0, entry.gid));
-    let mut line =
-        format!("{} {user:<8} {group:<8} {bytes:>10} {} ", permissions(entry.kind, entry.mode), time::local(&entry.mtime)).into_bytes();
-    line.extend(path_bytes(path, terminal));
-    if entry.kind == EntryKind::Symlink {
-        line.extend_from_slice(b" -> ");
-        line.extend(path_bytes(&entry.target.0, terminal));
+/// Lines on their way.
+struct Listing {
+    form: Form,
+    terminal: bool,
+    sorter: Option<(By, Sorter)>,
+    widths: Widths,
+    block: Vec<Cells>,
+    lines: Bulk,
+}
+
+impl Listing {
+    fn entry(&mut self, path: &[u8], entry: &Entry) -> Result<(), Fail> {
+        let line = match self.form {
+            Form::Json => node_json(path, entry).to_string().into_bytes(),
+            Form::Short => path_bytes(path, self.terminal),
+            Form::Long(human) => {
+                let cells = Cells::new(path, entry, human, self.terminal);
+                self.widths.fit(&cells);
+                if self.sorter.is_none() {
+                    self.block.push(cells);
+                    return if self.block.len() >= BLOCK_LINES { self.write_block() } else { Ok(()) };
+                }
+                cells.pack()
+            }
+        };
+        match &mut self.sorter {
+            Some((by, sorter)) => sorter.push(&by.key(path, entry), &line),
+            None => self.lines.line(&line),
+        }
     }
-    if entry.status == STATUS_UNREADABLE {
-        line.extend_from_slice(b" (could not be read)");
+
+    fn write_block(&mut self) -> Result<(), Fail> {
+        for cells in self.block.drain(..) {
+            self.lines.line(&cells.line(&self.widths))?;
+        }
+        Ok(())
     }
-    line
+
+    fn finish(mut self) -> Result<(), Fail> {
+        self.write_block()?;
+        let Listing { form, sorter, widths, mut lines, .. } = self;
+        if let Some((_, sorter)) = sorter {
+            sorter.finish(|line| match form {
+                Form::Long(_) => lines.line(&Cells::unpack(line).line(&widths)),
+                _ => lines.line(line),
+            })?;
+        }
+        lines.finish()
+    }
 }
 
 fn node_json(path: &[u8], entry: &Entry) -> Value {
@@ -190,22 +268,4 @@ fn node_json(path: &[u8], entry: &Entry) -> Value {
         }
     }
     value
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn modes_are_written_as_ls_does() {
-        let mode = |kind, mode| {
-            let mut entry = Entry::new(b"x", kind);
-            entry.mode = mode;
-            permissions(entry.kind, entry.mode)
-        };
-        assert_eq!(mode(EntryKind::File, 0o4755), "-rwsr-xr-x");
-        assert_eq!(mode(EntryKind::Directory, 0o1777), "drwxrwxrwt");
-        assert_eq!(mode(EntryKind::Symlink, 0o777), "lrwxrwxrwx");
-        assert_eq!(mode(EntryKind::File, 0o2644), "-rw-r-Sr--");
-    }
 }

@@ -1,13 +1,18 @@
 //! The commands, one file each: what is typed, what it means to the engine, what is said afterwards.
 //! A command must never print or choose an exit code by itself; `output.rs` and `exit.rs` do. They obey DESIGN section 3.
 
+mod archive;
 pub mod backup;
 pub mod cache;
 pub mod cat;
 pub mod check;
+pub mod completions;
+pub mod diff;
 pub mod doctor;
 pub mod dump;
+mod excludes;
 pub mod find;
+mod findings;
 pub mod forget;
 pub mod gc;
 mod groups;
@@ -16,9 +21,14 @@ pub mod hold;
 pub mod iam_policy;
 pub mod init;
 pub mod ls;
+pub mod man;
+pub mod mount;
 pub mod rebuild;
 pub mod restore;
 mod restore_plan;
+pub mod schema;
+pub mod self_test;
+pub mod serve;
 pub mod snapshots;
 mod sources;
 pub mod stats;
@@ -42,9 +52,12 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Restore(args) => restore::run(global, args, out),
         Command::Snapshots(args) => snapshots::run(global, args, out),
         Command::Ls(args) => ls::run(global, args, out),
+        Command::Diff(args) => diff::run(global, args, out),
         Command::Dump(args) => dump::run(global, args, out),
         Command::Find(args) => find::run(global, args, out),
         Command::History(args) => history::run(global, args, out),
+        Command::Mount(args) => mount::run(global, args, out),
+        Command::Serve(args) => serve::run(global, args, out),
         Command::Forget(args) => forget::run(global, args, out),
         Command::Undelete(args) => undelete::run(global, args, out),
         Command::Hold(args) => hold::hold(global, args, out),
@@ -58,6 +71,10 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Doctor(args) => doctor::run(global, args, out),
         Command::IamPolicy(args) => iam_policy::run(global, args, out),
         Command::Unlock(_) => unlock::run(out),
+        Command::SelfTest(args) => self_test::run(global, args, out),
+        Command::Completions(args) => completions::run(args, out),
+        Command::Man(args) => man::run(args, out),
+        Command::Schema(args) => schema::run(args, out),
         Command::Version(_) => version::run(out),
     }
 }
@@ -68,6 +85,7 @@ fn pack_bytes(mib: Option<u64>) -> Result<u64, Fail> {
     mib.checked_mul(1 << 20).filter(|b| (PACK_BYTES_TARGET_MIN..=PACK_BYTES_TARGET_MAX).contains(b)).ok_or_else(|| {
         let (least, most) = (PACK_BYTES_TARGET_MIN >> 20, PACK_BYTES_TARGET_MAX >> 20);
         Fail::config(format!("--pack-size {mib} is not between {least} and {most} MiB"))
+            .hint("leave it out: the default suits disks and buckets")
     })
 }
 

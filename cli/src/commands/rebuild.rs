@@ -28,12 +28,14 @@ pub fn run(global: &Global, _args: &Args, out: &Output) -> Run {
     if !out.json {
         open::introduce(&opened, out);
     }
-    let listener = Listener::new(out, "rebuild", 0);
+    let listener = Listener::new(out, "rebuild");
     let result = rebuild(&opened.repository, &listener);
     listener.finish();
     let report = match result {
         Ok(report) => report,
-        Err(_) if signals::interrupted() => return Err(Fail::new(Code::Interrupted, "interrupted, the old index is still there")),
+        Err(_) if signals::interrupted() => {
+            return Err(Fail::new(Code::Interrupted, "interrupted, the old index is still there").hint("run it again: it begins anew"));
+        }
         Err(error) => return Err(error.into()),
     };
     for error in &report.damaged {

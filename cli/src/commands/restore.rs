@@ -2,18 +2,18 @@
 //! It must never delete without a plain order, nor below `/` without a filter. It obeys what README.md says of it.
 
 use crate::args::{FilterArgs, Global};
-use crate::commands::refresh;
 use crate::commands::restore_plan::{self, ThawArgs};
+use crate::commands::{archive, refresh};
 use crate::exit::{Code, Fail, Run, help};
 use crate::open;
 use crate::output::Output;
 use crate::progress::Listener;
 use crate::{signals, size, time};
 use clap::ValueEnum;
-use seabed_engine::restore::attrs::NOT_CREATED;
-use seabed_engine::restore::target::{Overwrite, TargetOptions};
-use seabed_engine::restore::{Pattern, RestoreOptions, RestoreReport, restore};
-use serde_json::json;
+use seabed_engine::archive::ArchiveOptions;
+use seabed_engine::restore::shortfalls::{DEVICES, LOCKING, SETUID};
+use seabed_engine::restore::{Overwrite, Pattern, RestoreOptions, RestoreReport, Shortfall, TargetOptions, restore};
+use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -22,14 +22,20 @@ const EXAMPLES: &str = "  seabed restore latest --target /tmp/back
   seabed restore latest:/home/user/documents --target ~/documents --overwrite if-changed
   seabed restore 40dc1520 --target / --include /etc/nginx --delete --dry-run -v
   seabed restore latest --series shop --target . --include dump.sql
+  seabed restore latest --target /mnt/new --privileged      # a whole machine, as root
+  seabed restore latest --target letters.tar --archive tar --include /home/ann/letters
   seabed restore latest --target /tmp/back --plan --thaw    # out of an archive class: orders it";
 
-/// Bring a snapshot, or a part of it, into a directory
+/// Bring a snapshot, or a part of it, into a directory or an archive
 ///
 /// The full stored path is made again below the target: /home/user/x becomes DIR/home/user/x.
 /// With SNAPSHOT:/sub/path what is in there goes right into the target. Content is verified
 /// before a name appears. Patterns match paths as -v prints them: with SNAPSHOT:/sub/path they
-/// begin there.
+/// begin there. With --archive the target is a file, which gets its name when all is there, or
+/// standard output (`-`).
+///
+/// What can lend rights comes back with --privileged only: whoever can write into the repository
+/// could have put a setuid shell there. Root who does not say whether is told what was left out (3).
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
 pub struct Args {
@@ -39,6 +45,10 @@ pub struct Args {
     /// Where to
     #[arg(short, long, value_name = "DIR")]
     target: PathBuf,
+    /// Write an archive instead of files
+    #[arg(long, value_name = "KIND", value_enum)]
+    #[arg(conflicts_with_all = ["overwrite", "delete", "dry_run", "verify", "ownership_by_name", "no_owner", "plan", "thaw", "threads"])]
+    archive: Option<archive::Kind>,
     /// Only what matches PATTERN (repeatable)
     #[arg(short, long, value_name = "PATTERN", help_heading = "What is restored")]
     include: Vec<OsString>,
@@ -67,17 +77,38 @@ pub struct Args {
     #[arg(long)]
     keep_going: bool,
     /// Owners by number
-    #[arg(long, help_heading = "Attributes", conflicts_with = "ownership_by_name")]
+    #[arg(long, aliases = ["numeric-ids", "numeric-id"], help_heading = "Attributes", conflicts_with = "ownership_by_name")]
     numeric_owner: bool,
     /// Owners by name where this system knows it, else by number (the default)
     #[arg(long, help_heading = "Attributes")]
     ownership_by_name: bool,
     /// Leave owners as they come
-    #[arg(long, help_heading = "Attributes")]
+    #[arg(long, aliases = ["no-ownership", "skip-owners"], help_heading = "Attributes")]
     no_owner: bool,
+    /// Leave modes and ACLs as new files get them here (umask); what was executable stays so
+    #[arg(long, alias = "skip-permissions", help_heading = "Attributes")]
+    no_permissions: bool,
+    /// Leave times of change as they come
+    #[arg(long, alias = "skip-times", help_heading = "Attributes")]
+    no_times: bool,
+    /// Leave attributes of chattr away
+    #[arg(long, alias = "noflags", help_heading = "Attributes")]
+    no_flags: bool,
     /// Leave extended attributes and ACLs away
-    #[arg(long, help_heading = "Attributes")]
+    #[arg(long, alias = "noxattrs", help_heading = "Attributes")]
     no_xattrs: bool,
+    /// Only extended attributes whose name matches PATTERN, such as `user.*` (repeatable)
+    #[arg(long, value_name = "PATTERN", help_heading = "Attributes")]
+    include_xattr: Vec<OsString>,
+    /// Not those whose name matches PATTERN (repeatable)
+    #[arg(long, value_name = "PATTERN", help_heading = "Attributes")]
+    exclude_xattr: Vec<OsString>,
+    /// Also what can lend rights: device nodes, setuid bits, security.* and more (README)
+    #[arg(long, help_heading = "Attributes", conflicts_with = "no_privileged")]
+    privileged: bool,
+    /// Leave these out, and do not count that as incomplete
+    #[arg(long, help_heading = "Attributes")]
+    no_privileged: bool,
     /// Worker threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
@@ -110,7 +141,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let include = patterns(&args.include, &args.iinclude);
     let exclude = patterns(&args.exclude, &args.iexclude);
     if args.target.as_os_str().is_empty() {
-        return Err(Fail::config("the name of the target is empty"));
+        return Err(Fail::config("the name of the target is empty").hint("write --target DIR; a variable in it may be unset"));
     }
     if args.delete && include.is_empty() && is_root(&args.target) {
         let fail = Fail::new(Code::Refused, "--delete with the target / would remove everything that the snapshot does not have");
@@ -120,6 +151,17 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let repository = &opened.repository;
     refresh(repository, out)?;
     let selected = repository.select(&args.selector, &args.filter.filter())?;
+    if let Some(kind) = args.archive {
+        let options = ArchiveOptions {
+            include,
+            exclude,
+            numeric_owner: args.numeric_owner,
+            xattrs: !args.no_xattrs,
+            keep_going: args.keep_going,
+            ..ArchiveOptions::new(kind.into())
+        };
+        return archive::write(repository, &selected, &options, Some(&args.target), out);
+    }
     if !out.json {
         open::introduce(&opened, out);
     }
@@ -145,8 +187,13 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
             dry_run: args.dry_run,
             numeric_owner: args.numeric_owner,
             owners: !args.no_owner,
+            permissions: !args.no_permissions,
             xattrs: !args.no_xattrs,
-            ..TargetOptions::default()
+            include_xattrs: args.include_xattr.iter().map(|p| p.as_bytes().to_vec()).collect(),
+            exclude_xattrs: args.exclude_xattr.iter().map(|p| p.as_bytes().to_vec()).collect(),
+            times: !args.no_times,
+            flags: !args.no_flags,
+            privileged: args.privileged,
         },
         include,
         exclude,
@@ -155,14 +202,15 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         threads: usize::from(args.threads.unwrap_or(0)),
     };
     if args.thaw.plan || args.thaw.thaw {
-        let watching = Listener::new(out, "planning", 0);
+        let watching = Listener::new(out, "planning");
         let ended = restore_plan::before(&args.thaw, (repository, &selected), &options, &watching, out);
         watching.finish();
         if let Some(code) = ended? {
             return Ok(code);
         }
     }
-    let listener = Listener::new(out, "restore", 0).naming_deletions(out.json || args.dry_run);
+    let who = Who::new(args);
+    let listener = Listener::new(out, "restore").naming_deletions(out.json || args.dry_run).naming_withheld(who.root && !who.without);
     let result = restore(repository, &selected, &options, &listener);
     let took = listener.elapsed();
     listener.finish();
@@ -183,15 +231,49 @@ fn is_root(path: &Path) -> bool {
     full.is_ok_and(|p| p == Path::new("/"))
 }
 
-/// What the user or the file system may not have, in words.
-fn shortfall(what: &str, n: u64, first: &Path, root: bool) -> String {
-    let rights = [NOT_CREATED, "owners", "groups", "setuid and setgid bits", "security.* attributes", "trusted.* attributes"];
-    let why = if !root && rights.contains(&what) { "needs root" } else { "not possible here" };
-    let first = first.display();
-    match what {
-        NOT_CREATED => format!("{what} were not restored: {} ({why}), first {first}", size::count(n)),
-        _ => format!("{what} were not restored for {} ({why}), first {first}", size::of(n, "entry")),
+/// Who restores, as far as it decides what is said of what is missing.
+#[derive(Clone, Copy)]
+struct Who {
+    root: bool,
+    /// It was said that nothing privileged is wanted.
+    without: bool,
+}
+
+impl Who {
+    fn new(args: &Args) -> Self {
+        Who { root: rustix::process::geteuid().is_root(), without: args.no_privileged }
     }
+
+    /// Whether what is missing makes the restore incomplete. What a user may not have at all costs the exit status only where whole entries
+    /// are missing; root may have everything, and so was not asked.
+    fn lacks(self, shortfall: &Shortfall) -> bool {
+        match shortfall.withheld {
+            true => !self.without && (self.root || shortfall.is_missing()),
+            false => shortfall.is_missing(),
+        }
+    }
+
+    /// What is missing, in words.
+    fn words(self, shortfall: &Shortfall) -> String {
+        let Shortfall { what, count, first, withheld, .. } = shortfall;
+        let rights = [SETUID, DEVICES, "owners", "groups", "security.* attributes", "trusted.* attributes", LOCKING];
+        let why = match (withheld, self.root) {
+            (true, true) => "needs --privileged",
+            (true, false) => "needs root and --privileged",
+            (false, false) if rights.contains(&what.as_str()) => "needs root",
+            (false, _) => "not possible here",
+        };
+        let first = first.display();
+        match shortfall.is_missing() {
+            true => format!("{what} were not restored: {} ({why}), first {first}", size::count(*count)),
+            false => format!("{what} were not restored for {} ({why}), first {first}", size::of(*count, "entry")),
+        }
+    }
+}
+
+fn shortfall_json(shortfall: &Shortfall) -> Value {
+    let first = shortfall.first.to_string_lossy();
+    json!({"what": shortfall.what, "count": shortfall.count, "first_item": first, "withheld": shortfall.withheld})
 }
 
 fn finished(args: &Args, report: &RestoreReport, took: std::time::Duration, out: &Output) -> Run {
@@ -200,8 +282,13 @@ fn finished(args: &Args, report: &RestoreReport, took: std::time::Duration, out:
     if unsaid > 0 {
         out.warn(&size::of(unsaid, "further error"));
     }
-    for (what, n, path) in &report.shortfalls {
-        out.warn(&shortfall(what, *n, path, rustix::process::geteuid().is_root()));
+    let who = Who::new(args);
+    for shortfall in report.shortfalls.iter().filter(|s| !(s.withheld && who.without)) {
+        out.warn(&who.words(shortfall));
+    }
+    if report.shortfalls.iter().any(|s| s.withheld && who.lacks(s)) {
+        let again = "--privileged --overwrite if-changed brings it, without writing what is there again";
+        out.warn(&format!("{again}; --no-privileged says that it is not wanted"));
     }
     if out.json {
         out.message(&json!({
@@ -221,6 +308,7 @@ fn finished(args: &Args, report: &RestoreReport, took: std::time::Duration, out:
             "bytes_restored": report.bytes_restored,
             "bytes_skipped": report.bytes_skipped,
             "error_count": report.error_count,
+            "shortfalls": report.shortfalls.iter().map(shortfall_json).collect::<Vec<_>>(),
         }));
     } else {
         let mut line = format!(
@@ -251,7 +339,7 @@ fn finished(args: &Args, report: &RestoreReport, took: std::time::Duration, out:
     }
     // Damage outranks what the target refused: it will be there on the next try too.
     let damaged = report.errors.iter().any(|e| e.kind() == seabed_engine::error::Kind::Damage);
-    let missing: u64 = report.shortfalls.iter().filter(|(what, ..)| what == NOT_CREATED).map(|(_, n, _)| n).sum();
+    let missing: u64 = report.shortfalls.iter().filter(|s| who.lacks(s)).map(|s| s.count).sum();
     Ok(match report.error_count + report.files_not_stored + missing {
         0 => Code::Done,
         _ if damaged => Code::Damage,
@@ -266,9 +354,18 @@ mod tests {
     /// It said `owners: 12 times`, and a restore without its device nodes was a success.
     #[test]
     fn what_is_missing_is_said_in_words() {
-        let at = Path::new("/back/x");
-        assert_eq!(shortfall(NOT_CREATED, 2, at, false), "device nodes were not restored: 2 (needs root), first /back/x");
-        assert_eq!(shortfall("owners", 7, at, false), "owners were not restored for 7 entries (needs root), first /back/x");
-        assert!(shortfall("chattr flags", 7, at, true).contains("(not possible here)"));
+        let said = |what: &str, withheld, root| {
+            let who = Who { root, without: false };
+            let shortfall = Shortfall::new(what, 2, "/back/x".into(), withheld);
+            (who.words(&shortfall), who.lacks(&shortfall))
+        };
+        assert_eq!(said(DEVICES, false, false), ("device nodes were not restored: 2 (needs root), first /back/x".to_owned(), true));
+        assert_eq!(said("owners", false, false), ("owners were not restored for 2 entries (needs root), first /back/x".to_owned(), false));
+        assert_eq!(
+            said(SETUID, true, true).0,
+            "setuid and setgid bits were not restored for 2 entries (needs --privileged), first /back/x"
+        );
+        assert!(said(SETUID, true, true).1 && !said(SETUID, true, false).1 && said(DEVICES, true, false).1);
+        assert!(said("chattr flags", false, true).0.contains("(not possible here)"));
     }
 }

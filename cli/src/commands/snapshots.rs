@@ -99,7 +99,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
 
 /// What each of the snapshots alone holds in the repository.
 fn sizes(repository: &Repository, all: (&[Snapshot], bool), others: &[Snapshot], out: &Output) -> Result<Unique, Fail> {
-    let listener = Listener::new(out, "looking", 0);
+    let listener = Listener::beside_result(out, "snapshots");
     let usage = usage(repository, all, others, &listener);
     listener.finish();
     Ok(usage?.unique)

@@ -63,7 +63,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
             let fail = Fail::new(Code::Failed, format!("snapshot {} is back already, as {}", snapshot.id.short(), new.short()));
             return Err(fail.hint("`seabed snapshots` lists it"));
         }
-        let listener = Listener::new(out, "checking", 0);
+        let listener = Listener::new(out, "checking");
         let undeleted = undelete(&opened.repository, &snapshot.id, &listener);
         listener.finish();
         let new = match undeleted {
@@ -74,7 +74,8 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
                     Code::Failed,
                     format!("snapshot {} cannot come back: a collection has deleted some of it", snapshot.id.short()),
                 );
-                return Err(fail);
+                return Err(fail
+                    .hint("a backup of the same sources is all that brings its files back; `seabed gc` waits a day, so undelete sooner"));
             }
             Err(error) => return Err(error.into()),
         };

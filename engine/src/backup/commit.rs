@@ -3,13 +3,14 @@
 use crate::backup::assemble::Assembled;
 use crate::backup::options::{BackupOptions, BackupReport, Failure};
 use crate::backup::parent::Parents;
-use crate::backup::reads::{ERRORS_KEPT, SourceEnds};
+use crate::backup::reads::{ERRORS_KEPT, SourceEnds, StreamEnd};
 use crate::clock;
 use crate::commit::{Commit, ledger};
 use crate::error::{Result, SourceError};
 use crate::format::manifest::{
-    FAILURES_MAX, Failure as RecordedFailure, IndexPart, IndexRoot, NamesPart, NamesRoot, ROOT_PATHS, ROOT_STREAM, Summary,
+    FAILURES_MAX, Failure as RecordedFailure, IndexPart, IndexRoot, NamesPart, NamesRoot, ROOT_PATHS, ROOT_STREAM, ROOT_TAR, Summary,
 };
+use crate::format::tree::TreeRoot;
 use crate::format::wire::{Bytes, Time};
 use crate::id::SnapshotId;
 use crate::pack::sink::Written;
@@ -48,19 +49,19 @@ pub struct Made<'a> {
 /// Commits what was made, or says why there is nothing to commit.
 pub fn commit(repository: &Repository, options: &BackupOptions, made: Made<'_>) -> Result<BackupReport, Failure> {
     let Made { session, commit, series, parents, times, ends, assembled, written } = made;
-    let Assembled { tree, streams, mut summary, mut errors, error_count } = assembled;
+    let Assembled { tree, tars, streams, mut summary, mut errors, error_count } = assembled;
     let error_count = error_count + ends.error_count;
     errors.splice(0..0, ends.errors);
     errors.truncate(ERRORS_KEPT);
     // Ancestors of a path that is not there are no snapshot of it.
-    if ends.entries == 0 && streams.is_empty() {
+    if ends.entries == 0 && streams.is_empty() && tars.iter().all(Option::is_none) {
         return Err(Failure::NoSource { errors });
     }
     summary.errors = error_count;
     summary.bytes_stored = written.bytes;
-    let spoke = ends.streams.iter().filter(|end| !end.stream.stderr.0.is_empty());
+    let spoke = ends.streams.iter().chain(&ends.tars).filter(|end| !end.stream.stderr.0.is_empty());
     let remarks: Vec<_> = spoke.map(|end| (end.name.clone(), end.stream.stderr.0.clone())).collect();
-    let (index_roots, names_roots) = roots(tree.as_ref().filter(|_| ends.entries > 0), streams, ends.streams);
+    let (index_roots, names_roots) = roots(tree.as_ref().filter(|_| ends.entries > 0), (streams, ends.streams), (tars, ends.tars));
     let unchanged = parents.snapshot.as_ref().is_some_and(|p| p.index.roots == index_roots);
     let report = |snapshot, summary, finished, errors| BackupReport {
         snapshot,
@@ -126,15 +127,16 @@ pub fn parts(
         summary: Summary::default(),
         failures: Vec::new(),
         origin: None,
+        without: options.walk.attributes.left_out(),
         extra: Vec::new(),
     };
     Ok((index, names))
 }
 
 fn roots(
-    tree: Option<&crate::format::tree::TreeRoot>,
-    streams: Vec<(crate::format::lists::Content, u64)>,
-    ends: Vec<crate::backup::reads::StreamEnd>,
+    tree: Option<&TreeRoot>,
+    (streams, ends): (Vec<(crate::format::lists::Content, u64)>, Vec<StreamEnd>),
+    (tars, tar_ends): (Vec<Option<TreeRoot>>, Vec<StreamEnd>),
 ) -> (Vec<IndexRoot>, Vec<NamesRoot>) {
     let mut index = Vec::new();
     let mut names = Vec::new();
@@ -146,13 +148,19 @@ fn roots(
         index.push(IndexRoot::stream(content, bytes));
         names.push(NamesRoot { kind: ROOT_STREAM, name: Bytes(end.name), stream: Some(end.stream), extra: Vec::new() });
     }
+    // An archive without entries is no tree.
+    for (tree, end) in tars.into_iter().zip(tar_ends) {
+        let Some(tree) = tree else { continue };
+        index.push(IndexRoot::tree(ROOT_TAR, &tree));
+        names.push(NamesRoot { kind: ROOT_TAR, name: Bytes(end.name), stream: Some(end.stream), extra: Vec::new() });
+    }
     (index, names)
 }
 
 fn asked_for(options: &BackupOptions) -> Vec<Bytes> {
     let paths = options.as_path.iter().chain(options.paths.iter().filter(|_| options.as_path.is_none()));
     let paths = paths.map(|p| Bytes(p.as_os_str().as_bytes().to_vec()));
-    let streams = options.streams.iter().map(|s| Bytes([b"/", &s.name[..]].concat()));
+    let streams = options.streams.iter().chain(&options.tars).map(|s| Bytes([b"/", &s.name[..]].concat()));
     paths.chain(streams).collect()
 }
 

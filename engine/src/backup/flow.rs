@@ -49,6 +49,8 @@ pub enum DoneContent {
     Chunks(Vec<(ChunkId, u32)>),
     /// What the segments and holes since the last end amount to.
     Gathered,
+    /// It is another name of what its archive holds under this path by now.
+    SameAs(Vec<u8>),
 }
 
 /// One entry of a batch.
@@ -69,6 +71,13 @@ pub enum Todo {
         data: Vec<u8>,
         /// Lengths of the chunks.
         cuts: Vec<u32>,
+    },
+    /// Entries of an archive; the content of those that have some lies in `data`, one behind the other.
+    Members {
+        /// The entries, each with the length of its content there.
+        items: Vec<(DoneItem, usize)>,
+        /// Their content.
+        data: Vec<u8>,
     },
 }
 
@@ -92,6 +101,10 @@ pub enum Done {
     Hole(u64),
     /// The end of a stream: its content is complete, and this is what the manifest says of it.
     EndStream(Box<Stream>),
+    /// The entries that follow are those of an archive, in any order.
+    BeginTar,
+    /// They were, and this is what the manifest says of the archive.
+    EndTar(Box<Stream>),
 }
 
 /// Something numbered, with the credit it took.

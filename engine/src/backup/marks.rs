@@ -3,7 +3,7 @@
 
 use crate::backup::options::BackupOptions;
 use crate::format::lists::Content;
-use crate::format::manifest::{IndexPart, IndexRoot, NamesPart, NamesRoot, ROOT_PATHS, ROOT_STREAM, Stream, Summary};
+use crate::format::manifest::{IndexPart, IndexRoot, NamesPart, NamesRoot, ROOT_PATHS, ROOT_STREAM, ROOT_TAR, Stream, Summary};
 use crate::format::tree::TreeRoot;
 use crate::format::wire::{Bytes, Time};
 use std::collections::HashMap;
@@ -14,6 +14,8 @@ use std::time::Instant;
 pub struct Done {
     /// The tree.
     pub tree: Option<TreeRoot>,
+    /// The trees of tar archives, each with its name, and with what is known of the archive where it has ended.
+    pub tars: Vec<(TreeRoot, Vec<u8>, Option<Stream>)>,
     /// The streams, each with its length, and with what is known of it where it has ended.
     pub streams: Vec<((Content, u64), Option<Stream>)>,
     /// What was counted.
@@ -72,6 +74,11 @@ impl<'a> Marks<'a> {
         if let Some(tree) = &done.tree {
             index.roots.push(IndexRoot::tree(ROOT_PATHS, tree));
             names.roots.push(NamesRoot { kind: ROOT_PATHS, name: Bytes::default(), stream: None, extra: Vec::new() });
+        }
+        for (tree, name, stream) in done.tars {
+            index.roots.push(IndexRoot::tree(ROOT_TAR, &tree));
+            let stream = Some(stream.unwrap_or_else(|| part_of_stream(self.options, index.finished)));
+            names.roots.push(NamesRoot { kind: ROOT_TAR, name: Bytes(name), stream, extra: Vec::new() });
         }
         for (number, ((content, bytes), stream)) in done.streams.into_iter().enumerate() {
             // Streams come one after the other, and before the files.

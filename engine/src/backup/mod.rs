@@ -7,17 +7,20 @@ mod assemble;
 mod commit;
 mod flow;
 mod marks;
+mod members;
 mod options;
 mod parent;
 mod reads;
+mod totals;
 mod work;
 
 pub use options::{BackupOptions, BackupReport, Failure, ParentChoice, StreamSource};
 
-use crate::backup::assemble::Assembler;
+use crate::backup::assemble::{Assembler, Compared};
 use crate::backup::flow::{Credits, Flow};
 use crate::backup::marks::Marks;
-use crate::backup::parent::{ParentJoin, Parents};
+use crate::backup::parent::{ParentJoin, Parents, Tree};
+use crate::backup::totals::Totals;
 use crate::buffers::Buffers;
 use crate::clock;
 use crate::commit::{Commit, Known};
@@ -31,6 +34,7 @@ use crate::observe::Observer;
 use crate::pack::sink::{FRAMES_QUEUED, PanicGuard, Sink, SinkOptions, Trouble, frame_channel, job_channel, write_channel};
 use crate::repository::{Access, Records, Repository, Segments, Trust};
 use crate::seal::random;
+use crate::source::Completer;
 use crate::store::{Listed, beside, each, there};
 use crossbeam_channel::{bounded, unbounded};
 use std::collections::{HashMap, HashSet};
@@ -44,10 +48,33 @@ const LOOKED_AT_MAX: usize = 1000;
 const ORPHANS_PER_SEGMENT: usize = 64;
 
 /// Makes a snapshot.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::{BackupOptions, Silent, StreamSource, backup};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # let home = example::home()?;
+/// // A tree, and beside it what a command prints. If the command fails there is no snapshot: half a dump is none.
+/// let options = BackupOptions {
+///     paths: vec![home.path().to_path_buf()],
+///     streams: vec![StreamSource::command("shop.sql", "echo 'CREATE TABLE book;'")],
+///     series: Some("shop".to_owned()),
+///     tags: vec!["nightly".to_owned()],
+///     ..BackupOptions::default()
+/// };
+/// let report = backup(&repository, options, &Silent)?;
+/// // Files that could not be read cost themselves, not the snapshot.
+/// assert!(report.errors.is_empty());
+/// assert_eq!(report.summary.files_new, 2);
+/// # Ok(())
+/// # }
+/// ```
 pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Observer) -> Result<BackupReport, Failure> {
     let started = clock::now();
     repository.require_features(Access::Write)?;
-    check_streams(&options)?;
+    check_names(&options)?;
     // Killed runs leave up to a pack each. What cannot be removed is no reason not to back up.
     if !options.dry_run {
         repository.store().sweep().map(|_| ()).unwrap_or(());
@@ -101,6 +128,9 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let (done_in, done_out) = unbounded();
     let credits = Credits::new(&trouble);
     let segments = Buffers::default();
+    let totals = Totals::default();
+    // Of a series that has a snapshot that tells about how much there is. How long a stream is nobody can count.
+    let counts = observer.wants_totals() && parents.snapshot.is_none() && options.streams.is_empty();
 
     let run: Result<_, Failure> = std::thread::scope(|scope| {
         let _stop = StopOnPanic(&trouble);
@@ -116,17 +146,23 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
         scope.spawn(move || packer.pack(&frames_out, pieces_in));
         for _ in 0..threads {
             let (jobs, todo, frames, done) = (jobs_out.clone(), todo_out.clone(), frames_in.clone(), done_in.clone());
-            let sink = &sink;
-            scope.spawn(move || work::run(repository, sink, &jobs, todo, &frames, done));
+            let (sink, completer) = (&sink, Completer::only(options.walk.attributes));
+            scope.spawn(move || work::run((repository, completer), sink, &jobs, todo, &frames, done));
         }
         drop((jobs_out, todo_out, frames_in));
-        let mut assembler = Assembler::new(repository, (&sink, &segments, &marks), jobs_in, base.clone(), &options, observer);
+        let compared = Compared { reader: &reader, parents: &parents, options: &options };
+        let mut assembler = Assembler::new(repository, (&sink, &segments, &marks, &totals), jobs_in, base.clone(), compared, observer);
         let flow = Flow { todo: todo_in, done: done_in, credits: &credits, trouble: &trouble, segments: &segments };
-        let join = ParentJoin::new(&reader, parents.pending.iter().chain(&parents.snapshot), &options);
+        let join = ParentJoin::new(&reader, parents.all(), Tree::Paths, &options);
         let options = &options;
+        if counts {
+            let (totals, trouble) = (&totals, &trouble);
+            scope.spawn(move || totals.count(options, trouble, observer));
+        }
         let source = scope.spawn(move || reads::run(repository, options, join, flow, observer));
         let _guard = PanicGuard(&trouble);
         let assembled = assembler.run(&done_out, &credits, &trouble);
+        totals.stop();
         if assembled.is_err() {
             // The other threads stop when they see it; what they say then is only an echo.
             trouble.stop();
@@ -175,29 +211,41 @@ impl Drop for StopOnPanic<'_> {
     }
 }
 
-/// Refuses stream names that no reader would take back: a manifest with one would not open.
-fn check_streams(options: &BackupOptions) -> Result<(), Error> {
+/// Refuses names of streams and tar archives that no reader would take back, or that would lie in each other: a manifest with one would
+/// not open, or not restore.
+fn check_names(options: &BackupOptions) -> Result<(), Error> {
+    let wrong = |what: String| Err(Error::Option { what });
+    let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
     let mut seen = HashSet::new();
-    for stream in &options.streams {
-        let name = String::from_utf8_lossy(&stream.name);
-        if !stream_name_is_valid(&stream.name) {
-            return Err(Error::Option {
-                what: format!("`{name}` cannot be the name of a stream: it must be a path without `..` and leading `/`"),
-            });
+    let named = options.tars.iter().filter(|tar| !tar.name.is_empty());
+    for source in options.streams.iter().chain(named.clone()) {
+        let name = shown(&source.name);
+        if !stream_name_is_valid(&source.name) {
+            return wrong(format!("`{name}` cannot be the name of a stream: it must be a path without `..` and leading `/`"));
         }
-        if !seen.insert(&stream.name) {
-            return Err(Error::Option { what: format!("two streams are called `{name}`") });
+        if !seen.insert(&source.name) {
+            return wrong(format!("two streams are called `{name}`"));
         }
     }
-    for stream in &options.streams {
-        let mut above = split(&stream.name).0;
+    for source in options.streams.iter().chain(named.clone()) {
+        let mut above = split(&source.name).0;
         while !above.is_empty() {
             if seen.iter().any(|name| name.as_slice() == above) {
-                let (name, above) = (String::from_utf8_lossy(&stream.name), String::from_utf8_lossy(above));
-                return Err(Error::Option { what: format!("the stream `{name}` would have to lie in the stream `{above}`") });
+                let (name, above) = (shown(&source.name), shown(above));
+                return wrong(format!("the stream `{name}` would have to lie in the stream `{above}`"));
             }
             above = split(above).0;
         }
+    }
+    // Each tree has the directory at its top to itself.
+    let top = |name: &[u8]| name.split(|b| *b == b'/').next().unwrap_or_default().to_vec();
+    let mut tops = HashSet::new();
+    if let Some(twice) = named.map(|tar| top(&tar.name)).find(|top| !tops.insert(top.clone())) {
+        return wrong(format!("two tar archives would lie in `{}`: give them names that begin otherwise", shown(&twice)));
+    }
+    let sources = options.tars.len() + options.streams.len() + options.paths.len();
+    if sources > 1 && options.tars.iter().any(|tar| tar.name.is_empty()) {
+        return wrong("a tar archive beside other sources needs a name".to_owned());
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::id::SnapshotId;
 use crate::limits::{PACK_BYTES_DATA, PACK_BYTES_META};
 use crate::pack::Compression;
 use crate::source::WalkOptions;
-use crate::source::stream::{Stream, StreamFailure};
+use crate::source::stream::{CommandStream, Stream, StreamFailure};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -37,6 +37,21 @@ pub struct StreamSource {
     pub allow_empty: bool,
 }
 
+impl StreamSource {
+    /// What `open` opens when its turn has come, stored under `name`; it must not be empty.
+    pub fn new(name: impl Into<Vec<u8>>, open: impl FnOnce() -> Result<Box<dyn Stream>, StreamFailure> + Send + 'static) -> Self {
+        StreamSource { name: name.into(), argv: Vec::new(), open: Mutex::new(Some(Box::new(open))), allow_empty: false }
+    }
+
+    /// What a command prints, run by `sh -c`; its exit status must be 0.
+    pub fn command(name: impl Into<Vec<u8>>, command: impl Into<String>) -> Self {
+        let command = command.into();
+        let argv = vec![b"/bin/sh".to_vec(), b"-c".to_vec(), command.clone().into_bytes()];
+        let open = move || Ok(Box::new(CommandStream::start(&command)?) as Box<dyn Stream>);
+        StreamSource { argv, ..StreamSource::new(name, open) }
+    }
+}
+
 /// What to back up, and how.
 pub struct BackupOptions {
     /// Files and directories, absolute.
@@ -47,6 +62,9 @@ pub struct BackupOptions {
     pub walk: WalkOptions,
     /// Streams.
     pub streams: Vec<StreamSource>,
+    /// Tar archives, whose entries become files below the archive's name. One without a name, whose entries lie at the top of the
+    /// snapshot, must be the only source.
+    pub tars: Vec<StreamSource>,
     /// The series; else the first path or stream names it.
     pub series: Option<String>,
     /// The host.
@@ -98,6 +116,7 @@ impl Default for BackupOptions {
             as_path: None,
             walk: WalkOptions::default(),
             streams: Vec::new(),
+            tars: Vec::new(),
             series: None,
             host: String::new(),
             user: String::new(),
@@ -125,7 +144,7 @@ impl BackupOptions {
     /// The series this run belongs to.
     pub fn series_name(&self) -> String {
         let first = || self.as_path.as_ref().or(self.paths.first()).map(|p| p.to_string_lossy().into_owned());
-        let stream = || self.streams.first().map(|s| String::from_utf8_lossy(&s.name).into_owned());
+        let stream = || self.streams.iter().chain(&self.tars).next().map(|s| String::from_utf8_lossy(&s.name).into_owned());
         self.series.clone().or_else(first).or_else(stream).unwrap_or_default()
     }
 
@@ -162,6 +181,7 @@ pub enum Failure {
 
 /// What a backup did.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct BackupReport {
     /// The snapshot; `None` for a dry run, or where nothing had changed and that was asked for.
     pub snapshot: Option<SnapshotId>,

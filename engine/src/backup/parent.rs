@@ -6,7 +6,7 @@ use crate::catalog::Snapshot;
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, EntryKind, STATUS_OK, compare};
 use crate::format::lists::{Content, Item};
-use crate::format::manifest::ROOT_PATHS;
+use crate::format::manifest::{ROOT_PATHS, ROOT_TAR};
 use crate::format::wire::Time;
 use crate::id::{Class, SnapshotId};
 use crate::observe::Action;
@@ -36,6 +36,11 @@ pub struct Parents {
 }
 
 impl Parents {
+    /// Both, the one that is asked first first.
+    pub fn all(&self) -> impl Iterator<Item = &Snapshot> {
+        self.pending.iter().chain(&self.snapshot)
+    }
+
     /// As `options` say. A dead run's pending is only a parent: nothing of it is deleted, for it may not be dead.
     pub fn choose(
         repository: &Repository,
@@ -58,6 +63,15 @@ impl Parents {
     }
 }
 
+/// Which tree of a parent a source is compared with.
+#[derive(Clone, Copy)]
+pub enum Tree<'n> {
+    /// That of the paths.
+    Paths,
+    /// That of the tar archive with this name.
+    Tar(&'n [u8]),
+}
+
 /// A tree that is walked beside the source.
 struct Side<'r> {
     cursor: Option<TreeCursor<'r>>,
@@ -66,6 +80,8 @@ struct Side<'r> {
     ahead: Option<(Arc<[u8]>, Entry, Option<Content>)>,
     /// When the run that made it began.
     scanned: Time,
+    /// What it did not record.
+    without: u8,
 }
 
 /// Walks the parent beside the source; what a run had done that did not end comes first, for it is newer.
@@ -75,6 +91,8 @@ pub struct ParentJoin<'r> {
     buffers: ReadBuffers,
     ignore_inode: bool,
     ignore_ctime: bool,
+    /// What this run does not record.
+    without: u8,
     /// Why a parent was given up.
     pub failure: Option<Error>,
 }
@@ -87,13 +105,21 @@ pub struct Prior {
     pub content: Option<Content>,
     /// When the run that saw it so began.
     scanned: Time,
+    /// What that run did not record.
+    without: u8,
 }
 
 impl<'r> Side<'r> {
-    fn new(reader: &'r ChunkReader, parent: &Snapshot) -> Option<Self> {
-        let root = parent.index.roots.iter().find(|r| r.kind == ROOT_PATHS).and_then(|r| r.as_tree())?;
+    fn new(reader: &'r ChunkReader, parent: &Snapshot, tree: Tree<'_>) -> Option<Self> {
+        let roots = parent.index.roots.iter().zip(&parent.names.roots);
+        let is_meant = |kind, name: &[u8]| match tree {
+            Tree::Paths => kind == ROOT_PATHS,
+            Tree::Tar(meant) => kind == ROOT_TAR && name == meant,
+        };
+        let root = roots.into_iter().find(|(index, names)| is_meant(index.kind, &names.name.0)).and_then(|(index, _)| index.as_tree())?;
         let cursor = Some(TreeCursor::new(reader, &root));
-        Some(Side { cursor, groups: Vec::new().into_iter(), group: None, ahead: None, scanned: parent.index.started })
+        let (scanned, without) = (parent.index.started, parent.names.without);
+        Some(Side { cursor, groups: Vec::new().into_iter(), group: None, ahead: None, scanned, without })
     }
 
     fn advance(&mut self) -> Result<Option<(Arc<[u8]>, Entry, Option<Content>)>> {
@@ -129,7 +155,7 @@ impl<'r> Side<'r> {
             let Some((at, entry, content)) = next else { return Ok(None) };
             match compare((&at, &entry.name.0), (dir, name)) {
                 Ordering::Less => {}
-                Ordering::Equal => return Ok(Some(Prior { entry, content, scanned: self.scanned })),
+                Ordering::Equal => return Ok(Some(Prior { entry, content, scanned: self.scanned, without: self.without })),
                 Ordering::Greater => {
                     self.ahead = Some((at, entry, content));
                     return Ok(None);
@@ -141,13 +167,19 @@ impl<'r> Side<'r> {
 
 impl<'r> ParentJoin<'r> {
     /// At the start of the trees of `parents`, the one that is asked first first.
-    pub fn new<'s>(reader: &'r ChunkReader, parents: impl IntoIterator<Item = &'s Snapshot>, options: &BackupOptions) -> Self {
+    pub fn new<'s>(
+        reader: &'r ChunkReader,
+        parents: impl IntoIterator<Item = &'s Snapshot>,
+        tree: Tree<'_>,
+        options: &BackupOptions,
+    ) -> Self {
         ParentJoin {
             reader,
-            sides: parents.into_iter().filter_map(|parent| Side::new(reader, parent)).collect(),
+            sides: parents.into_iter().filter_map(|parent| Side::new(reader, parent, tree)).collect(),
             buffers: ReadBuffers::default(),
             ignore_inode: options.ignore_inode,
             ignore_ctime: options.ignore_ctime,
+            without: options.walk.attributes.left_out(),
             failure: None,
         }
     }
@@ -183,9 +215,10 @@ impl<'r> ParentJoin<'r> {
         now.mtime == prior.mtime && same_ctime && same_inode && same_size && settled
     }
 
-    /// Whether times of attribute changes do not count: then attributes must be read every time.
-    pub fn ignores_ctime(&self) -> bool {
-        self.ignore_ctime
+    /// Whether the attributes of an unchanged entry must be read all the same: without ctime nobody can tell whether they changed, and a
+    /// run that records others than this one does not have them.
+    pub fn must_read_attributes(&self, prior: &Prior) -> bool {
+        self.ignore_ctime || self.without != prior.without
     }
 
     /// Whether all chunks of `content`, and the nodes above them, are in packs that can be relied on.

@@ -1,5 +1,7 @@
-//! The reading thread: streams first, then the walk, joined with the parent. Small files are left to the workers; long ones
+//! The reading thread: streams first, then tar archives, then the walk, joined with the parent. Small files are left to the workers; long ones
 //! and streams are read and cut here, front to back, because where a chunk ends depends on where the one before it ended.
+
+mod tar;
 
 use crate::backup::as_path::{AsPath, Moved};
 use crate::backup::flow::{Done, DoneContent, DoneItem, Flow, Numbered, Step, Todo, TodoItem};
@@ -53,6 +55,8 @@ pub struct StreamEnd {
 pub struct SourceEnds {
     /// The streams, in order.
     pub streams: Vec<StreamEnd>,
+    /// The tar archives, in order.
+    pub tars: Vec<StreamEnd>,
     /// The first sources that failed.
     pub errors: Vec<SourceError>,
     /// How many failed here; the workers count theirs.
@@ -87,7 +91,7 @@ pub fn run(
         batch_dirs: 0,
         batch_todo: false,
         last_dir: None,
-        completer: Completer::new(),
+        completer: Completer::only(options.walk.attributes),
         probe: Probe::new()?,
         ends: SourceEnds::default(),
     };
@@ -124,6 +128,10 @@ impl Reads<'_> {
             let end = self.stream(source, options.uid_gid)?;
             self.ends.streams.push(end);
         }
+        for source in &options.tars {
+            let end = self.tar(source, options.uid_gid, &options.walk)?;
+            self.ends.tars.push(end);
+        }
         let mut as_path = options.as_path.as_ref().map(|to| AsPath::new(&options.paths, to)).transpose()?;
         let mut walker = Walker::new(&options.paths, options.walk.clone());
         while let Some(item) = walker.next() {
@@ -142,7 +150,7 @@ impl Reads<'_> {
             }
         }
         self.flush()?;
-        self.ends.excluded = walker.excluded();
+        self.ends.excluded += walker.excluded();
         if let Some(error) = self.join.failure.take() {
             // No damage where somebody has forgotten the parent and collected it meanwhile.
             self.observer.warning(&format!(
@@ -217,6 +225,7 @@ impl Reads<'_> {
     /// A directory that only leads to what was asked for. Its times and inode say nothing of that and change with every name that
     /// comes or goes beside it: kept, they made a new tree of a source that was the same.
     fn implied(&mut self, mut walk: WalkEntry) -> Result<(), Error> {
+        self.beside_tars(&walk.dir, &walk.entry.name.0)?;
         let entry = &mut walk.entry;
         (entry.mtime, entry.ctime, entry.btime, entry.atime) = (Time::default(), Time::default(), None, None);
         (entry.inode, entry.links, entry.size) = (0, 0, 0);
@@ -228,6 +237,7 @@ impl Reads<'_> {
     }
 
     fn made_up(&mut self, dir: Arc<[u8]>, entry: Entry) -> Result<(), Error> {
+        self.beside_tars(&dir, &entry.name.0)?;
         let prior = self.join.find(&dir, &entry.name.0);
         let action = action(prior.as_ref().map(|p| &p.entry), prior.as_ref().is_some_and(|p| p.entry == entry));
         self.push(Step::Done(DoneItem { dir, entry, content: DoneContent::None, action }), 0)
@@ -251,6 +261,7 @@ impl Reads<'_> {
         if walk.entry.implied {
             return self.implied(walk);
         }
+        self.beside_tars(&walk.dir, &walk.entry.name.0)?;
         self.ends.entries += 1;
         if !self.ends.streams.is_empty() {
             self.beside_streams(&walk)?;
@@ -260,8 +271,7 @@ impl Reads<'_> {
         let act = action(prior.as_ref().map(|p| &p.entry), unchanged);
         if walk.entry.kind != EntryKind::File {
             return match prior {
-                // Without ctime nobody can tell whether an attribute changed: they are read again.
-                Some(prior) if unchanged && !self.join.ignores_ctime() => {
+                Some(prior) if unchanged && !self.join.must_read_attributes(&prior) => {
                     inherit(&mut walk.entry, prior.entry);
                     self.push(Step::Done(DoneItem { dir: walk.dir, entry: walk.entry, content: DoneContent::None, action: act }), 0)
                 }
@@ -270,11 +280,12 @@ impl Reads<'_> {
         }
         let profile = prior.as_ref().map(|p| p.entry.profile);
         // Its chunks may be gone: lost, or condemned by a collection. Then it is read again, which heals.
+        let read_attributes = prior.as_ref().is_some_and(|prior| self.join.must_read_attributes(prior));
         if let Some(Prior { entry, content: Some(content), .. }) = prior
             && unchanged
             && self.join.is_stored(&content)
         {
-            if self.join.ignores_ctime() {
+            if read_attributes {
                 walk.entry.profile = entry.profile;
                 return self.push(Step::Todo(TodoItem { walk, content: Some(content), action: act }), 0);
             }
@@ -308,6 +319,19 @@ impl Reads<'_> {
                 Err(Error::Option {
                     what: format!("the stream `{name}` and {} would be restored to one place: rename the stream", path.display()),
                 })
+            }
+        }
+    }
+
+    /// The tree of an archive has the directory at its top to itself: two trees could not both say what it is.
+    fn beside_tars(&self, dir: &[u8], name: &[u8]) -> Result<(), Error> {
+        let first = |path: &[u8]| path.split(|b| *b == b'/').next().map(<[u8]>::len);
+        let top = if dir.is_empty() { name } else { &dir[..first(dir).unwrap_or(0)] };
+        match self.ends.tars.iter().find(|tar| tar.name.get(..first(&tar.name).unwrap_or(0)) == Some(top)) {
+            None => Ok(()),
+            Some(tar) => {
+                let (name, top) = (String::from_utf8_lossy(&tar.name), crate::source::roots::display(top));
+                Err(Error::Option { what: format!("the tar archive `{name}` would lie in {}: give it another name", top.display()) })
             }
         }
     }

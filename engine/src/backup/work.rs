@@ -96,7 +96,7 @@ struct Worker<'a> {
 
 /// Works until the assembler is done with frames.
 pub fn run(
-    repository: &Repository,
+    (repository, completer): (&Repository, Completer),
     sink: &Sink<'_>,
     jobs: &Receiver<Job>,
     mut todo: Receiver<Numbered<Todo>>,
@@ -105,7 +105,7 @@ pub fn run(
 ) {
     let _guard = PanicGuard(sink.trouble);
     let mut done = Some(done);
-    let mut worker = Worker { repository, completer: Completer::new(), errors: Vec::new() };
+    let mut worker = Worker { repository, completer, errors: Vec::new() };
     let mut encoder = match sink.encoder() {
         Ok(encoder) => encoder,
         Err(error) => return sink.trouble.set(error),
@@ -150,6 +150,19 @@ impl Worker<'_> {
                     rest = after;
                 }
                 Done::Segment { data, chunks }
+            }
+            Todo::Members { items, data } => {
+                let mut rest = &data[..];
+                let mut done = Vec::with_capacity(items.len());
+                for (mut item, bytes) in items {
+                    let (content, after) = rest.split_at(bytes);
+                    if matches!(item.content, DoneContent::Chunks(_)) {
+                        item.content = DoneContent::Chunks(self.cut(content));
+                    }
+                    rest = after;
+                    done.push(item);
+                }
+                Done::Items { items: done, data }
             }
             Todo::Items(steps) => {
                 let mut data = sink.buffers.take();

@@ -6,7 +6,7 @@ use crate::error::{Damage, Error, Result};
 use crate::format::object::open_header;
 use crate::format::pack::{PACK_HEADER_BYTES, TRAILER_BYTES};
 use crate::id::{ChunkId, Class, ObjectName, PackId};
-use crate::observe::{Observer, Progress};
+use crate::observe::{Observer, Progress, Stage};
 use crate::pack::{FrameDecoder, OpenPack, check_chunk};
 use crate::repository::Repository;
 use crossbeam_channel::{Sender, bounded};
@@ -139,6 +139,7 @@ struct Run<'a> {
     failure: Mutex<Option<Error>>,
     bytes_total: u64,
     bytes_done: AtomicU64,
+    packs_done: AtomicU64,
 }
 
 /// Looks at every job; outcomes come in their order.
@@ -156,6 +157,7 @@ pub fn run(repository: &Repository, jobs: &[Job], agrees: &Agrees<'_>, observer:
         failure: Mutex::default(),
         bytes_total,
         bytes_done: AtomicU64::new(0),
+        packs_done: AtomicU64::new(0),
     };
     let connections = repository.origin().connections();
     if connections <= 1 && bytes_total < THREADS_FROM_BYTES && jobs.len() < THREADS_FROM_PACKS {
@@ -206,7 +208,20 @@ impl Run<'_> {
             if self.stop.load(Ordering::Relaxed) {
                 return;
             }
+            self.packs_done.fetch_add(1, Ordering::Relaxed);
+            self.tell();
         }
+    }
+
+    fn tell(&self) {
+        self.observer.progress(&Progress {
+            stage: Stage::Working,
+            bytes_done: self.bytes_done.load(Ordering::Relaxed),
+            bytes_total: self.bytes_total,
+            packs_done: self.packs_done.load(Ordering::Relaxed),
+            packs_total: self.jobs.len() as u64,
+            ..Progress::default()
+        });
     }
 
     fn job(&self, number: usize, job: &Job, send: &mut dyn FnMut(Step)) -> Result<()> {
@@ -319,8 +334,8 @@ impl Run<'_> {
 
     fn advance(&self, number: usize, bytes: u64) {
         lock(&self.outcomes[number]).bytes_read += bytes;
-        let bytes_done = self.bytes_done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.observer.progress(&Progress { bytes_done, bytes_total: self.bytes_total, ..Progress::default() });
+        self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
+        self.tell();
     }
 }
 

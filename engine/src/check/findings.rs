@@ -14,6 +14,7 @@ const PATHS_MAX: usize = 16;
 
 /// Something that is wrong, and whom it hurts.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Finding {
     /// What is wrong with which object.
     pub error: Error,
@@ -27,6 +28,7 @@ pub struct Finding {
 
 /// Something that is not as it should be, and by which nothing is lost.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Warning {
     /// A pack of a run that was killed.
     #[error("{pack} ({bytes} bytes) is in no index segment: the next backup or `rebuild` takes it in")]

@@ -13,7 +13,7 @@ pub use findings::{Finding, Warning};
 
 use crate::check::findings::Findings;
 use crate::error::{Error, Kind, Result};
-use crate::observe::Observer;
+use crate::observe::{Observer, Progress, Stage};
 use crate::repository::Repository;
 use crate::repository::ledger::Watermark;
 
@@ -47,6 +47,7 @@ pub struct CheckOptions {
 
 /// What a check saw.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct CheckReport {
     /// Committed snapshots that are not forgotten.
     pub snapshots: u64,
@@ -91,6 +92,20 @@ impl CheckReport {
 }
 
 /// Checks a repository. An error is a failure of the check itself: a listing that fails, an interruption.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::{CheckOptions, ReadData, Silent, check};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # example::snapshot(&repository)?;
+/// let report = check(&repository, &CheckOptions { read_data: ReadData::All }, &Silent)?;
+/// assert!(report.is_clean());
+/// assert_eq!((report.snapshots, report.packs_read), (1, report.packs));
+/// # Ok(())
+/// # }
+/// ```
 pub fn check(repository: &Repository, options: &CheckOptions, observer: &dyn Observer) -> Result<CheckReport> {
     data::validate(options.read_data)?;
     let findings = Findings::default();
@@ -99,6 +114,8 @@ pub fn check(repository: &Repository, options: &CheckOptions, observer: &dyn Obs
     let watermark = Watermark::read(repository)?;
     let mut structure = structure::read(repository, &watermark, &findings)?;
     let packs = packs::read(repository, &mut structure, options.read_data, &findings, observer, &mut report)?;
+    // How many nodes and leaves there are nobody has counted.
+    observer.progress(&Progress { stage: Stage::Verifying, ..Progress::default() });
     trees::walk(repository, &structure, &packs, &findings, observer)?;
     report.rolled_back = ledger::check(&structure, &watermark, &findings);
     report.snapshots = structure.snapshots.len() as u64;

@@ -8,12 +8,13 @@ use crate::format::object::{HEADER_BYTES, ObjectType, open_header};
 use crate::format::tree::TreeRoot;
 use crate::format::wire::{Bytes, Time, map_struct};
 use crate::id::{ChunkId, ObjectId, ObjectName, SnapshotId, WriterId};
+use std::collections::HashSet;
 
 /// Root of file trees.
 pub const ROOT_PATHS: u8 = 0;
 /// Root that is one stream.
 pub const ROOT_STREAM: u8 = 1;
-/// Root that was a tar archive; its entries are a tree of their own.
+/// Root that was a tar archive; its entries are a tree of their own, below the root's name where it has one.
 pub const ROOT_TAR: u8 = 2;
 
 map_struct! {
@@ -36,15 +37,26 @@ map_struct! {
     }
 }
 
-/// Whether the halves of all roots fit: of one kind each, none without what its kind needs, and streams under paths that a
+/// [`NamesPart::without`]: extended attributes, ACLs and capabilities among them.
+pub const WITHOUT_XATTRS: u8 = 1;
+/// [`NamesPart::without`]: ACLs.
+pub const WITHOUT_ACLS: u8 = 2;
+/// [`NamesPart::without`]: attributes of `chattr`.
+pub const WITHOUT_FLAGS: u8 = 4;
+/// [`NamesPart::without`]: names of owners.
+pub const WITHOUT_OWNER_NAMES: u8 = 8;
+
+/// Whether the halves of all roots fit: of one kind each, none without what its kind needs, streams and archives under paths that a
 /// restore may create, each its own. A root that a reader would have to pass over is a snapshot that restores short.
 pub fn roots_fit(index: &[IndexRoot], names: &[NamesRoot]) -> bool {
-    let mut streams = std::collections::HashSet::new();
+    let (mut streams, mut tars) = (HashSet::new(), HashSet::new());
+    let top = |name: &[u8]| name.split(|b| *b == b'/').next().map(<[u8]>::to_vec);
     index.len() == names.len()
         && index.iter().zip(names).all(|(i, n)| {
             i.kind == n.kind
                 && match i.kind {
-                    ROOT_PATHS | ROOT_TAR => i.as_tree().is_some(),
+                    ROOT_PATHS => i.as_tree().is_some(),
+                    ROOT_TAR => i.as_tree().is_some() && path_is_valid(&n.name.0) && tars.insert(top(&n.name.0)),
                     ROOT_STREAM => {
                         i.content.is_some() && n.stream.is_some() && stream_name_is_valid(&n.name.0) && streams.insert(&n.name.0)
                     }
@@ -118,7 +130,7 @@ map_struct! {
 }
 
 map_struct! {
-    /// What is known of a stream.
+    /// What is known of a stream or archive.
     pub struct Stream {
         /// The command, where it was one: program and arguments.
         0 ? argv: Vec<Bytes>,
@@ -126,9 +138,9 @@ map_struct! {
         2 ? exit: Option<u32>,
         /// The end of what it wrote to standard error.
         4 ? stderr: Bytes,
-        /// What is in it, where a job said: `postgres`, `mysql`.
+        /// What is in it, where a job said: `postgres`, `mysql`; `tar` for an archive.
         6 ? format: String,
-        /// BLAKE3 of the whole stream.
+        /// BLAKE3 of the whole stream, of an archive as it came.
         8 => hash: [u8; 32],
         /// Permission bits that a restore gives it.
         10 => mode: u32,
@@ -146,9 +158,9 @@ map_struct! {
     pub struct NamesRoot {
         /// As in the index part.
         0 => kind: u8,
-        /// Path of a stream, without leading `/`.
+        /// Path of a stream, or of the directory in which the entries of an archive lie; without leading `/`.
         2 ? name: Bytes,
-        /// What is known of a stream.
+        /// What is known of a stream or archive.
         4 ? stream: Option<Stream>,
     }
 }
@@ -184,6 +196,8 @@ map_struct! {
         24 ? bytes_total: u64,
         /// Sources that failed.
         26 ? errors: u64,
+        /// Content that had to be read: all but that of files that were taken over from the parent.
+        27 ? bytes_read: u64,
     }
 }
 
@@ -253,6 +267,9 @@ map_struct! {
         26 ? failures: Vec<Failure>,
         /// For copies and rewrites.
         28 ? origin: Option<Origin>,
+        /// Attributes that were not recorded though entries may have them: a sum of [`WITHOUT_XATTRS`] and its like. A later run that
+        /// records others must not take an unchanged entry's from here.
+        30 ? without: u8,
     }
 }
 

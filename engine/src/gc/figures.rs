@@ -2,6 +2,7 @@
 
 /// What a store charges for objects of one class that go before their time.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Charge {
     /// The storage class.
     pub class: String,
@@ -32,6 +33,7 @@ pub fn is_cold(class: &str) -> bool {
 
 /// The figures of a plan. Sizes in bytes as stored.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Figures {
     /// Snapshots that are kept whole.
     pub snapshots: u64,

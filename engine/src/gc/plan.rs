@@ -70,6 +70,27 @@ const SPARE_SHARE: u64 = 4;
 const PLANS: u32 = 3;
 
 /// Makes a plan.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::gc::{collect, plan};
+/// use seabed_engine::{GcOptions, Silent, forget};
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # let id = example::snapshot(&repository)?;
+/// forget(&repository, &[id])?;
+/// // Without a grace period what goes is deleted at once; that is as safe, but runs that are under way may have to do some work again.
+/// let options = GcOptions { grace: Duration::ZERO, ..GcOptions::default() };
+/// let plan = plan(&repository, &options, &Silent)?;
+/// // Nothing has changed yet: the figures can be shown, and the plan dropped.
+/// assert!(plan.figures.freed_bytes() > 0);
+/// let report = collect(&repository, plan, &Silent)?;
+/// assert_eq!((report.deleted_manifests, report.pack_bytes), (1, 0));
+/// # Ok(())
+/// # }
+/// ```
 pub fn plan(repository: &Repository, options: &GcOptions, observer: &dyn Observer) -> Result<Plan> {
     repository.require_features(Access::Gc)?;
     let mut doubts = 1;

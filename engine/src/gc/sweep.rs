@@ -13,7 +13,7 @@ use crate::gc::roots::Roots;
 use crate::gc::{is_overtaken, merge};
 use crate::id::{ObjectId, ObjectName, PackId, SnapshotId};
 use crate::index::compact::{Copy, Rows};
-use crate::observe::{Observer, Progress};
+use crate::observe::{Observer, Progress, Stage};
 use crate::pack::repack::{From, REFRAMED, Repacked, Take, repack};
 use crate::pack::sink::{Sink, SinkOptions, Trouble, Written};
 use crate::repository::grounds::{Grounds, State};
@@ -26,6 +26,7 @@ use std::io::ErrorKind;
 
 /// What a collection did.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct GcReport {
     /// What was planned.
     pub figures: Figures,
@@ -85,7 +86,7 @@ fn carry_out(repository: &Repository, plan: Plan, observer: &dyn Observer) -> Re
         let session = SnapshotId::new(random()?);
         let sink = Sink::new(store, repository.keys(), targets, (repository.writer(), session), (&put_segment, &|_| Ok(())), &trouble);
         let go_on = |read| {
-            observer.progress(&Progress { bytes_done: read, bytes_total: total, ..Progress::default() });
+            observer.progress(&Progress { stage: Stage::Working, bytes_done: read, bytes_total: total, ..Progress::default() });
             !observer.interrupted()
         };
         let from = From { store, keys: repository.keys(), ids: repository.ids(), go_on: &go_on, spare };
@@ -99,6 +100,7 @@ fn carry_out(repository: &Repository, plan: Plan, observer: &dyn Observer) -> Re
         return Err(Error::Interrupted);
     }
 
+    observer.progress(&Progress { stage: Stage::Finishing, ..Progress::default() });
     let mut record = None;
     // G3. From here on nobody uses these packs. An outcome that is not known ends the run: a later one finds the record, or does not.
     let own: Vec<PackId> = condemn.iter().map(|number| grounds.rows.packs()[*number as usize].id).collect();

@@ -2,6 +2,7 @@
 //! Holds sorted runs of 24-byte rows; a pack that a record names or the store does not list never answers "known".
 
 pub mod compact;
+pub mod numbers;
 pub mod session;
 
 use crate::buffers::room;

@@ -3,6 +3,7 @@
 
 pub mod bits;
 pub mod frames;
+pub mod lru;
 mod naming;
 pub mod reader;
 pub mod repack;

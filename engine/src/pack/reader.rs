@@ -6,88 +6,14 @@ use crate::chunk::ChunkIds;
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, Class};
 use crate::index::{Index, Location};
+use crate::pack::lru::Lru;
 use crate::pack::{FrameDecoder, OpenPack, check_chunk};
 use crate::seal::key::Keys;
 use crate::store::{Store, reread};
-use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
+use std::collections::HashSet;
 use std::ops::{Deref, Range};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
-
-/// A map of at most `max` weight that forgets what was used longest ago; a value that is being made is made once.
-struct Lru<K, V> {
-    max: usize,
-    state: Mutex<LruState<K, V>>,
-}
-
-/// A value under a lock of its own, which is held while the value is made.
-type Cell<V> = Arc<Mutex<Option<Arc<V>>>>;
-
-struct LruState<K, V> {
-    /// Value, time of the last use, weight (0 until it is made).
-    slots: HashMap<K, (Cell<V>, u64, usize)>,
-    clock: u64,
-    weight: usize,
-}
-
-/// A thread that panicked while it held a lock left the value as it was before or after: both are fine for a cache.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl<K: Hash + Eq + Copy, V> Lru<K, V> {
-    fn new(max: usize) -> Self {
-        Lru { max, state: Mutex::new(LruState { slots: HashMap::new(), clock: 0, weight: 0 }) }
-    }
-
-    /// Whether the value is there.
-    fn has(&self, key: &K) -> bool {
-        lock(&self.state).slots.get(key).is_some_and(|slot| slot.2 > 0)
-    }
-
-    /// The value, made where it is not there. `None` only where another thread makes it and the caller does not want to `wait`.
-    fn get(&self, key: K, wait: bool, weigh: impl FnOnce(&V) -> usize, make: impl FnOnce() -> Result<V>) -> Result<Option<Arc<V>>> {
-        let slot = {
-            let mut state = lock(&self.state);
-            state.clock += 1;
-            let now = state.clock;
-            let slot = state.slots.entry(key).or_insert_with(|| (Arc::default(), now, 0));
-            slot.1 = now;
-            slot.0.clone()
-        };
-        let mut value = match slot.try_lock() {
-            Ok(value) => value,
-            Err(TryLockError::WouldBlock) if !wait => return Ok(None),
-            Err(_) => lock(&slot),
-        };
-        if let Some(value) = &*value {
-            return Ok(Some(value.clone()));
-        }
-        // The slot's own lock is held while the value is made: a second reader waits for it instead of decoding it again.
-        let made = match make() {
-            Ok(made) => Arc::new(made),
-            Err(error) => {
-                lock(&self.state).slots.remove(&key);
-                return Err(error);
-            }
-        };
-        *value = Some(made.clone());
-        drop(value);
-        let weight = weigh(&made);
-        let mut state = lock(&self.state);
-        if let Some(slot) = state.slots.get_mut(&key) {
-            slot.2 = weight;
-            state.weight += weight;
-        }
-        while state.weight > self.max {
-            let oldest = state.slots.iter().filter(|(k, s)| **k != key && s.2 > 0).min_by_key(|(_, s)| s.1).map(|(k, s)| (*k, s.2));
-            let Some((oldest, weight)) = oldest else { break };
-            state.slots.remove(&oldest);
-            state.weight -= weight;
-        }
-        Ok(Some(made))
-    }
-}
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 /// Decoded frames that are kept: enough for every worker's neighbourhood in a snapshot that draws on some thirty generations of packs.
 const FRAMES_CACHE_BYTES: usize = 32 << 20;
@@ -98,6 +24,8 @@ const PACKS_CACHE_BYTES: usize = 24 << 20;
 struct Frame {
     plain: Vec<u8>,
     home: Arc<Buffers>,
+    /// Which of its chunks are what their ids in the footer say: whoever takes a long chunk piece by piece has it hashed once.
+    checked: Box<[AtomicBool]>,
 }
 
 impl Drop for Frame {
@@ -144,6 +72,7 @@ pub struct ChunkReader {
     index: Arc<Index>,
     packs: Lru<u32, OpenPack>,
     frames: Lru<FrameAt, Frame>,
+    decoded: AtomicU64,
     /// Memory of frames that were forgotten.
     spare: Arc<Buffers>,
     /// Reads the index anew, and how often that may still be done.
@@ -187,17 +116,44 @@ pub struct Expected {
     unreadable: HashSet<u32>,
 }
 
+/// The pack of the chunk that was measured last: the next one most often is in it too.
+#[derive(Default)]
+pub struct Measured(Option<(u32, Arc<OpenPack>)>);
+
 impl ChunkReader {
     /// A reader over what `index` knows.
     pub fn new(store: Arc<dyn Store>, keys: Arc<Keys>, ids: ChunkIds, index: Arc<Index>) -> Self {
         let (packs, frames) = (Lru::new(PACKS_CACHE_BYTES), Lru::new(FRAMES_CACHE_BYTES));
-        ChunkReader { store, keys, ids, index, packs, frames, spare: Arc::default(), renew: None, renewed: OnceLock::new() }
+        ChunkReader {
+            store,
+            keys,
+            ids,
+            index,
+            packs,
+            frames,
+            decoded: AtomicU64::new(0),
+            spare: Arc::default(),
+            renew: None,
+            renewed: OnceLock::new(),
+        }
     }
 
     /// With caches of a quarter of their size: for who goes through everything once, in order, and needs the memory for something else.
     pub fn with_small_caches(mut self) -> Self {
-        (self.packs.max, self.frames.max) = (PACKS_CACHE_BYTES / 4, FRAMES_CACHE_BYTES / 4);
+        self.packs.set_max(PACKS_CACHE_BYTES / 4);
+        self.frames.set_max(FRAMES_CACHE_BYTES / 4);
         self
+    }
+
+    /// With another bound for decoded frames, bytes: for who is asked for anything in any order.
+    pub fn with_frames(mut self, bytes: usize) -> Self {
+        self.frames.set_max(bytes);
+        self
+    }
+
+    /// How many frames were decoded so far.
+    pub fn frames_decoded(&self) -> u64 {
+        self.decoded.load(Relaxed)
     }
 
     /// With an index that is read anew where a pack is gone: a collection without grace may have written what is needed of it anew.
@@ -272,6 +228,76 @@ impl ChunkReader {
         }
     }
 
+    /// The lengths of these chunks in bytes, by the footers of packs that hold them: no frame is read for it. `None` for one whose packs do
+    /// not open, and why for the first of them. A length is no more than a claim until the chunk itself was read.
+    pub fn lengths<'i>(&self, class: Class, ids: impl IntoIterator<Item = &'i ChunkId>) -> (Vec<Option<u32>>, Option<Error>) {
+        let (mut lengths, mut failure) = (Vec::new(), None);
+        let mut last: Option<(Location, Arc<OpenPack>)> = None;
+        for id in ids {
+            last = match self.place_behind(last, class, id) {
+                Ok(place) => Some(place),
+                Err(error) => {
+                    failure = failure.or(Some(error));
+                    None
+                }
+            };
+            let span = last.as_ref().and_then(|(at, pack)| pack.table.chunks.get(at.chunk as usize));
+            lengths.push(span.map(|span| span.bytes));
+        }
+        (lengths, failure)
+    }
+
+    /// Where a chunk is: behind the last one, else at the first place whose pack opens and says the same.
+    fn place_behind(&self, last: Option<(Location, Arc<OpenPack>)>, class: Class, id: &ChunkId) -> Result<(Location, Arc<OpenPack>)> {
+        if let Some((at, pack)) = last
+            && pack.class == class
+            && pack.table.id(at.chunk as usize + 1).is_some_and(|next| next == *id)
+        {
+            return Ok((Location { chunk: at.chunk + 1, ..at }, pack));
+        }
+        let mut failure = None;
+        for at in self.index.find(class, id) {
+            match self.open(at.pack) {
+                Ok(pack) if pack.table.id(at.chunk as usize).is_some_and(|found| found == *id) => return Ok((at, pack)),
+                Ok(_) => {}
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        Err(Self::gone(failure, id))
+    }
+
+    /// Decodes the frame of a chunk where it is not decoded yet, so that who reads the chunk soon need not wait. Nothing depends on it: what
+    /// fails here fails again for whoever reads.
+    pub fn warm(&self, class: Class, id: &ChunkId, buffers: &mut ReadBuffers) {
+        let last = buffers.last.as_ref().map(|last| (last.at, last.pack.clone()));
+        let Ok((at, pack)) = self.place_behind(last, class, id) else { return };
+        let Some(span) = pack.table.chunks.get(at.chunk as usize) else { return };
+        let frame_at = (at.pack, span.frame);
+        let known = buffers.last.as_ref().filter(|last| last.frame_at == frame_at).map(|last| last.frame.clone());
+        let frame = match known {
+            Some(frame) => frame,
+            None => match self.frame(frame_at, &pack, buffers, true) {
+                Ok(Some(frame)) => frame,
+                _ => return,
+            },
+        };
+        buffers.last = Some(Last { at, frame_at, pack, frame });
+    }
+
+    fn frame(&self, at: FrameAt, pack: &OpenPack, buffers: &mut ReadBuffers, wait: bool) -> Result<Option<Arc<Frame>>> {
+        let ReadBuffers { stored, decoder, .. } = buffers;
+        // By capacity: what a frame holds of its former life is memory too.
+        let weigh = |frame: &Frame| frame.plain.capacity() + frame.checked.len();
+        self.frames.get(at, wait, weigh, || {
+            let chunks = pack.table.frames.get(at.1 as usize).map_or(0, |span| span.info.chunks as usize);
+            let checked = (0..chunks).map(|_| AtomicBool::new(false)).collect();
+            let mut frame = Frame { plain: self.spare.take(), home: self.spare.clone(), checked };
+            self.decoded.fetch_add(1, Relaxed);
+            reread(&*self.store, &pack.name, || pack.frame(&*self.store, at.1, stored, decoder, &mut frame.plain))?;
+            Ok(frame)
+        })
+    }
+
     fn piece_at(&self, at: Location, (class, id): (Class, &ChunkId), buffers: &mut ReadBuffers, wait: bool) -> Result<Option<Piece>> {
         // The footer gives the frame; a run of neighbours then needs no lock at all.
         let known = buffers.last.as_ref().filter(|last| last.at.pack == at.pack).map(|last| last.pack.clone());
@@ -285,22 +311,42 @@ impl ChunkReader {
         let frame = match &buffers.last {
             Some(last) if last.frame_at == frame_at => last.frame.clone(),
             _ => {
-                let ReadBuffers { stored, decoder, .. } = &mut *buffers;
-                // By capacity: what a frame holds of its former life is memory too.
-                let weigh = |frame: &Frame| frame.plain.capacity();
-                let found = self.frames.get(frame_at, wait, weigh, || {
-                    let mut frame = Frame { plain: self.spare.take(), home: self.spare.clone() };
-                    reread(&*self.store, &pack.name, || pack.frame(&*self.store, span.frame, stored, decoder, &mut frame.plain))?;
-                    Ok(frame)
-                })?;
-                let Some(frame) = found else { return Ok(None) };
+                let Some(frame) = self.frame(frame_at, &pack, buffers, wait)? else { return Ok(None) };
                 frame
             }
         };
         let range = span.offset as usize..(span.offset + span.bytes) as usize;
-        check_chunk(&pack.name, &self.ids, class, id, frame.plain.get(range.clone()).ok_or_else(wrong)?)?;
+        let bytes = frame.plain.get(range.clone()).ok_or_else(wrong)?;
+        // The index may lead to another chunk than the one that was asked for: what was found right is so by the footer's id.
+        let own = pack.table.id(at.chunk as usize).is_some_and(|own| own == *id);
+        let number = pack.table.frames.get(span.frame as usize).and_then(|frame| (at.chunk).checked_sub(frame.first_chunk));
+        let checked = number.filter(|_| own).and_then(|number| frame.checked.get(number as usize));
+        if !checked.is_some_and(|checked| checked.load(Relaxed)) {
+            check_chunk(&pack.name, &self.ids, class, id, bytes)?;
+            if let Some(checked) = checked {
+                checked.store(true, Relaxed);
+            }
+        }
         buffers.last = Some(Last { at, frame_at, pack, frame: frame.clone() });
         Ok(Some(Piece { frame, range }))
+    }
+
+    /// Length of a chunk, as the footer of its pack says: nothing of it is read. It is true where the chunk turns out to be what its id says.
+    pub fn length(&self, class: Class, id: &ChunkId) -> Result<u32> {
+        let mut failure = None;
+        for at in self.index.find(class, id) {
+            match self.open(at.pack) {
+                Ok(pack) => match pack.table.chunks.get(at.chunk as usize) {
+                    Some(place) => return Ok(place.bytes),
+                    None => drop(failure.insert(Error::damaged(&pack.name, crate::error::Damage::Malformed("index position")))),
+                },
+                Err(error) => drop(failure.insert(error)),
+            }
+        }
+        if let Some(renewed) = self.renewed() {
+            return renewed.length(class, id);
+        }
+        Err(failure.unwrap_or(Error::ChunkMissing { id: *id }))
     }
 
     /// The bytes of a chunk where they were decoded. Where a chunk has several copies, a damaged one is passed over.
@@ -334,14 +380,7 @@ impl ChunkReader {
                 Err(_) => {}
             }
         }
-        let failure = match failure {
-            Some(Error::Damaged { object, damage: crate::error::Damage::Missing }) => match object.as_pack() {
-                Some((_, pack)) => Error::PackMissing { pack, id: *id },
-                None => Error::ChunkMissing { id: *id },
-            },
-            Some(error) => error,
-            None => Error::ChunkMissing { id: *id },
-        };
+        let failure = Self::gone(failure, id);
         if matches!(failure, Error::PackMissing { .. } | Error::ChunkMissing { .. })
             && let Some(renewed) = self.renewed()
         {
@@ -349,6 +388,41 @@ impl ChunkReader {
             return renewed.find_piece(class, id, &mut ReadBuffers::default(), wait);
         }
         Err(failure)
+    }
+
+    /// How long a chunk is, by the footer of a pack that has it. Nothing of it is read. For a few: whoever asks for many in any order reads
+    /// footers again and again, where packs are of tiny chunks.
+    pub fn chunk_bytes(&self, class: Class, id: &ChunkId, last: &mut Measured) -> Result<u64> {
+        let mut failure = Error::ChunkMissing { id: *id };
+        for at in self.index.find(class, id) {
+            let known = last.0.take().filter(|(number, _)| *number == at.pack);
+            match known.map_or_else(|| self.open(at.pack), |(_, pack)| Ok(pack)) {
+                Ok(pack) => {
+                    let place = pack.table.chunks.get(at.chunk as usize).map(|place| u64::from(place.bytes));
+                    if place.is_none() {
+                        failure = Error::damaged(&pack.name, crate::error::Damage::Malformed("index position"));
+                    }
+                    last.0 = Some((at.pack, pack));
+                    if let Some(bytes) = place {
+                        return Ok(bytes);
+                    }
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// What it means for a chunk that no place of it can be read.
+    fn gone(failure: Option<Error>, id: &ChunkId) -> Error {
+        match failure {
+            Some(Error::Damaged { object, damage: crate::error::Damage::Missing }) => match object.as_pack() {
+                Some((_, pack)) => Error::PackMissing { pack, id: *id },
+                None => Error::ChunkMissing { id: *id },
+            },
+            Some(error) => error,
+            None => Error::ChunkMissing { id: *id },
+        }
     }
 
     /// Appends the bytes of a chunk to `out`.

@@ -6,7 +6,7 @@ use crate::format::entry::{Entry, compare};
 use crate::format::lists::Content;
 use crate::format::tree::TreeRoot;
 use crate::pack::reader::ChunkReader;
-use crate::repository::tree::{Head, TreeCursor};
+use crate::repository::tree::{Stretch, TreeCursor};
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -37,30 +37,24 @@ impl<'r> Side<'r> {
     }
 
     /// What comes next, unread.
-    fn head(&self) -> Option<Head<'_>> {
-        self.cursor.as_ref()?.head()
+    fn head(&self) -> Option<Stretch<'_>> {
+        self.cursor.as_ref()?.ahead()
     }
 
     fn skip(&mut self) {
         if let Some(cursor) = &mut self.cursor {
-            cursor.skip_head();
+            cursor.pass();
         }
     }
 
     /// Reads what comes next: a node makes room for its children, a leaf for its entries.
     fn open(&mut self) -> Result<()> {
         let Some(cursor) = &mut self.cursor else { return Ok(()) };
-        match cursor.head().map(|head| head.level) {
-            Some(1..) => cursor.descend(),
-            Some(0) => {
-                for group in cursor.next_leaf()?.unwrap_or_default() {
-                    let dir: Arc<[u8]> = group.dir.into();
-                    self.entries.extend(group.entries.into_iter().map(|found| (dir.clone(), found)));
-                }
-                Ok(())
-            }
-            None => Ok(()),
+        for group in cursor.open()? {
+            let dir: Arc<[u8]> = group.dir.into();
+            self.entries.extend(group.entries.into_iter().map(|found| (dir.clone(), found)));
         }
+        Ok(())
     }
 
     fn key(&self) -> Option<(&[u8], &[u8])> {

@@ -1,4 +1,4 @@
-//! Single entries of a snapshot: the file that a stream becomes, the content under a path.
+//! Single entries of a snapshot: the file that a stream becomes, the content under a path, and where entries go that are brought back.
 //! What listing, restoring and dumping share.
 
 use crate::catalog::Snapshot;
@@ -6,6 +6,8 @@ use crate::error::Result;
 use crate::format::entry::{Entry, EntryKind, compare_dirs, split};
 use crate::format::lists::Content;
 use crate::format::manifest::{NamesRoot, ROOT_STREAM};
+use crate::format::tree::TreeRoot;
+use crate::format::wire::to_bytes;
 use crate::pack::reader::ChunkReader;
 use crate::repository::tree::TreeCursor;
 use std::cmp::Ordering;
@@ -28,6 +30,30 @@ pub fn is_below(path: &[u8], dir: &[u8]) -> bool {
     path.is_empty() || dir.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
+/// Where a stored path goes below a target or in an archive that `sub` becomes the top of; `None` where it is not asked for.
+pub fn place_of(sub: &[u8], path: &[u8], is_dir: bool) -> Option<Vec<u8>> {
+    if sub.is_empty() {
+        return Some(path.to_vec());
+    }
+    if path == sub {
+        // The directory itself becomes the target, a single file goes into it.
+        return Some(if is_dir { Vec::new() } else { split(path).1.to_vec() });
+    }
+    is_below(sub, path).then(|| path[sub.len() + 1..].to_vec())
+}
+
+/// What all members of a hard-linked file have in common besides the inode, which another file may have had before.
+pub fn holds(entry: &Entry, content: Option<&Content>) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    for number in [entry.kind as u64, entry.size, entry.mtime.secs.cast_unsigned(), entry.mtime.nanos.into()] {
+        hasher.update(&number.to_le_bytes());
+    }
+    hasher.update(&content.map(to_bytes).unwrap_or_default());
+    let mut out = [0; 16];
+    hasher.finalize_xof().fill(&mut out);
+    out
+}
+
 /// Finds one entry with its content: a stream or a file of a tree.
 pub fn find_content(reader: &ChunkReader, snapshot: &Snapshot, path: &[u8]) -> Result<Option<(Entry, Option<Content>)>> {
     for (index, names) in snapshot.index.roots.iter().zip(&snapshot.names.roots) {
@@ -35,23 +61,31 @@ pub fn find_content(reader: &ChunkReader, snapshot: &Snapshot, path: &[u8]) -> R
             return Ok(stream_entry(names, index.bytes).map(|(_, entry)| (entry, index.content.clone())));
         }
     }
-    let (dir, name) = split(path);
     for root in snapshot.index.roots.iter().filter_map(|r| r.as_tree()) {
-        let mut cursor = TreeCursor::new(reader, &root);
-        cursor.seek(dir, name)?;
-        while let Some(groups) = cursor.next_leaf()? {
-            for group in groups {
-                match compare_dirs(&group.dir, dir) {
-                    Ordering::Less => continue,
+        if let Some(found) = find_in_tree(reader, &root, path)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Finds one entry of a tree with its content.
+pub fn find_in_tree(reader: &ChunkReader, root: &TreeRoot, path: &[u8]) -> Result<Option<(Entry, Option<Content>)>> {
+    let (dir, name) = split(path);
+    let mut cursor = TreeCursor::new(reader, root);
+    cursor.seek(dir, name)?;
+    while let Some(groups) = cursor.next_leaf()? {
+        for group in groups {
+            match compare_dirs(&group.dir, dir) {
+                Ordering::Less => continue,
+                Ordering::Greater => return Ok(None),
+                Ordering::Equal => {}
+            }
+            for (entry, content) in group.entries {
+                match entry.name.0.as_slice().cmp(name) {
+                    Ordering::Less => {}
+                    Ordering::Equal => return Ok(Some((entry, content))),
                     Ordering::Greater => return Ok(None),
-                    Ordering::Equal => {}
-                }
-                for (entry, content) in group.entries {
-                    match entry.name.0.as_slice().cmp(name) {
-                        Ordering::Less => {}
-                        Ordering::Equal => return Ok(Some((entry, content))),
-                        Ordering::Greater => return Ok(None),
-                    }
                 }
             }
         }

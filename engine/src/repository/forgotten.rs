@@ -16,6 +16,7 @@ impl Repository {
     }
 
     /// What a reader of a snapshot found damaged, unless somebody has forgotten it meanwhile: then a collection was there, and nothing is.
+    #[doc(hidden)]
     pub fn unless_forgotten(&self, id: &SnapshotId, error: Error) -> Error {
         let forgotten = error.is_damage() && self.is_forgotten(id).unwrap_or(false);
         if forgotten { Error::WasForgotten { snapshot: *id } } else { error }

@@ -59,6 +59,7 @@ impl Watermark {
 
 /// A snapshot that is neither listed nor forgotten, though someone vouches for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Lost {
     /// Its id; nobody may know it.
     pub snapshot: Option<SnapshotId>,

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 /// A manifest that a listing shows and that does not open.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Unreadable {
     /// Its snapshot.
     pub id: SnapshotId,
@@ -24,6 +25,7 @@ pub struct Unreadable {
 
 /// What a refresh of the catalog found.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Refresh {
     /// Manifests that do not open; everything else is listed all the same.
     pub unreadable: Vec<Unreadable>,
@@ -65,6 +67,7 @@ impl Listings {
 
 impl Repository {
     /// Reads a manifest, committed or pending.
+    #[doc(hidden)]
     pub fn read_manifest(&self, name: &ObjectName) -> Result<(IndexPart, NamesPart)> {
         reread(self.store(), name, || {
             let bytes = self.store.get(name, SMALL_OBJECT_BYTES_MAX)?;
@@ -73,6 +76,7 @@ impl Repository {
     }
 
     /// Writes a manifest. Everything that it needs is durable and indexed already: this is the last put of a run.
+    #[doc(hidden)]
     pub fn put_manifest(&self, name: &ObjectName, index: &IndexPart, names: &NamesPart) -> Result<u64> {
         let object = seal_manifest(&self.keys, &self.id(), name, index, names)?;
         if object.len() as u64 > SMALL_OBJECT_BYTES_MAX {

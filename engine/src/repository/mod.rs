@@ -2,28 +2,42 @@
 //! Opening reads the descriptor, a slot and a keyring; index and catalog are read when first asked for.
 
 mod cache;
+#[doc(hidden)]
 pub mod changes;
+#[doc(hidden)]
 pub mod entries;
 mod forgotten;
+#[doc(hidden)]
 pub mod grounds;
 mod holds;
+#[doc(hidden)]
 pub mod ledger;
+pub mod lengths;
 mod manifests;
 mod mark;
+pub mod merged;
 mod open;
+pub mod ordered;
 mod orphans;
 mod pendings;
+#[doc(hidden)]
 pub mod reach;
 mod records;
+pub mod selection;
 pub mod selector;
+#[doc(hidden)]
 pub mod tree;
 
-pub use cache::Cache;
 pub use holds::Holds;
 pub use manifests::{Refresh, Unreadable};
-pub use open::{Access, COPIES, Found, InitOptions, OpenOptions};
-pub use orphans::Trust;
-pub use records::Records;
+pub use open::{Found, InitOptions, OpenOptions};
+#[doc(hidden)]
+pub use {
+    cache::Cache,
+    open::{Access, COPIES},
+    orphans::Trust,
+    records::Records,
+};
 
 use crate::catalog::Catalog;
 use crate::chunk::{ChunkIds, Chunker};
@@ -49,9 +63,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const READERS_REMOTE: usize = 8;
 
 /// How often segments are listed where some are listed and not there.
+#[doc(hidden)]
 pub const SEGMENT_LISTINGS: u32 = 4;
 
 /// What the index segments of a repository say.
+#[doc(hidden)]
 #[derive(Default)]
 pub struct Segments {
     /// Those that open.
@@ -61,6 +77,29 @@ pub struct Segments {
 }
 
 /// An opened repository.
+///
+/// ```
+/// use seabed_engine::{Error, InitOptions, Key, LocalStore, OpenOptions, Repository, Secret};
+/// use std::sync::Arc;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let place = tempfile::tempdir()?;
+/// let store = Arc::new(LocalStore::create(place.path().join("repo"))?);
+/// let secret = Secret::KeyFile(Key::random()?);
+/// Repository::init(store.clone(), &secret, &InitOptions::default(), &OpenOptions::default())?;
+///
+/// // With a cache, what was learnt of it is there the next time.
+/// let open = OpenOptions { cache: Some(place.path().join("cache")), ..OpenOptions::default() };
+/// let repository = Repository::open(store.clone(), &secret, &open)?;
+/// repository.refresh()?;
+/// assert!(repository.catalog().snapshots()?.is_empty());
+///
+/// // Another key opens nothing.
+/// let other = Secret::KeyFile(Key::random()?);
+/// assert!(matches!(Repository::open(store, &other, &open), Err(Error::WrongKey)));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Repository {
     store: Arc<dyn Store>,
     origin: Arc<dyn Store>,
@@ -86,6 +125,7 @@ impl Repository {
     }
 
     /// The store itself: for who must not take a copy's word for what it holds.
+    #[doc(hidden)]
     pub fn origin(&self) -> &dyn Store {
         &*self.origin
     }
@@ -96,31 +136,37 @@ impl Repository {
     }
 
     /// The descriptor.
+    #[doc(hidden)]
     pub fn descriptor(&self) -> &Descriptor {
         &self.descriptor
     }
 
     /// The keys that this run holds.
+    #[doc(hidden)]
     pub fn keys(&self) -> &Keys {
         &self.keys
     }
 
     /// Gives up the keys of some purposes for the rest of this run: a collector needs none of data and names.
+    #[doc(hidden)]
     pub fn give_up_keys(&mut self, purposes: &[Purpose]) {
         self.keys = Arc::new(self.keys.without(purposes));
     }
 
     /// Makes chunk ids.
+    #[doc(hidden)]
     pub fn ids(&self) -> &ChunkIds {
         &self.ids
     }
 
     /// Cuts content.
+    #[doc(hidden)]
     pub fn chunker(&self) -> &Chunker {
         &self.chunker
     }
 
     /// Cuts entry trees.
+    #[doc(hidden)]
     pub fn cutter(&self) -> &TreeCutter {
         &self.cutter
     }
@@ -141,6 +187,7 @@ impl Repository {
     }
 
     /// The index, read when first asked for.
+    #[doc(hidden)]
     pub fn index(&self) -> Result<Arc<Index>> {
         let mut slot = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(index) = &*slot {
@@ -152,6 +199,7 @@ impl Repository {
     }
 
     /// Forgets the index, so that the next question reads it anew.
+    #[doc(hidden)]
     pub fn drop_index(&self) {
         *self.index.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -169,11 +217,13 @@ impl Repository {
     }
 
     /// The objects of one type below `folder`; files that are not of the format are passed over.
+    #[doc(hidden)]
     pub fn listed(&self, kind: ObjectType, folder: &str) -> Result<Vec<Listed>> {
         listed(&*self.store, kind, folder)
     }
 
     /// Reads every index segment. A damaged one does not stop the others; one of a newer format does.
+    #[doc(hidden)]
     pub fn read_segments(&self) -> Result<Segments> {
         self.read_segments_but(&[])
     }
@@ -184,6 +234,7 @@ impl Repository {
 
     /// Makes sure that the descriptor by which this repository is opened is the store's still. On a store that overwrites, another init may
     /// have put its own in its place; under that nobody would open what this run stored.
+    #[doc(hidden)]
     pub fn still_stands(&self) -> Result<()> {
         let name = ObjectName::descriptor();
         let bytes = self.origin.get(&name, SMALL_OBJECT_BYTES_MAX)?;
@@ -196,16 +247,19 @@ impl Repository {
     }
 
     /// Reads one index segment.
+    #[doc(hidden)]
     pub fn read_segment(&self, name: &ObjectName) -> Result<Segment> {
         segment_of(self.store(), &self.keys, &self.id(), name)
     }
 
     /// Reads one index segment from the repository's store itself.
+    #[doc(hidden)]
     pub fn read_origin_segment(&self, name: &ObjectName) -> Result<Segment> {
         segment_of(self.origin(), &self.keys, &self.id(), name)
     }
 
     /// Writes an index segment; every pack that it names is durable already. Returns its length.
+    #[doc(hidden)]
     pub fn put_segment(&self, segment: &Segment) -> Result<u64> {
         let name = ObjectName::segment(&ObjectId::new(random()?));
         let object = seal_object(&self.keys, &self.id(), &name, ObjectType::Segment, segment)?;
@@ -217,6 +271,7 @@ impl Repository {
 
     /// Makes sure that the store has what this run put, but for what others took away by the protocol: for whoever relied on that, CHECK
     /// sees to it. Segments that are `going`, because what was put says the same, do not stand in for it.
+    #[doc(hidden)]
     pub fn confirm(&self, going: &[ObjectName]) -> Result<()> {
         self.store.confirm(&|unseen| self.taken(unseen, going))
     }
@@ -237,11 +292,13 @@ impl Repository {
     }
 
     /// How many threads should read: those that compute, and where reading is waiting for a network, some more.
+    #[doc(hidden)]
     pub fn reading_threads(&self, threads: usize) -> usize {
         threads.max(self.store.connections().min(READERS_REMOTE))
     }
 
     /// A reader of chunks over the index as it is now.
+    #[doc(hidden)]
     pub fn reader(&self) -> Result<ChunkReader> {
         let (store, keys, id) = (self.store.clone(), self.keys.clone(), self.id());
         let renew = move || Ok(Index::new(read_all_segments(&*store, &keys, &id, &[])?.good));
@@ -249,6 +306,7 @@ impl Repository {
     }
 
     /// A reader of chunks over `index` that trusts no copies.
+    #[doc(hidden)]
     pub fn origin_reader_over(&self, index: Arc<Index>) -> ChunkReader {
         let store: Arc<dyn Store> = match self.origin.traffic() {
             None => self.origin.clone(),
@@ -258,6 +316,7 @@ impl Repository {
     }
 
     /// A reader of chunks over `index`.
+    #[doc(hidden)]
     pub fn reader_over(&self, index: Arc<Index>) -> ChunkReader {
         ChunkReader::new(self.store.clone(), self.keys.clone(), self.ids.clone(), index)
     }

@@ -172,6 +172,7 @@ impl Repository {
     }
 
     /// Refuses what a feature that this program does not know forbids.
+    #[doc(hidden)]
     pub fn require_features(&self, access: Access) -> Result<()> {
         for listed in &self.features {
             if KNOWN_FEATURES.iter().any(|known| listed.name.last() == *known) {

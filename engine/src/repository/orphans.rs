@@ -28,6 +28,7 @@ pub type Shown = (Class, PackId, u64);
 impl Repository {
     /// Reads packs that no segment names, for segments of their own. Those that do not open, or are not what `trust` asks for, are left out:
     /// `check` speaks of them.
+    #[doc(hidden)]
     pub fn orphan_packs(&self, packs: &[Shown], trust: Trust) -> Result<Vec<NewPack>> {
         // A disk's packs have their names from who had them durable before.
         let whole = trust == Trust::Bytes && self.origin().traffic().is_some();
@@ -57,6 +58,7 @@ impl Repository {
     }
 
     /// The packs that the store lists and `index` does not know.
+    #[doc(hidden)]
     pub fn orphans(&self, index: &Index, trust: Trust) -> Result<Vec<NewPack>> {
         let mut orphans = Vec::new();
         for class in Class::ALL {

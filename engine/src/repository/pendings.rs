@@ -17,6 +17,7 @@ impl Repository {
     }
 
     /// As [`Repository::pendings`], of what a listing of their folder has shown.
+    #[doc(hidden)]
     pub fn read_pendings(&self, listed: Vec<Listed>, committed: &HashSet<SnapshotId>) -> Result<Vec<Snapshot>> {
         let mut newest: BTreeMap<SnapshotId, (u32, ObjectName)> = BTreeMap::new();
         for listed in listed {

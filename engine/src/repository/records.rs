@@ -89,6 +89,7 @@ impl Records {
 
 impl Repository {
     /// The records that there are now; those in `known` are not read again, for a record never changes.
+    #[doc(hidden)]
     pub fn records(&self, known: &Records) -> Result<Records> {
         let mut round = 0;
         loop {
@@ -124,6 +125,7 @@ impl Repository {
     }
 
     /// Whether the listing shows exactly these records. One request, and all that a CHECK needs where nothing was condemned meanwhile.
+    #[doc(hidden)]
     pub fn no_record_is_new(&self, known: &Records) -> Result<bool> {
         let listed = self.listed(ObjectType::Record, "records")?;
         Ok(listed.len() == known.read.len() && listed.iter().all(|listed| known.read.contains_key(&listed.name)))

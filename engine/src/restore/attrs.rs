@@ -1,48 +1,57 @@
-//! Owners, modes, extended attributes, times and flags of what a restore creates, and the list of what could not be brought back.
+//! Owners, modes, extended attributes, times and flags of what a restore creates.
 //! It must never act on a path that somebody else could swap: always on a descriptor, or on a name in a held directory without following it.
+//! Nor may it lend rights that were not asked for: a setuid bit comes back with the owner that it belongs to, or not at all.
 //! It obeys spec chapter 6 (entry metadata).
 
-use super::target::{Dir, Target};
+use super::shortfalls::{DEVICES, LOCKING, SETUID};
+use super::target::{Dir, Target, TargetOptions};
 use crate::error::Error;
 use crate::format::entry::{Entry, EntryKind};
 use crate::format::wire::Time;
-use crate::source::meta::{SETTABLE_FLAGS, proc_path};
+use crate::source::Excludes;
+use crate::source::meta::{ACLS, SETTABLE_FLAGS, proc_path};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{AtFlags, Gid, IFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
-/// The kind of shortfall that costs whole entries, not only attributes.
-pub const NOT_CREATED: &str = "device nodes";
+/// Flags under which a file takes no more changes.
+pub(super) const LOCKING_FLAGS: u32 = IFlags::IMMUTABLE.bits() | IFlags::APPEND.bits();
 
-/// What this user, or this file system, could not bring back: kind, how often, and where first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shortfalls {
-    kinds: BTreeMap<String, (u64, PathBuf)>,
+/// Which extended attributes are restored, by name.
+pub(super) struct AttributeNames {
+    all: bool,
+    acls: bool,
+    include: Option<Excludes>,
+    exclude: Excludes,
 }
 
-impl Shortfalls {
-    pub(super) fn add(&mut self, kind: &str, example: PathBuf) {
-        match self.kinds.get_mut(kind) {
-            Some((n, _)) => *n += 1,
-            None => {
-                self.kinds.insert(kind.to_owned(), (1, example));
-            }
-        }
+impl AttributeNames {
+    /// As the options say; an error names a pattern that makes no sense.
+    pub fn new(options: &TargetOptions) -> crate::error::Result<Self> {
+        let compile = |patterns: &[Vec<u8>]| {
+            let mut set = Excludes::new();
+            patterns.iter().try_for_each(|pattern| set.pattern(&in_one_part(pattern), false)).map(|()| set)
+        };
+        let include = if options.include_xattrs.is_empty() { None } else { Some(compile(&options.include_xattrs)?) };
+        Ok(AttributeNames { all: options.xattrs, acls: options.permissions, include, exclude: compile(&options.exclude_xattrs)? })
     }
 
-    /// Whether everything was restored.
-    pub fn is_empty(&self) -> bool {
-        self.kinds.is_empty()
+    /// Whether an attribute of this name is restored.
+    pub fn want(&self, name: &[u8]) -> bool {
+        let part = in_one_part(name);
+        self.all
+            && (self.acls || !ACLS.contains(&name))
+            && self.include.as_ref().is_none_or(|include| include.rejects(&part, true))
+            && !self.exclude.rejects(&part, true)
     }
+}
 
-    /// Kind, count and first example, by kind.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, u64, &PathBuf)> {
-        self.kinds.iter().map(|(k, (n, p))| (k.as_str(), *n, p))
-    }
+/// A name or pattern in which `/` is a letter as any other.
+fn in_one_part(text: &[u8]) -> Vec<u8> {
+    text.iter().map(|b| if *b == b'/' { 1 } else { *b }).collect()
 }
 
 /// Ids of owners by name, remembered: `None` where this system has no such name.
@@ -106,6 +115,15 @@ impl On<'_> {
         }
     }
 
+    /// Whether the owners that the setuid and setgid bits of `mode` lend the rights of are these.
+    fn belongs_to(&self, mode: u32, (uid, gid): (u32, u32)) -> bool {
+        let fd = match self {
+            On::Open { fd, .. } | On::Node(fd) => fd,
+            On::Link(..) => return false,
+        };
+        rustix::fs::fstat(fd).is_ok_and(|st| (mode & 0o4000 == 0 || st.st_uid == uid) && (mode & 0o2000 == 0 || st.st_gid == gid))
+    }
+
     fn set_xattr(&self, name: &[u8], value: &[u8]) -> Result<(), Errno> {
         let flags = XattrFlags::empty();
         match self {
@@ -134,6 +152,25 @@ fn timestamps(entry: &Entry) -> Timestamps {
     Timestamps { last_access: entry.atime.map_or(omit, spec), last_modification: spec(entry.mtime) }
 }
 
+pub(super) fn is_device(entry: &Entry) -> bool {
+    matches!(entry.kind, EntryKind::CharDevice | EntryKind::BlockDevice)
+}
+
+/// Whether an entry's mode lends the rights of its owner or group to whoever runs it. On directories the bits only hand the group down.
+fn lends(entry: &Entry) -> bool {
+    entry.mode & 0o6000 != 0 && entry.kind != EntryKind::Directory && entry.kind != EntryKind::Symlink
+}
+
+/// Name spaces that are the system's: what stands there decides what programs may do.
+fn is_reserved(attribute: &[u8]) -> bool {
+    attribute.starts_with(b"security.") || attribute.starts_with(b"trusted.")
+}
+
+/// Attributes of the same name space, in words.
+fn attributes(name: &[u8]) -> String {
+    format!("{}.* attributes", String::from_utf8_lossy(name.split(|b| *b == b'.').next().unwrap_or_default()))
+}
+
 /// Whether the system says that this user or this file system cannot do it, as opposed to something being wrong.
 fn is_shortfall(e: Errno) -> bool {
     matches!(e, Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS | Errno::INVAL)
@@ -150,47 +187,74 @@ impl Target {
         let mut failed = |kind: &str, op: &'static str, e: Errno| {
             if is_shortfall(e) { self.shortfall(kind, dir, name) } else { problems.push(self.error(op, dir, name, e)) }
         };
-        if self.options.owners {
-            let (uid, gid) = self.owner_of(entry);
-            let (mine, ours) = (uid == self.uid, gid == self.gid);
-            if self.options.privileged {
-                if !(mine && ours && self.plain) {
-                    on.chown(Some(uid), Some(gid)).unwrap_or_else(|e| failed("owners", "set the owner of", e));
-                }
-            } else {
-                if !mine {
-                    failed("owners", "set the owner of", Errno::PERM);
-                }
+        let (uid, gid) = self.owner_of(entry);
+        if self.options.owners && !(uid == self.uid && gid == self.gid && self.plain) {
+            match on.chown(Some(uid), Some(gid)) {
                 // Anyone may give a file to a group that they are in.
-                if !(ours && self.plain) {
+                Err(Errno::PERM) => {
+                    if uid != self.uid {
+                        failed("owners", "set the owner of", Errno::PERM);
+                    }
                     on.chown(None, Some(gid)).unwrap_or_else(|e| failed("groups", "set the group of", e));
                 }
+                done => done.unwrap_or_else(|e| failed("owners", "set the owner of", e)),
             }
         }
         if self.options.xattrs {
             if !self.plain && entry.kind == EntryKind::Directory {
                 self.drop_other_xattrs(on, entry);
             }
-            for x in &entry.xattrs {
-                let space = x.name.0.split(|b| *b == b'.').next().unwrap_or_default();
-                let reserved = space == b"security" || space == b"trusted";
-                let result = if reserved && !self.options.privileged { Err(Errno::PERM) } else { on.set_xattr(&x.name.0, &x.value.0) };
-                if let Err(e) = result {
-                    failed(&format!("{}.* attributes", String::from_utf8_lossy(space)), "set an attribute of", e);
+            for x in entry.xattrs.iter().filter(|x| self.names.want(&x.name.0)) {
+                let kind = attributes(&x.name.0);
+                if is_reserved(&x.name.0) && !self.options.privileged {
+                    self.withhold(&kind, &dir.path, name);
+                } else {
+                    on.set_xattr(&x.name.0, &x.value.0).unwrap_or_else(|e| failed(&kind, "set an attribute of", e));
                 }
             }
         }
-        let mut mode = entry.mode & 0o7777;
-        if mode & 0o6000 != 0 && entry.kind != EntryKind::Directory && !self.options.privileged {
-            // Without its owner, a setuid program would lend the rights of whoever restores.
-            mode &= !0o6000;
-            failed("setuid and setgid bits", "set the mode of", Errno::PERM);
+        if self.options.permissions {
+            let mut mode = entry.mode & 0o7777;
+            if lends(entry) {
+                if !self.options.privileged {
+                    self.withhold(SETUID, &dir.path, name);
+                    mode &= !0o6000;
+                } else if !on.belongs_to(mode, (uid, gid)) {
+                    // With another owner it would lend the rights of whoever restores.
+                    failed(SETUID, "set the mode of", Errno::PERM);
+                    mode &= !0o6000;
+                }
+            }
+            on.chmod(mode).unwrap_or_else(|e| failed("modes", "set the mode of", e));
         }
-        on.chmod(mode).unwrap_or_else(|e| failed("modes", "set the mode of", e));
         if self.options.times && !entry.implied {
             on.utimes(&timestamps(entry)).unwrap_or_else(|e| failed("times", "set the times of", e));
         }
         problems
+    }
+
+    /// Whether an entry is left out whole.
+    pub fn withholds(&self, entry: &Entry) -> bool {
+        !self.options.privileged && is_device(entry)
+    }
+
+    /// What of an entry would be left out for want of [`TargetOptions::privileged`], for a target that is only looked at.
+    pub fn foresee(&self, dir: &[u8], name: &[u8], entry: &Entry) {
+        if self.options.privileged {
+            return;
+        }
+        if self.withholds(entry) {
+            return self.withhold(DEVICES, dir, name);
+        }
+        for x in entry.xattrs.iter().filter(|x| is_reserved(&x.name.0) && self.names.want(&x.name.0)) {
+            self.withhold(&attributes(&x.name.0), dir, name);
+        }
+        if self.options.permissions && lends(entry) {
+            self.withhold(SETUID, dir, name);
+        }
+        if self.options.flags && entry.flags & LOCKING_FLAGS != 0 {
+            self.withhold(LOCKING, dir, name);
+        }
     }
 
     /// The ids that an entry's owner has here: by name where wanted and known, else by number.
@@ -212,7 +276,7 @@ impl Target {
             return;
         }
         for name in list.split(|b| *b == 0).filter(|n| n.starts_with(b"user.") || n.starts_with(b"system.posix_acl_")) {
-            if !entry.xattrs.iter().any(|x| x.name.0 == name) {
+            if self.names.want(name) && !entry.xattrs.iter().any(|x| x.name.0 == name) {
                 // One that stays is no harm: what the snapshot says is set all the same.
                 rustix::fs::fremovexattr(fd, name).unwrap_or_default();
             }
@@ -222,15 +286,37 @@ impl Target {
     /// Sets `chattr` flags, the very last thing. The kernel's own bits (extents and the like) must be handed back as they are.
     pub(super) fn set_flags(&self, fd: BorrowedFd<'_>, dir: &Dir, name: &[u8], entry: &Entry) {
         let known_clear = self.plain || entry.kind != EntryKind::Directory;
-        if entry.flags == 0 && known_clear {
+        if !self.options.flags || entry.flags == 0 && known_clear {
             return;
         }
-        let done = rustix::fs::ioctl_getflags(fd).and_then(|now| {
-            let want = IFlags::from_bits_retain((now.bits() & !SETTABLE_FLAGS) | (entry.flags & SETTABLE_FLAGS));
-            if want == now { Ok(()) } else { rustix::fs::ioctl_setflags(fd, want) }
-        });
-        if done.is_err() && entry.flags != 0 {
-            self.shortfall("chattr flags", dir, name);
+        // Locks that are there already are not this restore's to open, unless it may set them too.
+        let mut ours = SETTABLE_FLAGS;
+        if !self.options.privileged {
+            ours &= !LOCKING_FLAGS;
+            if entry.flags & LOCKING_FLAGS != 0 {
+                self.withhold(LOCKING, &dir.path, name);
+            }
+        }
+        let Ok(now) = rustix::fs::ioctl_getflags(fd) else {
+            if entry.flags & ours != 0 {
+                self.shortfall("chattr flags", dir, name);
+            }
+            return;
+        };
+        let want = (now.bits() & !ours) | (entry.flags & ours);
+        if want == now.bits() || rustix::fs::ioctl_setflags(fd, IFlags::from_bits_retain(want)).is_ok() {
+            return;
+        }
+        // One that this file system does not know must not cost the others.
+        let mut now = now.bits();
+        let differing = want ^ now;
+        for bit in (0..u32::BITS).map(|n| 1 << n).filter(|bit| differing & bit != 0) {
+            match rustix::fs::ioctl_setflags(fd, IFlags::from_bits_retain(now ^ bit)) {
+                Ok(()) => now ^= bit,
+                Err(_) if entry.flags & bit == 0 => {}
+                Err(_) if bit & LOCKING_FLAGS != 0 => self.shortfall(LOCKING, dir, name),
+                Err(_) => self.shortfall("chattr flags", dir, name),
+            }
         }
     }
 
@@ -242,7 +328,28 @@ impl Target {
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let node = rustix::fs::openat(&dir.fd, name, flags, Mode::empty()).map_err(|e| self.error("open", dir, name, e))?;
-        Ok(self.set_attrs(&On::Node(node.as_fd()), dir, name, entry))
+        // A device that is there is as good as the snapshot's: who may not make one gives none to others either.
+        if self.withholds(entry) {
+            return Ok(Vec::new());
+        }
+        // Flags can only be set on what is open for reading.
+        let file = match entry.flags {
+            0 => None,
+            _ => rustix::fs::openat(&dir.fd, name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+                .ok(),
+        };
+        if let (Some(file), true) = (&file, self.options.flags && self.options.privileged)
+            && let Ok(now) = rustix::fs::ioctl_getflags(file)
+            && now.bits() & LOCKING_FLAGS != 0
+        {
+            // Locked by an earlier restore. Where it stays locked, what follows says so.
+            rustix::fs::ioctl_setflags(file, IFlags::from_bits_retain(now.bits() & !LOCKING_FLAGS)).unwrap_or_default();
+        }
+        let problems = self.set_attrs(&On::Node(node.as_fd()), dir, name, entry);
+        if let Some(file) = file {
+            self.set_flags(file.as_fd(), dir, name, entry);
+        }
+        Ok(problems)
     }
 
     /// Attributes of a directory, after everything in it is done: a read-only or immutable one takes no more names, and each new

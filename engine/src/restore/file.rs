@@ -2,7 +2,8 @@
 //! It must never let a name appear before content, owner, mode and times are right, nor write through what stood there before.
 //! It obeys the restore rules of the threat model (spec chapter 3).
 
-use super::attrs::{NOT_CREATED, On};
+use super::attrs::{LOCKING_FLAGS, On, is_device};
+use super::shortfalls::DEVICES;
 use super::target::{Dir, Overwrite, Target};
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, EntryKind, name_is_valid};
@@ -14,8 +15,6 @@ use rustix::io::Errno;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-const LOCKING_FLAGS: u32 = IFlags::IMMUTABLE.bits() | IFlags::APPEND.bits();
 
 /// What to do about an entry, in view of what stands in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,10 +124,11 @@ impl Target {
         self.may_write(dir, &entry.name.0)?;
         // A file without a name can have its mode from the start, when the umask, an ACL or a lack of rights do not spoil it.
         let mode = entry.mode & 0o777;
-        let early = self.plain && mode & self.umask == 0 && entry.xattrs.is_empty();
+        let early = self.options.permissions && self.plain && mode & self.umask == 0 && entry.xattrs.is_empty();
+        let first = if early { mode } else { self.first_mode(entry) };
         if self.tmpfile.load(Ordering::Relaxed) {
             let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-            match rustix::fs::openat(&dir.fd, c".", flags, Mode::from_raw_mode(if early { mode } else { 0o600 })) {
+            match rustix::fs::openat(&dir.fd, c".", flags, Mode::from_raw_mode(first)) {
                 Ok(fd) => return Ok(self.begun(dir, fd, None, early.then_some(mode), entry)),
                 // This file system knows no such files, or this kernel none at all.
                 Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => self.tmpfile.store(false, Ordering::Relaxed),
@@ -137,12 +137,21 @@ impl Target {
         }
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::CLOEXEC;
         let (fd, name) =
-            self.under_passing_name(dir, &entry.name.0, |name| rustix::fs::openat(&dir.fd, name, flags, Mode::RUSR | Mode::WUSR))?;
+            self.under_passing_name(dir, &entry.name.0, |name| rustix::fs::openat(&dir.fd, name, flags, self.first_mode(entry).into()))?;
         Ok(self.begun(dir, fd, Some(name), None, entry))
     }
 
+    /// The mode that a file is made with: nobody else's until its own is set, or where it gets none, that of any new file here.
+    fn first_mode(&self, entry: &Entry) -> u32 {
+        match self.options.permissions {
+            true => 0o600,
+            false if entry.mode & 0o111 != 0 => 0o777,
+            false => 0o666,
+        }
+    }
+
     fn begun(&self, dir: &Arc<Dir>, fd: OwnedFd, name: Option<Vec<u8>>, mode: Option<u32>, entry: &Entry) -> TempFile {
-        if entry.flags & IFlags::NOCOW.bits() != 0 {
+        if self.options.flags && entry.flags & IFlags::NOCOW.bits() != 0 {
             // Only an empty file can be told this; one that cannot says so again when all flags are set.
             let now = rustix::fs::ioctl_getflags(&fd);
             now.and_then(|now| rustix::fs::ioctl_setflags(&fd, now | IFlags::NOCOW)).unwrap_or_default();
@@ -187,9 +196,8 @@ impl Target {
     pub fn special(&self, dir: &Arc<Dir>, entry: &Entry) -> Result<Placed> {
         let name = self.checked(dir, &entry.name.0)?;
         self.may_write(dir, name)?;
-        let device = matches!(entry.kind, EntryKind::CharDevice | EntryKind::BlockDevice);
-        if device && !self.options.privileged {
-            self.shortfall(NOT_CREATED, dir, name);
+        if self.withholds(entry) {
+            self.withhold(DEVICES, &dir.path, name);
             return Ok(Placed::just(Action::Skipped));
         }
         let make = |name: &[u8]| self.make_special(dir, name, entry);
@@ -208,8 +216,8 @@ impl Target {
                 let action = self.put_in_place(dir, &passing, name)?;
                 Ok(Placed { problems, id: self.id_of(dir, name, entry)?, action })
             }
-            Err(Errno::PERM) if device => {
-                self.shortfall(NOT_CREATED, dir, name);
+            Err(Errno::PERM) if is_device(entry) => {
+                self.shortfall(DEVICES, dir, name);
                 Ok(Placed::just(Action::Skipped))
             }
             Err(e) => Err(self.error("create", dir, name, e)),
@@ -225,7 +233,8 @@ impl Target {
             EntryKind::BlockDevice => FileType::BlockDevice,
             EntryKind::File | EntryKind::Directory => return Err(Errno::INVAL),
         };
-        rustix::fs::mknodat(&dir.fd, name, kind, Mode::empty(), rustix::fs::makedev(entry.rdev_major, entry.rdev_minor))
+        let mode = if self.options.permissions { Mode::empty() } else { Mode::from_raw_mode(0o666) };
+        rustix::fs::mknodat(&dir.fd, name, kind, mode, rustix::fs::makedev(entry.rdev_major, entry.rdev_minor))
     }
 
     fn finish_special(&self, dir: &Dir, name: &[u8], entry: &Entry) -> Result<Vec<Error>> {

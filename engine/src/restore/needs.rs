@@ -8,9 +8,9 @@ use crate::index::Index;
 use crate::observe::Observer;
 use crate::pack::reader::ReadBuffers;
 use crate::repository::Repository;
+use crate::repository::selection::Selection;
 use crate::repository::selector::Selected;
 use crate::repository::tree::ContentCursor;
-use crate::restore::options::Selection;
 use crate::restore::plan::Plan;
 use crate::restore::target::{Target, TargetOptions};
 use crate::restore::work::{self, FileJob, Job, Pass, Shared};
@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 /// A pack that a restore would read.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct NeededPack {
     /// Its name.
     pub name: ObjectName,
@@ -34,6 +35,7 @@ pub struct NeededPack {
 
 /// What a restore would read.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Needs {
     /// Files that would be written, links and nodes included.
     pub files: u64,
@@ -65,7 +67,7 @@ struct Gathered {
 
 /// Finds out what a restore with `options` would read. What the target has already, and would keep, is not counted.
 pub fn needs(repository: &Repository, selected: &Selected, options: &RestoreOptions, observer: &dyn Observer) -> Result<Needs> {
-    let selection = Selection::new(options)?;
+    let selection = Selection::new(&options.include, &options.exclude)?;
     let reader = repository.reader()?;
     let target = Target::open(&options.target, TargetOptions { dry_run: true, delete: false, ..options.options.clone() })?;
     let shared = Shared::new(&reader, &target, observer, (options.keep_going, false));

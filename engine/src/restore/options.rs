@@ -1,17 +1,80 @@
-//! What a caller asks of a restore and what it is told: plain data, and which paths it means.
+//! What a caller asks of a restore and what it is told: plain data.
 
-use crate::error::{Error, Result};
-use crate::restore::target::TargetOptions;
-use crate::source::Excludes;
+use crate::error::Error;
+use crate::repository::selection::Pattern;
+use crate::restore::shortfalls::Shortfall;
 use std::path::PathBuf;
 
-/// A pattern in restic's form, as in excludes.
+/// What happens to something that stands where an entry belongs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overwrite {
+    /// It is replaced.
+    #[default]
+    Always,
+    /// It is replaced when kind, size, time of change or target differ.
+    IfChanged,
+    /// It is replaced when the entry changed later.
+    IfNewer,
+    /// It stays.
+    Never,
+}
+
+impl Overwrite {
+    /// Whether a file goes where a directory belongs. What to compare with a directory's time or size there is not.
+    pub fn replaces_for_directory(self) -> bool {
+        matches!(self, Overwrite::Always | Overwrite::IfChanged)
+    }
+}
+
+/// What may happen in a target, and what of each entry is brought back.
 #[derive(Clone, Debug)]
-pub struct Pattern {
-    /// The text.
-    pub text: Vec<u8>,
-    /// Letters of either case match.
-    pub fold_case: bool,
+pub struct TargetOptions {
+    /// Policy about what stands there already.
+    pub overwrite: Overwrite,
+    /// What is not in the snapshot may go; so may full directories where a file belongs.
+    pub delete: bool,
+    /// Look, but change nothing.
+    pub dry_run: bool,
+    /// Owners by number, though their names are known here.
+    pub numeric_owner: bool,
+    /// Restore owners, as far as this user may give files away.
+    pub owners: bool,
+    /// Restore modes and ACLs. Without, everything gets the mode that new files get here (umask); what was executable stays so.
+    pub permissions: bool,
+    /// Restore extended attributes.
+    pub xattrs: bool,
+    /// Only attributes whose names match one of these, if there are any: patterns of restic's form.
+    pub include_xattrs: Vec<Vec<u8>>,
+    /// No attributes whose names match one of these.
+    pub exclude_xattrs: Vec<Vec<u8>>,
+    /// Restore times.
+    pub times: bool,
+    /// Restore attributes of `chattr`.
+    pub flags: bool,
+    /// Restore what can lend rights or take them away: device nodes, setuid and setgid bits of files, the attributes `security.*` and
+    /// `trusted.*`, and the flags that lock a file. Whoever holds the keys of a repository may have put them there, and root can make all
+    /// of them true: in a directory that others can reach, one setuid shell is enough. So the caller has to say that the snapshot is to be
+    /// trusted so far; what is left out otherwise is in the report ([`Shortfall::withheld`](super::shortfalls::Shortfall::withheld)).
+    pub privileged: bool,
+}
+
+impl Default for TargetOptions {
+    fn default() -> Self {
+        TargetOptions {
+            overwrite: Overwrite::Always,
+            delete: false,
+            dry_run: false,
+            numeric_owner: false,
+            owners: true,
+            permissions: true,
+            xattrs: true,
+            include_xattrs: Vec::new(),
+            exclude_xattrs: Vec::new(),
+            times: true,
+            flags: true,
+            privileged: false,
+        }
+    }
 }
 
 /// How to restore.
@@ -45,6 +108,7 @@ impl RestoreOptions {
 
 /// What a restore did.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct RestoreReport {
     /// Files that were asked for, links and nodes included.
     pub files_total: u64,
@@ -74,37 +138,6 @@ pub struct RestoreReport {
     pub errors: Vec<Error>,
     /// How many there were.
     pub error_count: u64,
-    /// What the user or the platform may not restore: kind, how often, first path.
-    pub shortfalls: Vec<(String, u64, PathBuf)>,
-}
-
-/// Which paths are meant.
-pub struct Selection {
-    include: Option<Excludes>,
-    exclude: Excludes,
-}
-
-impl Selection {
-    /// From the options; an error names a pattern that makes no sense.
-    pub fn new(options: &RestoreOptions) -> Result<Self> {
-        let compile = |patterns: &[Pattern]| {
-            let mut set = Excludes::new();
-            for pattern in patterns {
-                set.pattern(&pattern.text, pattern.fold_case)?;
-            }
-            Ok::<_, Error>(set)
-        };
-        let include = if options.include.is_empty() { None } else { Some(compile(&options.include)?) };
-        Ok(Selection { include, exclude: compile(&options.exclude)? })
-    }
-
-    /// Whether only a part is meant.
-    pub fn has_includes(&self) -> bool {
-        self.include.is_some()
-    }
-
-    /// Whether a path below the target is meant, by itself or by what it lies in.
-    pub fn wants(&self, path: &[u8]) -> bool {
-        self.include.as_ref().is_none_or(|include| include.rejects(path, false)) && !self.exclude.rejects(path, false)
-    }
+    /// What the user, the platform or the options do not let come back.
+    pub shortfalls: Vec<Shortfall>,
 }

@@ -8,11 +8,11 @@ use crate::format::manifest::ROOT_STREAM;
 use crate::format::wire::{from_bytes, to_bytes};
 use crate::id::Class;
 use crate::pack::reader::{Expected, ReadBuffers};
-use crate::repository::entries::{is_below, stream_entry};
+use crate::repository::entries::{holds, is_below, place_of, stream_entry};
+use crate::repository::selection::Selection;
 use crate::repository::selector::Selected;
 use crate::repository::tree::{ContentCursor, Items, TreeCursor};
 use crate::restore::ends_restore;
-use crate::restore::options::Selection;
 use crate::restore::target::Standing;
 use crate::restore::work::{FileJob, Job, LongFile, Pass, Shared, wrong_length};
 use crossbeam_channel::Sender;
@@ -27,31 +27,6 @@ const BATCH_BYTES: u64 = 4 << 20;
 const BATCH_FILES: usize = 1024;
 /// Files from this size on are written piece by piece, by several workers where they have a list tree.
 const LONG_FILE_BYTES: u64 = 2 << 20;
-
-/// Where a stored path goes below the target; `None` where it is not asked for.
-pub fn place_of(selected: &Selected, path: &[u8], is_dir: bool) -> Option<Vec<u8>> {
-    let sub = &selected.path;
-    if sub.is_empty() {
-        return Some(path.to_vec());
-    }
-    if path == sub.as_slice() {
-        // The directory itself becomes the target, a single file goes into it.
-        return Some(if is_dir { Vec::new() } else { split(path).1.to_vec() });
-    }
-    is_below(sub, path).then(|| path[sub.len() + 1..].to_vec())
-}
-
-/// What all members of a hard-linked file have in common besides the inode, which another file may have had before.
-fn holds(entry: &Entry, content: Option<&Content>) -> [u8; 16] {
-    let mut hasher = blake3::Hasher::new();
-    for number in [entry.kind as u64, entry.size, entry.mtime.secs.cast_unsigned(), entry.mtime.nanos.into()] {
-        hasher.update(&number.to_le_bytes());
-    }
-    hasher.update(&content.map(to_bytes).unwrap_or_default());
-    let mut out = [0; 16];
-    hasher.finalize_xof().fill(&mut out);
-    out
-}
 
 /// A later member of a hard-linked file.
 struct Link {
@@ -204,7 +179,7 @@ impl<'a> Plan<'a> {
     fn entry(&mut self, dir: &Arc<[u8]>, mut entry: Entry, content: Option<Content>) -> Result<()> {
         let path = join(dir, &entry.name.0);
         let is_dir = entry.kind == EntryKind::Directory;
-        let Some(place) = place_of(self.selected, &path, is_dir) else { return Ok(()) };
+        let Some(place) = place_of(&self.selected.path, &path, is_dir) else { return Ok(()) };
         self.found = true;
         // As the paths are shown: with a part of a snapshot, from there on.
         if !self.selection.wants(&place) {
@@ -388,11 +363,12 @@ impl<'a> Plan<'a> {
         }
         for (place, encoded) in directories.iter().rev() {
             self.check()?;
-            if self.shared.target.options().dry_run {
-                continue;
-            }
             let Some(encoded) = encoded else { continue };
             let Ok(entry) = from_bytes::<Entry>(encoded, "entry") else { continue };
+            if self.shared.target.options().dry_run {
+                self.shared.target.foresee(place, b"", &entry);
+                continue;
+            }
             match self.shared.target.finish_directory(place, &entry) {
                 Ok(problems) => problems.into_iter().try_for_each(|problem| self.shared.error(problem))?,
                 Err(error) if ends_restore(&error) => return Err(error),

@@ -5,10 +5,9 @@
 use crate::error::{Error, Result};
 use crate::format::entry::{EntryKind, STATUS_OK, compare_dirs, join, split};
 use crate::format::manifest::ROOT_STREAM;
-use crate::repository::entries::{find_content, is_below};
+use crate::repository::entries::{find_content, is_below, place_of};
 use crate::repository::selector::Selected;
 use crate::repository::tree::TreeCursor;
-use crate::restore::plan::place_of;
 use crate::restore::work::Shared;
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashSet};
@@ -31,7 +30,7 @@ pub fn refuse_single_file(shared: &Shared<'_>, selected: &Selected) -> Result<()
 pub fn prune(shared: &Shared<'_>, selected: &Selected) -> Result<()> {
     let names = &selected.snapshot.names;
     let streams = names.roots.iter().filter(|root| root.kind == ROOT_STREAM);
-    let streams = streams.filter_map(|root| place_of(selected, &root.name.0, false)).collect();
+    let streams = streams.filter_map(|root| place_of(&selected.path, &root.name.0, false)).collect();
     let mut prune = Prune { shared, selected, streams, current: None, open: BTreeSet::new(), unknown: HashSet::new() };
     if names.summary.errors > names.failures.len() as u64 {
         shared.observer.warning("nothing was deleted: more sources could not be read for this snapshot than it names");
@@ -46,11 +45,11 @@ pub fn prune(shared: &Shared<'_>, selected: &Selected) -> Result<()> {
             shared.observer.warning("nothing was deleted: the snapshot does not say where what could not be read would be in it");
             return Ok(());
         }
-        prune.unknown.extend(place_of(selected, trimmed(path), true));
+        prune.unknown.extend(place_of(&selected.path, trimmed(path), true));
         let mut above = trimmed(path);
         while !above.is_empty() {
             above = split(above).0;
-            prune.unknown.extend(place_of(selected, above, true));
+            prune.unknown.extend(place_of(&selected.path, above, true));
         }
     }
     // Above the sources nobody looked around.
@@ -111,7 +110,7 @@ impl Prune<'_> {
                     }
                     for (entry, _) in group.entries {
                         let is_dir = entry.kind == EntryKind::Directory;
-                        let Some(place) = place_of(self.selected, &join(&group.dir, &entry.name.0), is_dir) else { continue };
+                        let Some(place) = place_of(&self.selected.path, &join(&group.dir, &entry.name.0), is_dir) else { continue };
                         if is_dir && (entry.status != STATUS_OK || entry.implied) {
                             self.unknown.insert(place.clone());
                         } else if is_dir {

@@ -2,9 +2,12 @@
 //! It must never reach anything outside: every step goes from a held descriptor to one name, never through a symlink, never through `..`.
 //! It obeys the restore rules of the threat model (spec chapter 3).
 
-use super::attrs::{Owners, Shortfalls};
+pub use super::options::{Overwrite, TargetOptions};
+
+use super::attrs::{AttributeNames, Owners};
+use super::shortfalls::{Shortfall, Shortfalls};
 use crate::error::{Error, Result};
-use crate::format::entry::{Entry, path_is_valid, split};
+use crate::format::entry::{Entry, join, path_is_valid, split};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -20,27 +23,6 @@ use std::sync::{Arc, Mutex};
 /// Directories kept open.
 const OPEN_MAX: usize = 768;
 
-/// What happens to something that stands where an entry belongs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Overwrite {
-    /// It is replaced.
-    #[default]
-    Always,
-    /// It is replaced when kind, size, time of change or target differ.
-    IfChanged,
-    /// It is replaced when the entry changed later.
-    IfNewer,
-    /// It stays.
-    Never,
-}
-
-impl Overwrite {
-    /// Whether a file goes where a directory belongs. What to compare with a directory's time or size there is not.
-    pub fn replaces_for_directory(self) -> bool {
-        matches!(self, Overwrite::Always | Overwrite::IfChanged)
-    }
-}
-
 /// What stands where a directory belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -50,42 +32,6 @@ pub enum Standing {
     Directory,
     /// A file or a node.
     Other,
-}
-
-/// How to restore.
-#[derive(Clone, Debug)]
-pub struct TargetOptions {
-    /// Policy about what stands there already.
-    pub overwrite: Overwrite,
-    /// What is not in the snapshot may go; so may full directories where a file belongs.
-    pub delete: bool,
-    /// Look, but change nothing.
-    pub dry_run: bool,
-    /// Owners by number, though their names are known here.
-    pub numeric_owner: bool,
-    /// Restore owners.
-    pub owners: bool,
-    /// Restore extended attributes.
-    pub xattrs: bool,
-    /// Restore times.
-    pub times: bool,
-    /// Restore device nodes, setuid bits, foreign owners and the attributes of the system: normally whether this is root.
-    pub privileged: bool,
-}
-
-impl Default for TargetOptions {
-    fn default() -> Self {
-        TargetOptions {
-            overwrite: Overwrite::Always,
-            delete: false,
-            dry_run: false,
-            numeric_owner: false,
-            owners: true,
-            xattrs: true,
-            times: true,
-            privileged: rustix::process::geteuid().is_root(),
-        }
-    }
 }
 
 /// A directory under the target, held open.
@@ -128,11 +74,13 @@ pub struct Target {
     pub(super) tmpfile: AtomicBool,
     pub(super) link_empty: AtomicBool,
     pub(super) owners: Mutex<Owners>,
+    pub(super) names: AttributeNames,
     pub(super) later: Mutex<Vec<(File, Arc<Dir>, Entry)>>,
     made: bool,
     root: Option<Arc<Dir>>,
     cache: Mutex<Cache>,
     shortfalls: Mutex<Shortfalls>,
+    is_news: AtomicBool,
     replaced: Mutex<Removed>,
     openat2: AtomicBool,
     passing: (u64, AtomicU64),
@@ -167,6 +115,7 @@ impl Target {
         getrandom::fill(&mut random)?;
         Ok(Target {
             place: path.to_path_buf(),
+            names: AttributeNames::new(&options)?,
             options,
             uid,
             gid,
@@ -180,6 +129,7 @@ impl Target {
             root,
             cache: Mutex::default(),
             shortfalls: Mutex::default(),
+            is_news: AtomicBool::new(false),
             replaced: Mutex::default(),
             openat2: AtomicBool::new(true),
             passing: (u64::from_le_bytes(random), AtomicU64::new(0)),
@@ -207,7 +157,7 @@ impl Target {
         &self.options
     }
 
-    /// A directory under the target, made with mode 0700 where it is missing: others may look once its attributes are set, at the end.
+    /// A directory under the target, made where it is missing, with mode 0700 until its attributes are set, at the end.
     pub fn directory(&self, path: &[u8]) -> Result<Arc<Dir>> {
         if self.options.dry_run {
             return self.existing(path)?.ok_or_else(|| self.path_error("create directory", path, Errno::ROFS));
@@ -270,7 +220,9 @@ impl Target {
         let mut missing = self.plain && create;
         for _ in 0..8 {
             if missing {
-                match rustix::fs::mkdirat(&parent.fd, name, Mode::RWXU) {
+                // Others may look once its attributes are set; one that gets none is as any new directory from the start.
+                let mode = if self.options.permissions { Mode::RWXU } else { Mode::from_raw_mode(0o777) };
+                match rustix::fs::mkdirat(&parent.fd, name, mode) {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(e) => return Err(self.error("create directory", parent, name, e)),
                 }
@@ -338,7 +290,7 @@ impl Target {
 
     /// A read-only directory of an earlier restore would refuse its files to its own owner. Its mode is set again at the end.
     fn make_writable(&self, fd: &OwnedFd) {
-        if self.plain || self.options.privileged {
+        if self.plain || self.uid == 0 || !self.options.permissions {
             return;
         }
         if let Ok(st) = rustix::fs::fstat(fd)
@@ -388,7 +340,7 @@ impl Target {
         let at = |levels: &[Level], name: &[u8]| {
             let mut path = dir.path.clone();
             for part in levels.iter().map(|l| &l.name[..]).chain([name]) {
-                path = crate::format::entry::join(&path, part);
+                path = join(&path, part);
             }
             path
         };
@@ -446,7 +398,7 @@ impl Target {
         let mut gone = Removed::default();
         self.remove_tree(dir, name, &mut gone);
         let mut failed = gone.errors.pop();
-        if gone.paths.last() == Some(&crate::format::entry::join(&dir.path, name)) {
+        if gone.paths.last() == Some(&join(&dir.path, name)) {
             gone.directories = gone.directories.saturating_sub(1);
             gone.paths.pop();
         } else if failed.is_none() {
@@ -486,16 +438,33 @@ impl Target {
     }
 
     /// Does what had to wait until all links were there, and says what could not be restored.
-    pub fn finish(&self) -> Shortfalls {
+    pub fn finish(&self) -> Vec<Shortfall> {
         let later = std::mem::take(&mut *self.later.lock().unwrap_or_else(|e| e.into_inner()));
         for (file, dir, entry) in later {
             self.set_flags(file.as_fd(), &dir, &entry.name.0, &entry);
         }
-        self.shortfalls.lock().unwrap_or_else(|e| e.into_inner()).clone()
+        self.shortfalls.lock().unwrap_or_else(|e| e.into_inner()).all()
     }
 
-    pub(super) fn shortfall(&self, kind: &str, dir: &Dir, name: &[u8]) {
-        self.shortfalls.lock().unwrap_or_else(|e| e.into_inner()).add(kind, self.path_of(dir, name));
+    /// Notes what this user or this place cannot have.
+    pub(super) fn shortfall(&self, what: &str, dir: &Dir, name: &[u8]) {
+        self.shortfalls.lock().unwrap_or_else(|e| e.into_inner()).add(what, false, || self.path_of(dir, name));
+    }
+
+    /// Notes what is left out because nobody said that the snapshot is to be trusted with it.
+    pub(super) fn withhold(&self, what: &str, dir: &[u8], name: &[u8]) {
+        let path = || if name.is_empty() { self.path_of_stored(dir) } else { self.path_of_stored(&join(dir, name)) };
+        if self.shortfalls.lock().unwrap_or_else(|e| e.into_inner()).add(what, true, path) {
+            self.is_news.store(true, Ordering::Release);
+        }
+    }
+
+    /// Kinds of things that were withheld for the first time since the last call.
+    pub fn take_news(&self) -> Vec<Shortfall> {
+        if !self.is_news.swap(false, Ordering::AcqRel) {
+            return Vec::new();
+        }
+        self.shortfalls.lock().unwrap_or_else(|e| e.into_inner()).take_news()
     }
 
     pub(super) fn passing_name(&self) -> Vec<u8> {

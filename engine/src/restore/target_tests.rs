@@ -4,7 +4,9 @@ use super::*;
 use crate::format::entry::{EntryKind, Xattr};
 use crate::format::wire::{Bytes, Time};
 use crate::observe::Action;
+use crate::restore::attrs::AttributeNames;
 use crate::restore::file::Decision;
+use crate::restore::shortfalls::{DEVICES, LOCKING, SETUID};
 use crate::source::Completer;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
@@ -22,7 +24,7 @@ fn entry(name: &str, kind: EntryKind) -> Entry {
 }
 
 fn options() -> TargetOptions {
-    TargetOptions { numeric_owner: true, ..TargetOptions::default() }
+    TargetOptions { numeric_owner: true, privileged: is_root(), ..TargetOptions::default() }
 }
 
 fn with(overwrite: Overwrite, delete: bool) -> TargetOptions {
@@ -92,18 +94,23 @@ fn files_have_all_their_attributes() {
     });
 }
 
-#[test]
-fn acls_and_capabilities_come_back() {
-    if !is_root() {
-        return;
-    }
-    // user::rw-, user:1234:r--, group::r--, mask::r--, other::---, as `setfacl` would store it.
+/// user::rw-, user:1234:r--, group::r--, mask::r--, other::---, as `setfacl` would store it.
+fn acl() -> Vec<u8> {
     let mut acl = vec![2, 0, 0, 0];
     for (tag, perm, id) in [(1u16, 6u16, u32::MAX), (2, 4, 1234), (4, 4, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)] {
         acl.extend_from_slice(&tag.to_le_bytes());
         acl.extend_from_slice(&perm.to_le_bytes());
         acl.extend_from_slice(&id.to_le_bytes());
     }
+    acl
+}
+
+#[test]
+fn acls_and_capabilities_come_back() {
+    if !is_root() {
+        return;
+    }
+    let acl = acl();
     let mut cap = vec![0; 20];
     (cap[3], cap[0], cap[5]) = (2, 1, 4);
     let attrs = [("security.capability", cap), ("system.posix_acl_access", acl.clone()), ("trusted.t", b"1".to_vec())];
@@ -171,7 +178,7 @@ fn links_nodes_and_hard_links() {
         }
         assert_eq!(fs::read_link(path.join("l")).unwrap().as_os_str().as_bytes(), b"../\xff/x");
         assert!(fs::metadata(path.join("fifo")).unwrap().file_type().is_fifo());
-        assert_eq!(t.finish().iter().count(), usize::from(!is_root()));
+        assert_eq!(t.finish().len(), usize::from(!is_root()));
 
         let mut f = entry("one", EntryKind::File);
         f.links = 3;
@@ -414,27 +421,125 @@ fn a_racing_swap_changes_nothing_outside() {
     assert_eq!((fs::read_dir(&out).unwrap().count(), fs::read_dir(out.join("sub")).unwrap().count()), (1, 1));
 }
 
+/// Root's restore made every setuid file and device node true that whoever wrote into the repository had put there.
 #[test]
-fn what_the_user_may_not_restore_is_said_once() {
+fn what_nobody_asked_for_is_withheld_and_said_once() {
     let tmp = tempfile::tempdir().unwrap();
     let t = Target::open(tmp.path(), TargetOptions { privileged: false, ..options() }).unwrap();
     let top = t.directory(b"").unwrap();
     for i in 0..3 {
         let mut e = entry(&format!("f{i}"), EntryKind::File);
-        (e.uid, e.mode) = (4242, 0o4755);
+        (e.mode, e.flags) = (0o4755, 0x10 | 0x40);
         e.xattrs = vec![Xattr { name: Bytes(b"security.capability".to_vec()), value: Bytes(vec![1]), extra: Vec::new() }];
         put(&t, b"", &e, b"").unwrap();
         e.kind = EntryKind::BlockDevice;
         e.name = Bytes(format!("dev{i}").into_bytes());
         assert_eq!(t.special(&top, &e).unwrap().action, Action::Skipped);
+        // Said when the first comes, and with the count at the end.
+        assert_eq!(t.take_news().len(), if i == 0 { 4 } else { 0 });
     }
     assert_eq!(fs::metadata(tmp.path().join("f0")).unwrap().permissions().mode() & 0o7777, 0o755);
     let report = t.finish();
-    let kinds: Vec<_> = report.iter().map(|(k, n, p)| (k, n, p.file_name().unwrap().to_str().unwrap())).collect();
+    assert!(report.iter().all(|s| s.withheld));
+    let kinds: Vec<_> = report.iter().map(|s| (&s.what[..], s.count, s.first.file_name().unwrap().to_str().unwrap())).collect();
     assert_eq!(
         kinds,
-        [("device nodes", 3, "dev0"), ("owners", 3, "f0"), ("security.* attributes", 3, "f0"), ("setuid and setgid bits", 3, "f0")]
+        [
+            ("device nodes", 3, "dev0"),
+            ("immutable and append-only flags", 3, "f0"),
+            ("security.* attributes", 3, "f0"),
+            ("setuid and setgid bits", 3, "f0")
+        ]
     );
+    // A dry run foresees the same.
+    let dry = Target::open(tmp.path(), TargetOptions { dry_run: true, privileged: false, ..options() }).unwrap();
+    let mut e = entry("f0", EntryKind::File);
+    (e.mode, e.flags) = (0o2755, 0x20);
+    dry.foresee(b"sub", b"f0", &e);
+    e.kind = EntryKind::CharDevice;
+    dry.foresee(b"", b"tty", &e);
+    let kinds: Vec<_> = dry.finish().into_iter().map(|s| (s.what, s.first)).collect();
+    let at = |what: &str, path: &str| (what.to_owned(), tmp.path().join(path));
+    assert_eq!(kinds, [at(DEVICES, "tty"), at(LOCKING, "sub/f0"), at(SETUID, "sub/f0")]);
+    // Directories hand their group down by that bit: it lends nothing.
+    let mut d = entry("d", EntryKind::Directory);
+    d.mode = 0o2755;
+    t.directory(b"d").unwrap();
+    t.finish_directory(b"d", &d).unwrap();
+    assert_eq!(fs::metadata(tmp.path().join("d")).unwrap().mode() & 0o7777, 0o2755);
+}
+
+/// With `--no-owner`, somebody's setuid file came back as one of root's; so it did where the owner could not be set.
+#[test]
+fn a_setuid_bit_comes_back_with_its_owner_or_not_at_all() {
+    for owners in [true, false] {
+        let tmp = tempfile::tempdir().unwrap();
+        let t = Target::open(tmp.path(), TargetOptions { owners, privileged: true, ..options() }).unwrap();
+        let mut e = entry("foreign", EntryKind::File);
+        (e.uid, e.mode) = (e.uid + 4242, 0o6755);
+        put(&t, b"", &e, b"").unwrap();
+        let mut own = entry("own", EntryKind::File);
+        own.mode = 0o6755;
+        put(&t, b"", &own, b"").unwrap();
+        let mode = |name: &str| fs::metadata(tmp.path().join(name)).unwrap().mode() & 0o7777;
+        let given = owners && is_root();
+        assert_eq!((mode("foreign"), mode("own")), (if given { 0o6755 } else { 0o755 }, 0o6755));
+        assert_eq!(t.finish().iter().any(|s| s.what == SETUID && !s.withheld && s.count == 1), !given);
+    }
+}
+
+#[test]
+fn without_permissions_everything_is_as_new_files_are_here() {
+    let tmp = tempfile::tempdir().unwrap();
+    let t = Target::open(tmp.path(), TargetOptions { permissions: false, ..options() }).unwrap();
+    for way in [true, false] {
+        t.tmpfile.store(way, Ordering::Relaxed);
+        for (name, mode) in [("secret", 0o600), ("nothing", 0), ("program", 0o6700), ("open", 0o666)] {
+            let mut e = entry(&format!("{name}{way}"), EntryKind::File);
+            (e.mode, e.xattrs) =
+                (mode, vec![Xattr { name: Bytes(b"system.posix_acl_access".to_vec()), value: Bytes(acl()), extra: vec![] }]);
+            put(&t, b"sub", &e, b"x").unwrap();
+        }
+    }
+    let mut d = entry("sub", EntryKind::Directory);
+    d.mode = 0o700;
+    t.finish_directory(b"sub", &d).unwrap();
+    let fifo = entry("fifo", EntryKind::Fifo);
+    t.special(&t.directory(b"").unwrap(), &fifo).unwrap();
+    assert!(t.finish().is_empty());
+    let umask = t.umask;
+    let mode = |name: &str| fs::metadata(tmp.path().join(name)).unwrap().mode() & 0o7777;
+    for way in [true, false] {
+        let names = ["secret", "nothing", "program", "open"].map(|name| mode(&format!("sub/{name}{way}")));
+        assert_eq!(names, [0o666, 0o666, 0o777, 0o666].map(|mode| mode & !umask));
+    }
+    assert_eq!((mode("sub"), mode("fifo")), (0o777 & !umask, 0o666 & !umask));
+    // What was there keeps what it had.
+    fs::set_permissions(tmp.path().join("sub"), fs::Permissions::from_mode(0o1751)).unwrap();
+    let again = Target::open(tmp.path(), TargetOptions { permissions: false, ..options() }).unwrap();
+    again.directory(b"sub").unwrap();
+    again.finish_directory(b"sub", &d).unwrap();
+    assert_eq!(mode("sub"), 0o1751);
+}
+
+#[test]
+fn patterns_choose_attributes_by_name() {
+    let choose = |include: &[&str], exclude: &[&str]| {
+        let patterns = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+        let options = TargetOptions { include_xattrs: patterns(include), exclude_xattrs: patterns(exclude), ..options() };
+        AttributeNames::new(&options).map(|names| {
+            let all = ["security.capability", "system.posix_acl_access", "user.mime_type", "user.x.y", "user.with/slash"];
+            all.into_iter().filter(|name| names.want(name.as_bytes())).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(choose(&[], &[]).unwrap().len(), 5);
+    assert_eq!(choose(&["user.*"], &["user.x.*"]).unwrap(), ["user.mime_type", "user.with/slash"]);
+    assert_eq!(choose(&[], &["user.*", "security.*"]).unwrap(), ["system.posix_acl_access"]);
+    assert_eq!(choose(&["system.posix_acl_*", "security.capability"], &[]).unwrap().len(), 2);
+    assert!(choose(&["user.["], &[]).is_err());
+    let without = TargetOptions { permissions: false, ..options() };
+    let names = AttributeNames::new(&without).unwrap();
+    assert!(names.want(b"user.x") && !names.want(b"system.posix_acl_access") && !names.want(b"system.posix_acl_default"));
 }
 
 #[test]

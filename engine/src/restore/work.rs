@@ -5,21 +5,22 @@ use crate::error::{Error, Result};
 use crate::format::entry::{Entry, EntryKind, join};
 use crate::format::lists::{Content, Item};
 use crate::id::Class;
-use crate::observe::{Action, Observer, Progress};
+use crate::observe::{Action, Observer, Stage};
 use crate::pack::reader::{ChunkReader, ReadBuffers};
 use crate::repository::tree::ContentCursor;
-use crate::restore::attrs::Shortfalls;
 use crate::restore::ends_restore;
 use crate::restore::file::{Decision, Placed, TempFile};
 use crate::restore::options::RestoreReport;
+use crate::restore::shortfalls::Shortfall;
 use crate::restore::target::{Removed, Target};
+use crate::restore::watch::Watch;
 use crossbeam_channel::Receiver;
 use rustix::fs::{Mode, OFlags};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Errors that are kept word for word.
@@ -71,6 +72,8 @@ pub struct Shared<'a> {
     pub target: &'a Target,
     /// Who listens.
     pub observer: &'a dyn Observer,
+    /// How far it is.
+    pub watch: Watch,
     keep_going: bool,
     /// A pass that reads back will follow: it has nothing to say about what was lost before.
     verifies: bool,
@@ -97,8 +100,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl<'a> Shared<'a> {
     /// Nothing done yet.
     pub fn new(reader: &'a ChunkReader, target: &'a Target, observer: &'a dyn Observer, (keep_going, verifies): (bool, bool)) -> Self {
-        let (stop, first, report, placed, lost) = Default::default();
-        Shared { reader, target, observer, keep_going, verifies, lost, stop, first, report, placed }
+        let (watch, stop, first, report, placed, lost) = Default::default();
+        Shared { reader, target, observer, watch, keep_going, verifies, lost, stop, first, report, placed }
+    }
+
+    /// A stage begins.
+    pub fn enter(&self, stage: Stage) {
+        self.watch.enter(stage);
+        self.tell();
+    }
+
+    /// Says how far it is, without holding what the workers share: who listens may be slow.
+    fn tell(&self) {
+        let progress = self.watch.at(&lock(&self.report));
+        self.observer.progress(&progress);
     }
 
     /// Whether the run is to end.
@@ -162,13 +177,20 @@ impl<'a> Shared<'a> {
     }
 
     /// The report.
-    pub fn report(self, shortfalls: Shortfalls) -> RestoreReport {
+    pub fn report(self, shortfalls: Vec<Shortfall>) -> RestoreReport {
+        self.say_withheld();
         let mut report = std::mem::take(&mut *lock(&self.report));
-        report.shortfalls = shortfalls.iter().map(|(kind, n, path)| (kind.to_owned(), n, path.clone())).collect();
+        report.shortfalls = shortfalls;
         report
     }
 
+    /// Says at once what is left out because it was not asked for: whoever waits for a whole machine should not learn it at the end.
+    fn say_withheld(&self) {
+        self.target.take_news().iter().for_each(|shortfall| self.observer.withheld(&shortfall.what, &shortfall.first));
+    }
+
     fn done(&self, dir: &[u8], entry: &Entry, action: Action, written: u64) {
+        self.say_withheld();
         if self.target.options().delete {
             // An error that ends the run is stored, and the next job finds it.
             self.removed(self.target.take_replaced()).unwrap_or(());
@@ -183,13 +205,12 @@ impl<'a> Shared<'a> {
         // Sizes are claims: added up they may be more than a number holds.
         report.bytes_restored = report.bytes_restored.saturating_add(written);
         report.bytes_skipped = report.bytes_skipped.saturating_add(entry.size - written.min(entry.size));
-        let done = report.files_restored + report.files_updated + report.files_unchanged + report.files_skipped;
-        let (bytes_done, errors) = (report.bytes_restored.saturating_add(report.bytes_skipped), report.error_count);
+        let progress = self.watch.at(&report);
         drop(report);
         if self.observer.wants_items() {
             self.observer.item(&join(dir, &entry.name.0), action, entry.size);
         }
-        self.observer.progress(&Progress { files_done: done, bytes_done, files_total: 0, bytes_total: 0, errors });
+        self.observer.progress(&progress);
     }
 
     /// Counts what stays because something else is in its way.
@@ -216,6 +237,9 @@ impl<'a> Shared<'a> {
     /// Gives what stays the attributes of its entry: only its content is known to be right.
     fn refresh(&self, dir: &[u8], entry: &Entry) -> Result<Vec<Error>> {
         if self.target.options().dry_run {
+            if !self.target.withholds(entry) {
+                self.target.foresee(dir, &entry.name.0, entry);
+            }
             return Ok(Vec::new());
         }
         let refreshed = self.target.existing(dir).and_then(|found| match found {
@@ -284,6 +308,7 @@ pub struct LongFile {
     entry: Entry,
     temp: Mutex<Option<TempFile>>,
     open: AtomicUsize,
+    written: AtomicU64,
     spoilt: AtomicBool,
 }
 
@@ -300,7 +325,9 @@ impl LongFile {
         })();
         match begun {
             Ok(Ok(temp)) => {
-                Ok(Some(LongFile { dir, entry, temp: Mutex::new(Some(temp)), open: AtomicUsize::new(1), spoilt: AtomicBool::new(false) }))
+                let (temp, open, written, spoilt) =
+                    (Mutex::new(Some(temp)), AtomicUsize::new(1), AtomicU64::new(0), AtomicBool::new(false));
+                Ok(Some(LongFile { dir, entry, temp, open, written, spoilt }))
             }
             Ok(Err(action)) => {
                 let written = if dry_run && !matches!(action, Action::Unchanged | Action::Skipped) { entry.size } else { 0 };
@@ -337,6 +364,7 @@ impl LongFile {
             return Ok(());
         }
         let Some(temp) = lock(&self.temp).take() else { return Ok(()) };
+        shared.watch.landed(self.written.load(Ordering::Acquire));
         if self.spoilt.load(Ordering::Acquire) {
             shared.done(&self.dir, &self.entry, Action::Skipped, 0);
             return Ok(());
@@ -378,6 +406,12 @@ fn decide(shared: &Shared<'_>, dir: &[u8], entry: &Entry) -> Result<Option<Actio
             None => Decision::Create,
         }
     };
+    if target.options().dry_run && matches!(decision, Decision::Create | Decision::Replace) {
+        target.foresee(dir, &entry.name.0, entry);
+        if target.withholds(entry) {
+            return Ok(Some(Action::Skipped));
+        }
+    }
     Ok(match decision {
         Decision::Unchanged => Some(Action::Unchanged),
         Decision::Skip => Some(Action::Skipped),
@@ -413,7 +447,12 @@ pub fn run(shared: &Shared<'_>, pass: Pass, jobs: &Receiver<Job>) {
             (Job::Segment { file, offset, items, bytes }, _) => {
                 let written = worker.segment(&file, offset, &items, bytes);
                 let failed = match written {
-                    Ok(()) => Ok(()),
+                    Ok(()) => {
+                        file.written.fetch_add(bytes, Ordering::AcqRel);
+                        shared.watch.wrote(bytes);
+                        shared.tell();
+                        Ok(())
+                    }
                     Err(error) => file.fail(shared, error),
                 };
                 failed.and(file.segment_done(shared))
@@ -548,6 +587,8 @@ impl Worker<'_, '_> {
         match same {
             Ok(true) => {
                 lock(&shared.report).files_verified += 1;
+                shared.watch.read_back(entry.size);
+                shared.tell();
                 Ok(())
             }
             Ok(false) => shared.error(write_failed(shared, dir, entry, io::Error::other("it differs from the snapshot"))),

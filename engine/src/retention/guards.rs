@@ -13,6 +13,7 @@ use std::collections::HashSet;
 /// Why removals are refused. Times are UTC; a group is named as the caller named it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub enum Refusal {
     #[error("the policy keeps nothing")]
     EmptyPolicy,

@@ -208,7 +208,8 @@ impl Excludes {
         !path.is_empty() && (self.exact.reject(path, name_only) || self.folded.reject(path, name_only))
     }
 
-    pub(super) fn too_large(&self, size: u64) -> bool {
+    /// Whether a file of this size is left out.
+    pub fn too_large(&self, size: u64) -> bool {
         self.larger_than.is_some_and(|max| size > max)
     }
 }

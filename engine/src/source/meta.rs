@@ -5,10 +5,11 @@
 use super::roots::display;
 use crate::error::SourceError;
 use crate::format::entry::{Entry, EntryKind, Xattr, join};
+use crate::format::manifest::{WITHOUT_ACLS, WITHOUT_FLAGS, WITHOUT_OWNER_NAMES, WITHOUT_XATTRS};
 use crate::format::wire::Bytes;
 use crate::limits::{ENTRY_BYTES_MAX, SYMLINK_BYTES_MAX, XATTR_BYTES_MAX};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{IFlags, Mode, OFlags, SeekFrom};
+use rustix::fs::{IFlags, SeekFrom};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::io;
@@ -32,20 +33,72 @@ pub const SETTABLE_FLAGS: u32 = IFlags::SECURE_REMOVAL.bits()
     | FS_CASEFOLD_FL;
 const FS_CASEFOLD_FL: u32 = 0x4000_0000;
 
+/// Attributes that are permissions by another name.
+pub const ACLS: [&[u8]; 3] = [b"system.posix_acl_access", b"system.posix_acl_default", b"system.nfs4_acl"];
+
 /// Space that the attributes of one entry may take, so that the whole entry stays below its bound.
 const XATTRS_BYTES_MAX: usize = ENTRY_BYTES_MAX - (64 << 10);
+
+/// Which attributes are stored, of those that `statx` does not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    /// Extended attributes, ACLs and capabilities among them.
+    pub xattrs: bool,
+    /// ACLs.
+    pub acls: bool,
+    /// Attributes of `chattr`.
+    pub flags: bool,
+    /// Names of owners, besides their numbers.
+    pub owner_names: bool,
+}
+
+impl Default for Attributes {
+    fn default() -> Self {
+        Attributes { xattrs: true, acls: true, flags: true, owner_names: true }
+    }
+}
+
+impl Attributes {
+    /// What is left out, as a manifest says it.
+    pub fn left_out(&self) -> u8 {
+        let bits = [
+            (self.xattrs, WITHOUT_XATTRS),
+            (self.acls, WITHOUT_ACLS),
+            (self.flags, WITHOUT_FLAGS),
+            (self.owner_names, WITHOUT_OWNER_NAMES),
+        ];
+        bits.iter().filter(|(kept, _)| !kept).fold(0, |all, (_, bit)| all | bit)
+    }
+
+    /// All but those that a manifest says were left out.
+    pub fn but(left_out: u8) -> Self {
+        let kept = |bit| left_out & bit == 0;
+        Attributes {
+            xattrs: kept(WITHOUT_XATTRS),
+            acls: kept(WITHOUT_ACLS),
+            flags: kept(WITHOUT_FLAGS),
+            owner_names: kept(WITHOUT_OWNER_NAMES),
+        }
+    }
+}
 
 /// Reads attributes and remembers the names of owners. One per thread.
 #[derive(Default)]
 pub struct Completer {
+    kept: Attributes,
     users: HashMap<u32, Vec<u8>>,
     groups: HashMap<u32, Vec<u8>>,
 }
 
 impl Completer {
-    /// An empty memory.
+    /// Reads all of them.
     pub fn new() -> Self {
         Completer::default()
+    }
+
+    /// Reads only these.
+    pub fn only(kept: Attributes) -> Self {
+        Completer { kept, ..Completer::default() }
     }
 
     /// Fills in what the walk left out. `dir` is the stored path of `dirfd`; `opened` is the entry itself, where the caller has it open for reading.
@@ -54,8 +107,10 @@ impl Completer {
         let name = entry.name.0.clone();
         let mut fail =
             |during, source: Errno| errors.push(SourceError { path: display(&join(dir, &name)), during, source: io::Error::from(source) });
-        entry.user = Bytes(self.users.entry(entry.uid).or_insert_with(|| user_name(entry.uid)).clone());
-        entry.group = Bytes(self.groups.entry(entry.gid).or_insert_with(|| group_name(entry.gid)).clone());
+        if self.kept.owner_names {
+            entry.user = Bytes(self.users.entry(entry.uid).or_insert_with(|| user_name(entry.uid)).clone());
+            entry.group = Bytes(self.groups.entry(entry.gid).or_insert_with(|| group_name(entry.gid)).clone());
+        }
         if entry.kind == EntryKind::Symlink {
             match rustix::fs::readlinkat(dirfd, &name[..], Vec::with_capacity(256)) {
                 Ok(target) if target.as_bytes().len() > SYMLINK_BYTES_MAX => fail("read the target of", Errno::NAMETOOLONG),
@@ -63,19 +118,13 @@ impl Completer {
                 Err(e) => fail("read the target of", e),
             }
         }
-        // A directory is opened here: its flags can only be asked by descriptor, and so its attributes need no path.
+        // Opened here, where the caller had no need to: flags can only be asked by descriptor, and so the attributes need no path.
         let own: Option<OwnedFd> = match (entry.kind, opened) {
-            (EntryKind::Directory, None) => rustix::fs::openat(
-                dirfd,
-                &name[..],
-                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
-                Mode::empty(),
-            )
-            .ok(),
+            (EntryKind::Directory | EntryKind::File, None) => super::open::open_entry(dirfd, entry, false).ok(),
             _ => None,
         };
         let fd = opened.or(own.as_ref().map(|fd| fd.as_fd()));
-        if let (Some(fd), EntryKind::Directory | EntryKind::File) = (fd, entry.kind) {
+        if let (true, Some(fd), EntryKind::Directory | EntryKind::File) = (self.kept.flags, fd, entry.kind) {
             match rustix::fs::ioctl_getflags(fd) {
                 Ok(flags) => entry.flags = flags.bits() & SETTABLE_FLAGS,
                 Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {}
@@ -86,7 +135,9 @@ impl Completer {
             Some(fd) => Place::Fd(fd),
             None => Place::Path(proc_path(dirfd, &name)),
         };
-        entry.xattrs = xattrs(&place, &mut fail);
+        if self.kept.xattrs {
+            entry.xattrs = xattrs(&place, self.kept.acls, &mut fail);
+        }
         errors
     }
 }
@@ -144,7 +195,7 @@ fn filled(mut call: impl FnMut(&mut Vec<u8>) -> Result<(), Errno>) -> Result<Vec
     }
 }
 
-fn xattrs(place: &Place<'_>, fail: &mut impl FnMut(&'static str, Errno)) -> Vec<Xattr> {
+fn xattrs(place: &Place<'_>, acls: bool, fail: &mut impl FnMut(&'static str, Errno)) -> Vec<Xattr> {
     let list = match filled(|buf| place.list(buf)) {
         Ok(list) => list,
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODATA) => return Vec::new(),
@@ -155,7 +206,7 @@ fn xattrs(place: &Place<'_>, fail: &mut impl FnMut(&'static str, Errno)) -> Vec<
     };
     let mut found = Vec::new();
     let mut total = 0;
-    for name in list.split(|b| *b == 0).filter(|n| !n.is_empty()) {
+    for name in list.split(|b| *b == 0).filter(|n| !n.is_empty() && (acls || !ACLS.contains(n))) {
         match filled(|buf| place.get(name, buf)) {
             Ok(value) => {
                 total += name.len() + value.len() + 16;
@@ -268,7 +319,7 @@ mod tests {
                 e.xattrs.iter().filter(|x| x.name.0.starts_with(b"user.")).map(|x| (&x.name.0[..], x.value.0.len())).collect();
             assert_eq!(names, vec![(&b"user.a"[..], 0), (b"user.z", 3000)]);
             assert_eq!(e.user.0, b"root");
-            assert_eq!(e.flags, if opened.is_some() && flagged { IFlags::NODUMP.bits() } else { 0 });
+            assert_eq!(e.flags, if flagged { IFlags::NODUMP.bits() } else { 0 });
         }
         let mut d = Entry::new(b"d", EntryKind::Directory);
         assert!(completer.complete(b"", dirfd.as_fd(), &mut d, None).is_empty());

@@ -2,15 +2,28 @@
 //! Nothing here touches a repository, follows a symlink that the user did not type, or lets one failure hide the siblings of what failed.
 //! It obeys spec chapter 6 (entries and their order).
 
+#[doc(hidden)]
 pub mod filter;
+#[doc(hidden)]
 pub mod meta;
 mod names;
 mod open;
+#[doc(hidden)]
 pub mod roots;
 pub mod stream;
+#[doc(hidden)]
+pub mod tar;
+mod unpack;
+#[doc(hidden)]
 pub mod walk;
 
 pub use filter::Excludes;
-pub use meta::{Completer, data_ranges};
-pub use open::open_entry;
-pub use walk::{WalkEntry, WalkItem, WalkOptions, Walker};
+pub use meta::Attributes;
+pub use walk::WalkOptions;
+#[doc(hidden)]
+pub use {
+    meta::{Completer, data_ranges},
+    open::open_entry,
+    unpack::unpacked,
+    walk::{WalkEntry, WalkItem, Walker},
+};

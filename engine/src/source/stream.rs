@@ -32,6 +32,7 @@ pub struct StreamEnd {
 
 /// How a stream failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StreamFailure {
     /// The command could not be started.
     #[error("cannot start `{command}`: {source}")]
@@ -74,6 +75,32 @@ pub enum StreamFailure {
     Empty {
         /// The stream.
         name: String,
+    },
+    /// A tar archive ends in the middle.
+    #[error("the tar archive `{name}` is cut short: it ends after {at} bytes, before the end of the archive")]
+    Torn {
+        /// The archive.
+        name: String,
+        /// Where it ends, unpacked.
+        at: u64,
+    },
+    /// What should be a tar archive is none, or not from some point on.
+    #[error("`{name}` is no tar archive: {what} at byte {at}")]
+    NotTar {
+        /// The archive.
+        name: String,
+        /// What is there.
+        what: &'static str,
+        /// Where, unpacked.
+        at: u64,
+    },
+    /// What should be a tar archive is compressed in a way that is not known.
+    #[error("the tar archive `{name}` is compressed, and must be unpacked on its way here")]
+    Packed {
+        /// The archive.
+        name: String,
+        /// What unpacks it.
+        program: &'static str,
     },
 }
 

@@ -3,6 +3,7 @@
 //! It obeys spec chapter 6: by directory, component by component, then by name; what only leads to a root is implied.
 
 use super::filter::{Excludes, IGNORE_FILE, Ignores};
+use super::meta::Attributes;
 use super::names::Names;
 use super::open::{
     LIST_BUFFER_BYTES, MARK_FOLLOW, MARK_IMPLIED, absolute, entry_of, kind_of, list, open_dir, raise_file_limit, read_small,
@@ -29,6 +30,8 @@ pub struct WalkOptions {
     pub one_file_system: bool,
     /// Record the time of last access.
     pub with_atime: bool,
+    /// Which other attributes are recorded.
+    pub attributes: Attributes,
     /// What is left out.
     pub excludes: Excludes,
 }

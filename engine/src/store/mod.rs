@@ -15,8 +15,10 @@
 mod ahead;
 pub mod local;
 pub mod memory;
+#[doc(hidden)]
 pub mod near;
 pub mod s3;
+#[doc(hidden)]
 pub mod shelf;
 
 use crate::error::{Damage, Error, Result};
@@ -211,6 +213,7 @@ pub trait Store: Send + Sync {
 }
 
 /// Reads something of an object, and once more where it turns out to be damaged and the damage may be on the way or in a copy.
+#[doc(hidden)]
 pub fn reread<T>(store: &dyn Store, name: &ObjectName, mut read: impl FnMut() -> Result<T>) -> Result<T> {
     match read() {
         Err(error @ Error::Damaged { damage: Damage::Missing | Damage::Unreadable(_), .. }) => Err(error),
@@ -221,6 +224,7 @@ pub fn reread<T>(store: &dyn Store, name: &ObjectName, mut read: impl FnMut() ->
 }
 
 /// Does two things, at the same time where that saves a round trip.
+#[doc(hidden)]
 pub fn beside<A: Send, B: Send>(store: &dyn Store, one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B) -> (A, B) {
     if store.connections() <= 1 {
         return (one(), other());
@@ -237,6 +241,7 @@ pub fn beside<A: Send, B: Send>(store: &dyn Store, one: impl FnOnce() -> A + Sen
 }
 
 /// Calls `work` for each item, as many at a time as the store has connections. Results are in order.
+#[doc(hidden)]
 pub fn each<T: Sync, R: Send>(store: &dyn Store, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let threads = store.connections().min(items.len());
     if threads <= 1 {
@@ -260,11 +265,13 @@ pub fn each<T: Sync, R: Send>(store: &dyn Store, items: &[T], work: impl Fn(&T) 
 }
 
 /// As [`each`], for work that also takes a processor: where nothing waits for a network, as many at a time as there are cores.
+#[doc(hidden)]
 pub fn each_busy<T: Sync, R: Send>(store: &dyn Store, items: &[T], work: impl Fn(&T) -> R + Sync + Send) -> Vec<R> {
     if store.traffic().is_none() { items.par_iter().map(work).collect() } else { each(store, items, work) }
 }
 
 /// Those of `names` that the store has, whatever its listings say: only an answer about the object itself makes it lost.
+#[doc(hidden)]
 pub fn there(store: &dyn Store, names: Vec<ObjectName>) -> Result<Vec<Listed>> {
     let sizes = each(store, &names, |name| store.size(name));
     let listed = names.into_iter().zip(sizes).map(|(name, size)| Ok(size?.map(|bytes| Listed::new(name, bytes))));

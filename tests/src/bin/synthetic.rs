@@ -152,6 +152,7 @@ fn snapshot(
         summary: Summary { bytes_total: bytes, ..Summary::default() },
         failures: Vec::new(),
         origin: None,
+        without: 0,
         extra: Vec::new(),
     };
     repository.put_manifest(&ObjectName::snapshot(&id), &index, &names)?;

@@ -64,7 +64,7 @@ impl Judged {
         let by_id: HashMap<SnapshotId, &Snapshot> = self.snapshots.iter().map(|snapshot| (snapshot.id, snapshot)).collect();
         let order = charge_order(policy, &self.items, &self.decisions, now);
         let order: Vec<Snapshot> = order.iter().filter_map(|id| by_id.get(id).copied().cloned()).collect();
-        let listener = Listener::new(out, "looking", 0);
+        let listener = Listener::beside_result(out, "forget");
         let usage = usage(&opened.repository, (&order, false), &[], &listener);
         listener.finish();
         fit(policy, &self.items, &mut self.decisions, now, &usage?.further);
@@ -84,7 +84,7 @@ impl Judged {
         let committed = all.iter().map(|snapshot| snapshot.id).collect();
         let pending = opened.repository.pendings(&committed)?;
         let (gone, kept): (Vec<Snapshot>, Vec<Snapshot>) = all.into_iter().partition(|snapshot| gone.contains(&snapshot.id));
-        let listener = Listener::new(out, "looking", 0);
+        let listener = Listener::beside_result(out, "forget");
         let bytes = freed(&opened.repository, &kept, &pending, &gone, &listener);
         listener.finish();
         Ok(bytes?)

@@ -1,0 +1,160 @@
+//! What is run, command by command: what leads up to it, and the lines that are kept. A new command gets a case here, and every way in
+//! which an old one says something new.
+//!
+//! A case begins in a home of its own with two snapshots of a small tree; its commands run one after the other, and all of them are
+//! kept. What varies from run to run (ids, times, sizes in packs) is taken out before it is compared: see `volatile.rs`.
+
+/// Where the repository of a case is.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Place {
+    /// A directory, with two snapshots in it.
+    Directory,
+    /// A directory that is still empty.
+    Nothing,
+    /// A bucket, with two snapshots in it.
+    Bucket,
+}
+
+/// A command line, and how it ends.
+pub struct Step {
+    pub code: i32,
+    pub args: &'static [&'static str],
+}
+
+/// A story: its name is that of its golden file.
+pub struct Case {
+    pub name: &'static str,
+    pub place: Place,
+    pub steps: &'static [Step],
+}
+
+const fn ends(code: i32, args: &'static [&'static str]) -> Step {
+    Step { code, args }
+}
+
+const fn case(name: &'static str, place: Place, steps: &'static [Step]) -> Case {
+    Case { name, place, steps }
+}
+
+use Place::{Bucket, Directory, Nothing};
+
+/// All of them. `{id}` is the id of the newest snapshot, `{first}` that of the first.
+pub const CASES: &[Case] = &[
+    case("init", Nothing, &[ends(0, &["init", "--label", "first"]), ends(1, &["init"]), ends(20, &["init", "--password-file", "none"])]),
+    case("init-bucket", Bucket, &[ends(0, &["init", "--repo", "{bucket}/other"])]),
+    case(
+        "backup",
+        Directory,
+        &[
+            ends(0, &["backup", "src", "--as-path", "/data", "--series", "docs", "--host", "web1", "-vv", "--description", "third"]),
+            ends(0, &["backup", "src", "--as-path", "/data", "--series", "docs", "--host", "web1", "--skip-if-unchanged"]),
+            ends(0, &["backup", "src", "--as-path", "/data", "--series", "docs", "--host", "web1", "--dry-run"]),
+            ends(3, &["backup", "src", "missing"]),
+            ends(1, &["backup", "missing"]),
+            ends(21, &["backup", "--exec", "x=echo half; echo 'the reason' >&2; exit 3"]),
+            ends(0, &["backup", "--exec", "x=sleep 1.3; echo all; echo 'a warning' >&2", "--series", "dump"]),
+            ends(20, &["backup", "src", "--frob"]),
+            ends(20, &["backup", "src", "--no-lock"]),
+        ],
+    ),
+    case("backup-init", Nothing, &[ends(10, &["backup", "src"]), ends(0, &["backup", "--init", "src"])]),
+    case(
+        "restore",
+        Directory,
+        &[
+            ends(0, &["restore", "latest", "--target", "back", "--dry-run", "-vv"]),
+            ends(0, &["restore", "latest", "--target", "back"]),
+            ends(0, &["restore", "latest", "--target", "back", "--verify", "--delete", "-vv"]),
+            ends(0, &["restore", "latest:/data/sub", "--target", "part", "--plan"]),
+            ends(1, &["restore", "ffffffff", "--target", "back"]),
+            ends(25, &["restore", "latest", "--target", "/", "--delete"]),
+        ],
+    ),
+    case(
+        "snapshots",
+        Directory,
+        &[
+            ends(0, &["snapshots"]),
+            ends(0, &["snapshots", "--group-by", "host,paths", "--sizes", "--latest", "1"]),
+            ends(0, &["snapshots", "--tag", "none"]),
+            ends(0, &["snapshots", "--ids"]),
+        ],
+    ),
+    case("ls", Directory, &[ends(0, &["ls", "latest"]), ends(0, &["ls", "latest", "/data/sub"]), ends(1, &["ls", "latest", "/nowhere"])]),
+    case("dump", Directory, &[ends(0, &["dump", "latest", "/data/a.txt"]), ends(1, &["dump", "latest", "/data"])]),
+    case(
+        "forget",
+        Directory,
+        &[
+            ends(0, &["forget", "--keep-last", "1", "--dry-run"]),
+            ends(0, &["forget", "--keep-last", "1", "--simulate", "14d"]),
+            ends(25, &["forget", "{first}", "{id}"]),
+            ends(0, &["forget", "{first}", "--gc", "--grace", "0"]),
+            ends(0, &["forget", "--lost", "--dry-run"]),
+        ],
+    ),
+    case(
+        "undelete",
+        Directory,
+        &[
+            ends(0, &["forget", "{first}"]),
+            ends(0, &["undelete", "{first}"]),
+            ends(1, &["undelete", "{first}"]),
+            ends(1, &["undelete", "ffff"]),
+        ],
+    ),
+    case(
+        "hold",
+        Directory,
+        &[
+            ends(0, &["hold", "latest", "--reason", "before the move"]),
+            ends(0, &["hold", "{first}", "--for", "90d"]),
+            ends(0, &["hold", "--list"]),
+        ],
+    ),
+    case("unhold", Directory, &[ends(0, &["hold", "latest"]), ends(0, &["unhold", "latest"]), ends(1, &["unhold", "latest"])]),
+    case(
+        "gc",
+        Directory,
+        &[
+            ends(0, &["gc", "--dry-run"]),
+            ends(0, &["forget", "{first}"]),
+            ends(0, &["gc", "--grace", "0", "--max-unused", "0"]),
+            ends(0, &["gc"]),
+        ],
+    ),
+    case("stats", Directory, &[ends(0, &["stats"])]),
+    case("check", Directory, &[ends(0, &["check"]), ends(0, &["check", "--read-data"]), ends(20, &["check", "--read-data-subset", "9/7"])]),
+    case("check-damage", Directory, &[ends(23, &["check", "--read-data"]), ends(23, &["restore", "latest", "--target", "back"])]),
+    case("rebuild", Directory, &[ends(0, &["rebuild"])]),
+    case(
+        "cat",
+        Directory,
+        &[
+            ends(0, &["cat", "descriptor"]),
+            ends(0, &["cat", "manifest"]),
+            ends(0, &["cat", "manifest", "latest"]),
+            ends(0, &["cat", "pending"]),
+            ends(0, &["cat", "pack"]),
+            ends(0, &["cat", "pack", "{pack}"]),
+            ends(0, &["cat", "segment"]),
+            ends(0, &["cat", "segment", "{segment}"]),
+            ends(0, &["cat", "slot"]),
+            ends(0, &["cat", "keyring"]),
+            ends(1, &["cat", "pack", "zz"]),
+        ],
+    ),
+    case("cache", Bucket, &[ends(0, &["ls", "latest", "/data/sub"]), ends(0, &["cache"]), ends(0, &["cache", "--trim", "1k"])]),
+    case("doctor", Directory, &[ends(0, &["doctor"])]),
+    case("doctor-bucket", Bucket, &[ends(0, &["doctor"])]),
+    case("iam-policy", Bucket, &[ends(0, &["iam-policy", "--repo", "s3://bucket/x", "--sse", "aws:kms"])]),
+    case("self-test", Nothing, &[ends(0, &["self-test", "--dir", "."]), ends(1, &["self-test", "--dir", "none"])]),
+    case("completions", Nothing, &[ends(0, &["completions", "fish"]), ends(20, &["completions", "fsh"])]),
+    case("man", Nothing, &[ends(0, &["man", "pages"]), ends(1, &["man", "src/a.txt/x"])]),
+    case("schema", Nothing, &[ends(0, &["schema", "version"]), ends(0, &["schema"]), ends(20, &["schema", "frob"])]),
+    case("unlock", Nothing, &[ends(0, &["unlock"])]),
+    case("version", Nothing, &[ends(0, &["version"]), ends(20, &["vresion"]), ends(20, &["mounted"])]),
+];
+
+/// Messages that no case brings about: what they need takes hours, or a store that misbehaves. Tests of their own bring them about.
+pub const SELDOM: &[&str] = &["thaw_status"];
