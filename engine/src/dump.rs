@@ -36,6 +36,9 @@ pub fn dump(repository: &Repository, selected: &Selected, out: &mut (dyn Write +
     dump_as_it_is(repository, selected, out, observer).map_err(|error| repository.unless_forgotten(&selected.snapshot.id, error))
 }
 
+/// What [`Error::NotAFile`] calls a directory.
+pub const DIRECTORY: &str = "directory";
+
 /// Nothing is said between the parts of one file.
 enum Silence {}
 
@@ -48,7 +51,7 @@ fn dump_as_it_is(repository: &Repository, selected: &Selected, out: &mut (dyn Wr
         let what = if entry.kind == EntryKind::File {
             "file whose content could not be read when the snapshot was made"
         } else if entry.kind == EntryKind::Directory {
-            "directory"
+            DIRECTORY
         } else {
             entry.kind.word()
         };

@@ -166,7 +166,16 @@ proptest! {
         let id = bench.backup();
         let out = bench.scratch();
         untar(&bench.archive(&id, Format::Tar), out.path());
-        let found = differences(&without(want.clone(), &[SOCKET]), &capture(out.path(), false));
+        let mut have = capture(out.path(), false);
+        let mut want_tar = without(want.clone(), &[SOCKET]);
+        // Small holes are not worth a map: they come as zeros.
+        for node in want_tar.values_mut().chain(have.values_mut()) {
+            let data: u64 = node.data.iter().map(|(from, to)| to - from).sum();
+            if node.content.len() as u64 - data < 32 << 10 {
+                node.data.clear();
+            }
+        }
+        let found = differences(&want_tar, &have);
         prop_assert!(found.is_empty(), "{}", found.join("\n"));
         // A zip: contents and modes, which stand in its directory: a reader that only goes forward does not see them. Names that are no
         // UTF-8 are read in its own way.

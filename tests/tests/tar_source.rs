@@ -118,7 +118,12 @@ fn what_any_tar_writes_comes_back() {
     // bsdtar has its own ideas of records; it writes times of birth and flags too, and no holes unless it finds them.
     let args = ["-c", "--format", "pax", "--xattrs", "--acls", "--numeric-owner", "--exclude", "./socket", "-f", "-", "."];
     let id = bench.stored("", &ok("bsdtar", &args, &bench.src(), b""));
-    equal("bsdtar", &want, &bench.restored(&id, ""));
+    let (mut want_bsd, mut have) = (want.clone(), bench.restored(&id, ""));
+    // It writes the fraction of a time before 1970 as one towards the future.
+    for tree in [&mut want_bsd, &mut have] {
+        tree.get_mut(&b"many/003"[..]).unwrap().mtime = (0, 0);
+    }
+    equal("bsdtar", &want_bsd, &have);
     // GNU's own forms: what they do not have is gone, nothing else.
     let coarse_want = coarse(want.clone());
     for format in ["gnu", "oldgnu"] {
@@ -140,6 +145,10 @@ fn what_any_tar_writes_comes_back() {
         if format == "PAX" {
             // It keeps fractions of seconds as what a float has of them.
             want.values_mut().chain(have.values_mut()).for_each(|node| node.mtime = (0, 0));
+        }
+        // And cuts those before 1970 towards it.
+        for tree in [&mut want, &mut have] {
+            tree.get_mut(&b"many/003"[..]).unwrap().mtime = (0, 0);
         }
         equal(format, &want, &have);
     }

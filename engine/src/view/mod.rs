@@ -180,7 +180,7 @@ impl View {
     fn above(&self, snapshots: &Arc<Snapshots>, path: Vec<u8>, above: &Above) -> Option<(Node, Attributes)> {
         Some(match above {
             Above::Folder(folder) => (Node::Folder(path.into()), Attributes::folder(folder.newest)),
-            Above::Link(target) => (Node::Link(path.into()), Attributes::link(target, Time::default())),
+            Above::Link(target) => (Node::Link(path.into(), target.as_slice().into()), Attributes::link(target, Time::default())),
             Above::Snapshot(id) => {
                 // One that is taken out of the list right now is not there any more.
                 let opened = snapshots.open(id).ok()?;
@@ -199,7 +199,7 @@ impl View {
                 let named = above.and_then(|above| self.above(snapshots, below(path, name), above));
                 Ok(named.map(|(node, attributes)| (node, with_time(attributes, folder.newest))))
             }
-            Node::Link(_) => Ok(None),
+            Node::Link(..) => Ok(None),
             Node::Inside(inside) if inside.kind != EntryKind::Directory => Ok(None),
             Node::Inside(inside) => {
                 let (path, opened) = (inside.path(), &inside.place.opened);
@@ -238,14 +238,7 @@ impl View {
     pub fn attributes(&self, node: &Node) -> Result<Option<Attributes>> {
         match node {
             Node::Folder(path) => Ok(self.folder(path).map(|(folder, _)| Attributes::folder(folder.newest))),
-            Node::Link(path) => {
-                let (dir, name) = split(path);
-                let Some((folder, _)) = self.folder(dir) else { return Ok(None) };
-                Ok(match folder.names.get(name) {
-                    Some(Above::Link(target)) => Some(Attributes::link(target, folder.newest)),
-                    _ => None,
-                })
-            }
+            Node::Link(path, target) => Ok(self.folder(split(path).0).map(|(folder, _)| Attributes::link(target, folder.newest))),
             Node::Inside(inside) => {
                 let time = inside.place.opened.time;
                 Ok(self.thing(inside)?.map(|thing| Attributes::of(&thing, time)))
@@ -257,7 +250,7 @@ impl View {
     pub fn list(&self, dir: &Node, after: Option<&[u8]>, max: usize) -> Page {
         match dir {
             Node::Folder(path) => self.list_folder(path, after, max),
-            Node::Link(_) => Page { is_last: true, ..Page::default() },
+            Node::Link(..) => Page { is_last: true, ..Page::default() },
             Node::Inside(inside) => self.list_inside(inside, after, max),
         }
     }
@@ -314,11 +307,7 @@ impl View {
     pub fn target(&self, node: &Node) -> Result<Option<Vec<u8>>> {
         match node {
             Node::Folder(_) => Ok(None),
-            Node::Link(path) => {
-                let (dir, name) = split(path);
-                let Some((folder, _)) = self.folder(dir) else { return Ok(None) };
-                Ok(folder.names.get(name).and_then(|above| if let Above::Link(target) = above { Some(target.clone()) } else { None }))
-            }
+            Node::Link(_, target) => Ok(Some(target.to_vec())),
             Node::Inside(inside) => {
                 let thing = self.thing(inside)?;
                 let entry = thing.as_ref().and_then(Thing::entry).filter(|entry| entry.kind == EntryKind::Symlink);

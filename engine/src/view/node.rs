@@ -116,8 +116,9 @@ fn identity(kind: &[u8], parts: &[&[u8]]) -> Identity {
 pub enum Node {
     /// A folder above the snapshots, by its path.
     Folder(Arc<[u8]>),
-    /// A link above the snapshots, by its path.
-    Link(Arc<[u8]>),
+    /// A link above the snapshots, by its path, and where it leads. Once it leads somewhere else it is another one: the kernel keeps the
+    /// target of a link for as long as it knows its number.
+    Link(Arc<[u8]>, Arc<[u8]>),
     /// Something in a snapshot.
     Inside(Arc<Inside>),
 }
@@ -127,7 +128,7 @@ impl Node {
     pub fn identity(&self) -> Identity {
         match self {
             Node::Folder(path) => identity(b"folder", &[path]),
-            Node::Link(path) => identity(b"link above", &[path]),
+            Node::Link(path, target) => identity(b"link above", &[path, target]),
             Node::Inside(inside) => inside.identity,
         }
     }
@@ -142,7 +143,7 @@ impl Node {
     pub fn kind(&self) -> EntryKind {
         match self {
             Node::Folder(_) => EntryKind::Directory,
-            Node::Link(_) => EntryKind::Symlink,
+            Node::Link(..) => EntryKind::Symlink,
             Node::Inside(inside) => inside.kind,
         }
     }
@@ -150,7 +151,7 @@ impl Node {
     /// The directory that it is in. Of the view's top it is nothing that the view shows.
     pub fn parent(&self) -> Node {
         match self {
-            Node::Folder(path) | Node::Link(path) => Node::Folder(split(path).0.into()),
+            Node::Folder(path) | Node::Link(path, _) => Node::Folder(split(path).0.into()),
             Node::Inside(inside) => inside.parent(),
         }
     }

@@ -52,6 +52,15 @@ fn path_of(name: &[u8]) -> Result<Vec<u8>, &'static str> {
     Ok(path)
 }
 
+/// An extended attribute, as a record claims it.
+#[derive(Clone)]
+struct Attribute {
+    name: Vec<u8>,
+    value: Vec<u8>,
+    /// Its name as it stands in libarchive's own record.
+    url: Option<Vec<u8>>,
+}
+
 /// All that is claimed of an entry, later claims in the place of earlier ones.
 #[derive(Clone)]
 pub struct Claims {
@@ -81,7 +90,7 @@ pub struct Claims {
     device: Option<(i64, i64)>,
     /// Length of a sparse file.
     real_size: Option<u64>,
-    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    xattrs: Vec<Attribute>,
     lost: Vec<String>,
     /// What no entry can have.
     wrong: Option<&'static str>,
@@ -152,7 +161,10 @@ impl Claims {
                 b"LIBARCHIVE.creationtime" => self.btime = pax::time(value),
                 b"GNU.sparse.major" => major = pax::decimal(value),
                 b"GNU.sparse.name" => real_name = Some(value.to_vec()),
-                b"GNU.sparse.size" | b"GNU.sparse.realsize" => self.real_size = pax::decimal(value),
+                b"GNU.sparse.size" | b"GNU.sparse.realsize" => {
+                    self.real_size = pax::decimal(value);
+                    self.wrong = self.wrong.or(self.real_size.is_none().then_some("its size is no number"));
+                }
                 b"GNU.sparse.map" => pairs = sparse::from_list(value),
                 b"GNU.sparse.offset" => offset = pax::decimal(value),
                 b"GNU.sparse.numbytes" => match (offset.take(), pax::decimal(value)) {
@@ -172,14 +184,18 @@ impl Claims {
     }
 
     fn attribute(&mut self, key: &[u8], value: &[u8]) {
+        // libarchive writes each attribute twice: its value as Base64, and as it is, both times with the name as in a URL. That is what the
+        // name means only in the first, and in the second only where there is a first.
+        let mut url = None;
         let (name, value) = if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-            (pax::unquoted(name), value.to_vec())
-        } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
-            let name = pax::url_decoded(name);
-            // libarchive writes both forms of one attribute; in the first there is nothing to decode.
-            if self.xattrs.iter().any(|(have, _)| *have == name) {
+            if self.xattrs.iter().any(|have| have.url.as_deref() == Some(name)) {
                 return;
             }
+            (pax::unquoted(name), value.to_vec())
+        } else if let Some(text) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
+            url = Some(text.to_vec());
+            self.xattrs.retain(|have| have.name != pax::unquoted(text) || have.url.is_some());
+            let name = pax::url_decoded(text);
             match STANDARD_NO_PAD.decode(value).or_else(|_| STANDARD.decode(value)) {
                 Ok(value) => (name, value),
                 Err(_) => return self.lose(format!("the value of its attribute {} is no Base64", display_name(&name))),
@@ -199,8 +215,8 @@ impl Claims {
         if self.xattrs.len() == XATTRS_MAX {
             return self.lose("it has too many attributes".to_owned());
         }
-        self.xattrs.retain(|(have, _)| *have != name);
-        self.xattrs.push((name, value));
+        self.xattrs.retain(|have| have.name != name);
+        self.xattrs.push(Attribute { name, value, url });
     }
 
     fn lose(&mut self, what: String) {
@@ -278,8 +294,8 @@ impl Claims {
         }
         let mut kept = 0;
         let mut xattrs = std::mem::take(&mut self.xattrs);
-        xattrs.sort();
-        for (name, value) in xattrs {
+        xattrs.sort_by(|a, b| a.name.cmp(&b.name));
+        for Attribute { name, value, .. } in xattrs {
             let bytes = name.len() + value.len();
             let fits = value.len() <= XATTR_BYTES_MAX && kept + bytes <= XATTRS_BYTES_MAX;
             if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(&0) || !fits {
