@@ -10,6 +10,7 @@ use crate::index::build_segment;
 use crate::observe::{Observer, Progress, Stage};
 use crate::pack::OpenPack;
 use crate::pack::writer::NewPack;
+use crate::paths::PathIndex;
 use crate::repository::{Access, Repository, Unreadable};
 use crate::store::{Listed, each_busy, there};
 use std::collections::{BTreeSet, HashSet};
@@ -157,6 +158,9 @@ pub fn rebuild(repository: &Repository, observer: &dyn Observer) -> Result<Rebui
     }
     repository.drop_index();
     repository.catalog().clear()?;
+    if let Some(directory) = repository.cache_directory() {
+        PathIndex::remove(directory)?;
+    }
     report.unreadable = repository.refresh()?.unreadable;
     report.snapshots = repository.catalog().ids()?.len() as u64;
     Ok(report)

@@ -157,7 +157,7 @@ impl LiveRun {
         if !own {
             self.last = Some((stored.clone(), dir.clone()));
         }
-        let at = merged::Item { dir, own, entry, content: None };
+        let at = merged::Item { dir, own, is_stream: false, entry, content: None };
         if at.entry.kind == EntryKind::Directory && at.entry.status == STATUS_UNREADABLE {
             self.unknown.insert(at.path());
         }

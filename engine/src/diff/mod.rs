@@ -27,10 +27,10 @@ use crate::format::manifest::{IndexRoot, ROOT_PATHS};
 use crate::observe::{Observer, Progress};
 use crate::pack::reader::ChunkReader;
 use crate::repository::Repository;
-use crate::repository::merged::{Head, Merged, compare_least};
+use crate::repository::merged::{Head, Merged};
 use crate::repository::selector::Selected;
+use crate::repository::side_by_side::{Heads, Turn, turn};
 use rayon::prelude::*;
-use std::cmp::Ordering;
 
 /// Pairs that are read at the same time, and what they may be together. Each holds a directory open.
 const BATCH_PAIRS: usize = 256;
@@ -209,23 +209,13 @@ struct Diff<'d, 'r> {
     bytes: u64,
 }
 
-/// What is to be done next.
-enum Turn {
-    End,
-    /// Both stand before the same.
-    Pass(usize, usize),
-    Open(Option<usize>, Option<usize>),
-    /// The entry before, the one after, or both, which are of one path.
-    Take(bool, bool),
-}
-
 impl<'r> Diff<'_, 'r> {
     fn run(mut self, mut a: Side<'r>, mut b: Side<'r>) -> Result<DiffReport> {
         let batched = self.options.reading != Reading::None && b.live().is_some();
         let mut batch: Vec<Pair> = Vec::new();
         let mut batch_bytes = 0;
         loop {
-            match self.turn(&mut a, &mut b) {
+            match turn(&mut a, &mut b, self.same_place) {
                 Turn::End => break,
                 Turn::Pass(in_a, in_b) => self.pass((&mut a, in_a), (&mut b, in_b)),
                 Turn::Open(in_a, in_b) => {
@@ -273,38 +263,6 @@ impl<'r> Diff<'_, 'r> {
             self.report.unmeasured = unmeasured;
         }
         Ok(self.report)
-    }
-
-    fn turn(&self, a: &mut Side<'_>, b: &mut Side<'_>) -> Turn {
-        let (Some((in_a, head_a)), Some((in_b, head_b))) = (a.head(), b.head()) else {
-            return match (a.head(), b.head()) {
-                (None, None) => Turn::End,
-                (Some((run, Head::Unread { .. })), _) => Turn::Open(Some(run), None),
-                (_, Some((run, Head::Unread { .. }))) => Turn::Open(None, Some(run)),
-                (before, after) => Turn::Take(before.is_some(), after.is_some()),
-            };
-        };
-        let order = compare_least(head_a.least(), head_b.least());
-        let opened = |a: bool, b: bool| Turn::Open(a.then_some(in_a), b.then_some(in_b));
-        match (head_a, head_b) {
-            (Head::Entry { .. }, Head::Entry { .. }) => Turn::Take(order != Ordering::Greater, order != Ordering::Less),
-            // What is not read is read only where it may come first.
-            (Head::Unread { .. }, Head::Entry { .. }) if order != Ordering::Greater => opened(true, false),
-            (Head::Unread { .. }, Head::Entry { .. }) => Turn::Take(false, true),
-            (Head::Entry { .. }, Head::Unread { .. }) if order != Ordering::Less => opened(false, true),
-            (Head::Entry { .. }, Head::Unread { .. }) => Turn::Take(true, false),
-            (Head::Unread { level: level_a, twins: twins_a, .. }, Head::Unread { level: level_b, twins: twins_b, .. }) => {
-                let same = self.same_place && (level_a, twins_a) == (level_b, twins_b);
-                if same && a.is_alone(in_a) && b.is_alone(in_b) {
-                    return Turn::Pass(in_a, in_b);
-                }
-                match order.then(level_b.cmp(&level_a)) {
-                    Ordering::Less => opened(true, false),
-                    Ordering::Greater => opened(false, true),
-                    Ordering::Equal => opened(true, true),
-                }
-            }
-        }
     }
 
     fn pass(&mut self, (a, in_a): (&mut Side<'_>, usize), (b, in_b): (&mut Side<'_>, usize)) {

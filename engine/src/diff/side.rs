@@ -3,6 +3,7 @@
 use crate::diff::live::{Handle, LiveRun};
 use crate::error::Result;
 use crate::repository::merged::{self, Head, Merged};
+use crate::repository::side_by_side::Heads;
 
 /// An entry of one side.
 pub struct Item {
@@ -20,28 +21,28 @@ pub enum Side<'r> {
     Live(Box<LiveRun>),
 }
 
-impl Side<'_> {
-    /// What comes first.
-    pub fn head(&mut self) -> Option<(usize, Head<'_>)> {
+impl Heads for Side<'_> {
+    fn head(&mut self) -> Option<(usize, Head<'_>)> {
         match self {
             Side::Stored(merged) => merged.head(),
             Side::Live(live) => live.peek().map(|item| (0, Head::Entry { key: item.at.key() })),
         }
     }
 
+    fn is_alone(&mut self, run: usize) -> bool {
+        match self {
+            Side::Stored(merged) => merged.is_alone(run),
+            Side::Live(_) => false,
+        }
+    }
+}
+
+impl Side<'_> {
     /// Takes the entry that comes first.
     pub fn take(&mut self) -> Option<Item> {
         match self {
             Side::Stored(merged) => merged.take().map(|at| Item { at, live: None }),
             Side::Live(live) => live.next(),
-        }
-    }
-
-    /// As for [`Merged`].
-    pub fn is_alone(&mut self, run: usize) -> bool {
-        match self {
-            Side::Stored(merged) => merged.is_alone(run),
-            Side::Live(_) => false,
         }
     }
 

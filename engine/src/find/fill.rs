@@ -2,20 +2,19 @@
 //! It runs when a snapshot is acknowledged already: whatever goes wrong here costs an answer, never a backup.
 
 use crate::catalog::Snapshot;
+use crate::clock;
 use crate::error::{Error, Kind, Result};
-use crate::format::entry::{Entry, EntryKind};
-use crate::format::lists::Content;
-use crate::format::manifest::ROOT_STREAM;
+use crate::format::entry::EntryKind;
 use crate::id::SnapshotId;
 use crate::observe::{Observer, Progress};
 use crate::pack::reader::ChunkReader;
 use crate::paths::{Filling, Known, PLACE_STEP, PathIndex, State, Version};
 use crate::repository::Repository;
-use crate::repository::changes::Changes;
-use crate::repository::entries::stream_entry;
+use crate::repository::merged::{Item, Merged};
+use crate::repository::side_by_side::{Turn, turn};
 use crossbeam_channel::{Sender, bounded};
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Changes that are handed from the thread that reads trees to the one that writes the index.
@@ -23,6 +22,8 @@ const BATCH: usize = 512;
 /// Batches under way.
 const BATCHES: usize = 8;
 
+/// A tree that could not be read is tried again after a day: somebody may have repaired it.
+const TRY_AGAIN_NANOS: i64 = 86_400 * 1_000_000_000;
 /// Snapshots of one line that a backup takes in behind its own: those of a run or two before it that were killed too early.
 const CATCH_UP_MAX: usize = 4;
 
@@ -46,6 +47,8 @@ pub enum Which<'w> {
 pub struct Filled {
     /// Snapshots that the index knows now and did not before.
     pub indexed: u64,
+    /// Snapshots, the oldest, that it knows no more for want of room.
+    pub left_out: u64,
     /// Snapshots whose trees could not be read, and why.
     pub unreadable: Vec<(SnapshotId, Error)>,
 }
@@ -56,6 +59,10 @@ type Row = (Arc<[u8]>, Vec<u8>, Option<Version>);
 /// A series on a host: snapshots that are compared with each other.
 fn line_of(snapshot: &Snapshot) -> (&str, &str) {
     (&snapshot.names.host, &snapshot.names.series)
+}
+
+fn now() -> i64 {
+    clock::now().as_nanos().unwrap_or(i64::MAX)
 }
 
 /// Order of snapshots in a line.
@@ -72,6 +79,7 @@ pub fn fill(repository: &Repository, paths: &mut PathIndex, which: Which<'_>, ob
     let trees = Trees { repository, reader: OnceCell::new() };
     // A line that was given up for want of room is filled anew, in order: in that order there is room.
     while !round(&trees, paths, which, (&all, &living), observer, &mut filled)? {}
+    paths.compact(&|id| living.contains_key(id))?;
     Ok(filled)
 }
 
@@ -84,7 +92,10 @@ fn round(
     observer: &dyn Observer,
     filled: &mut Filled,
 ) -> Result<bool> {
-    let known: HashSet<SnapshotId> = paths.known()?.into_iter().map(|known| known.id).collect();
+    let again = |known: &Known| {
+        matches!(which, Which::All) && known.state == State::Unreadable && now().saturating_sub(known.tried) > TRY_AGAIN_NANOS
+    };
+    let known: HashSet<SnapshotId> = paths.known()?.into_iter().filter(|known| !again(known)).map(|known| known.id).collect();
     let mut todo: Vec<&Snapshot> = all.iter().filter(|snapshot| !known.contains(&snapshot.id)).collect();
     if let Which::Cheap { host, series } = which {
         todo.retain(|snapshot| line_of(snapshot) == (host, series));
@@ -101,7 +112,15 @@ fn round(
         }
         observer.progress(&Progress { files_done: at as u64, files_total: total, ..Progress::default() });
         match take_in(trees, paths, snapshot, living, observer) {
-            Ok(Taken::In) => filled.indexed += 1,
+            Ok(Taken::In) => {
+                filled.indexed += 1;
+                while paths.is_too_large()? {
+                    filled.left_out += paths.make_room(&|id| living.contains_key(id))? as u64;
+                    if paths.known()?.iter().filter(|known| known.state == State::Indexed).count() < 2 {
+                        break;
+                    }
+                }
+            }
             Ok(Taken::ByAnother) => {}
             Ok(Taken::NoRoom) => return Ok(false),
             Err(error) if error.kind() == Kind::Damage => {
@@ -188,7 +207,7 @@ fn spot<'s>(filling: &mut Filling<'_>, snapshot: &Snapshot, living: &HashMap<Sna
 }
 
 fn enter(filling: &Filling<'_>, snapshot: &Snapshot, (line, place): (i64, i64), state: State) -> Result<()> {
-    filling.enter(&Known { id: snapshot.id, line, place, time: order(snapshot).0, state })
+    filling.enter(&Known { id: snapshot.id, line, place, time: order(snapshot).0, state, tried: now() })
 }
 
 /// Takes one snapshot in.
@@ -200,7 +219,7 @@ fn take_in(
     observer: &dyn Observer,
 ) -> Result<Taken> {
     let mut filling = paths.fill()?;
-    if filling.known()?.iter().any(|known| known.id == snapshot.id) {
+    if filling.known()?.iter().any(|known| known.id == snapshot.id && known.state != State::Unreadable) {
         return Ok(Taken::ByAnother);
     }
     let Some(spot) = spot(&mut filling, snapshot, living)? else {
@@ -275,55 +294,50 @@ impl Telling {
 }
 
 fn compare(reader: &ChunkReader, old: Option<&Snapshot>, new: &Snapshot, to: &mut Telling) -> Result<()> {
-    // Trees are compared with trees of the same name. A path that moved from one to another is told twice, and the second word counts:
-    // what is gone comes first.
-    let trees = |snapshot: &Snapshot| -> BTreeMap<_, _> {
-        let roots = snapshot.index.roots.iter().zip(&snapshot.names.roots);
-        roots.filter_map(|(index, names)| Some(((names.kind, names.name.clone()), index.as_tree()?))).collect()
-    };
-    let (old_trees, new_trees) = (old.map(trees).unwrap_or_default(), trees(new));
-    let names: Vec<_> = old_trees.keys().chain(new_trees.keys().filter(|name| !old_trees.contains_key(name))).collect();
-    for name in names {
-        let mut changes = Changes::new(reader, old_trees.get(name), new_trees.get(name));
-        while let Some(change) = changes.next_change()? {
-            let said = match (&change.old, &change.new) {
-                (Some(old), Some(new)) if is_same(old, new) => continue,
-                (_, Some((entry, content))) => (entry.name.0.clone(), Some(Version::new(entry, content.as_ref()))),
-                (Some((entry, _)), None) => (entry.name.0.clone(), None),
-                (None, None) => continue,
-            };
-            if !to.row((change.dir, said.0, said.1)) {
-                return Ok(());
+    let all = |snapshot: &Snapshot| Merged::new(reader, snapshot, b"", false, |_| true);
+    let (mut before, mut after) = (old.map(all).transpose()?.unwrap_or_default(), all(new)?);
+    loop {
+        let (old, new) = match turn(&mut before, &mut after, true) {
+            Turn::End => return Ok(()),
+            Turn::Pass(in_before, in_after) => {
+                before.pass(in_before);
+                after.pass(in_after);
+                continue;
             }
+            Turn::Open(in_before, in_after) => {
+                in_before.map_or(Ok(()), |run| before.open(run))?;
+                in_after.map_or(Ok(()), |run| after.open(run))?;
+                continue;
+            }
+            Turn::Take(from_before, from_after) => {
+                (if from_before { before.take() } else { None }, if from_after { after.take() } else { None })
+            }
+        };
+        let row = match (old, new) {
+            (Some(old), Some(new)) if is_same(&old, &new) => continue,
+            (_, Some(new)) => {
+                let version = Version::new(&new.entry, new.content.as_ref());
+                (new.dir, new.entry.name.0, Some(version))
+            }
+            (Some(old), None) => (old.dir, old.entry.name.0, None),
+            (None, None) => continue,
+        };
+        if !to.row(row) {
+            return Ok(());
         }
     }
-    let streams = |snapshot: &Snapshot| -> BTreeMap<_, _> {
-        let roots = snapshot.index.roots.iter().zip(&snapshot.names.roots).filter(|(_, names)| names.kind == ROOT_STREAM);
-        let found = roots.filter_map(|(index, names)| Some((stream_entry(names, index.bytes)?, index.content.clone())));
-        found.map(|((dir, entry), content)| ((dir, entry.name.0.clone()), (entry, content))).collect()
-    };
-    let (mut old_streams, new_streams) = (old.map(streams).unwrap_or_default(), streams(new));
-    let mut rows: Vec<Row> = Vec::new();
-    for ((dir, name), stream) in new_streams {
-        let old = old_streams.remove(&(dir.clone(), name.clone()));
-        // When it ran is no news.
-        if !old.is_some_and(|old| is_same(&(Entry { mtime: stream.0.mtime, ..old.0 }, old.1), &stream)) {
-            rows.push((dir.into(), name, Some(Version::new(&stream.0, stream.1.as_ref()))));
-        }
-    }
-    rows.splice(0..0, old_streams.into_keys().map(|(dir, name)| (dir.into(), name, None)));
-    rows.into_iter().all(|row| to.row(row));
-    Ok(())
 }
 
 /// Whether an entry is what it was, as far as a person would tell: inodes, change and access times say nothing of it, nor does the time of a
-/// directory, which follows from what happened in it.
-fn is_same((old, old_content): &(Entry, Option<Content>), (new, new_content): &(Entry, Option<Content>)) -> bool {
+/// directory, which follows from what happened in it, nor that of a stream, which is when it ran.
+fn is_same(old: &Item, new: &Item) -> bool {
+    let (own_time, old_content, new_content) = (new.entry.kind != EntryKind::Directory && !new.is_stream, &old.content, &new.content);
+    let (old, new) = (&old.entry, &new.entry);
     old.kind == new.kind
         && old.mode == new.mode
         && (old.uid, old.gid) == (new.uid, new.gid)
         && (&old.user, &old.group) == (&new.user, &new.group)
-        && (old.mtime == new.mtime || new.kind == EntryKind::Directory)
+        && (old.mtime == new.mtime || !own_time)
         && old.size == new.size
         && old.target == new.target
         && (old.rdev_major, old.rdev_minor) == (new.rdev_major, new.rdev_minor)

@@ -1,6 +1,7 @@
 //! The path index: which paths the snapshots hold, and what each was from when to when, in an SQLite file beside the catalog. A row per
 //! change, not per snapshot. It must never be the only place where something is known: a file that is damaged or foreign is made anew.
 
+mod compact;
 mod search;
 
 pub use search::{Found, Names, Span};
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Raised with every change of `paths.sql`: an older or newer file is dropped, not migrated.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 /// How long a process waits for another one that is filling the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pages that one connection keeps, KiB.
@@ -28,11 +29,15 @@ pub const PLACE_STEP: i64 = 64;
 
 /// Name of the file.
 const FILE: &str = "paths.sqlite";
+/// The most that the file may take, bytes: some twenty-five million paths. What is older than fits is left out.
+const BYTES_MAX: u64 = 4 << 30;
 
 /// An open path index.
 pub struct PathIndex {
     path: PathBuf,
     db: Connection,
+    /// What it may take on disk.
+    bytes_max: u64,
 }
 
 /// What became of a snapshot in the index.
@@ -59,6 +64,8 @@ pub struct Known {
     pub time: i64,
     /// What became of it.
     pub state: State,
+    /// When it was entered, nanoseconds since 1970.
+    pub tried: i64,
 }
 
 /// What a path was from some snapshot on.
@@ -142,20 +149,25 @@ impl PathIndex {
             }
             Ok(None) | Err(_) => {}
         }
-        for suffix in ["", "-wal", "-shm"] {
-            let mut name = path.clone().into_os_string();
-            name.push(suffix);
-            match fs::remove_file(&name) {
-                Ok(()) => {}
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                Err(source) => return Err(Error::Cache { path: name.into(), source }),
-            }
-        }
+        Self::remove(directory)?;
         // Created by us before SQLite sees it, so that it is never readable for others, whatever the umask.
         let made = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         made.map_err(|source| Error::Cache { path: path.clone(), source })?;
         let db = Connection::open(&path).map_err(|source| Error::Catalog { path: path.clone(), source })?;
         Self::create(path, db, repository)
+    }
+
+    /// Deletes the index in `directory`, where there is one: the next one is made from the trees.
+    pub fn remove(directory: &Path) -> Result<()> {
+        for suffix in ["", "-wal", "-shm"] {
+            let name = directory.join(format!("{FILE}{suffix}"));
+            match fs::remove_file(&name) {
+                Ok(()) => {}
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => return Err(Error::Cache { path: name, source }),
+            }
+        }
+        Ok(())
     }
 
     /// Opens the index of `repository` in `directory` where it is there and sound.
@@ -179,7 +191,7 @@ impl PathIndex {
         if id.as_deref() != Some(&repository.as_bytes()[..]) {
             return Ok(None);
         }
-        Ok(Some(PathIndex { path: path.to_owned(), db }))
+        Ok(Some(PathIndex { path: path.to_owned(), db, bytes_max: BYTES_MAX }))
     }
 
     fn tune(db: &Connection) -> rusqlite::Result<()> {
@@ -203,7 +215,7 @@ impl PathIndex {
             db.execute_batch("COMMIT")
         };
         make().map_err(|source| Error::Catalog { path: path.clone(), source })?;
-        Ok(PathIndex { path, db })
+        Ok(PathIndex { path, db, bytes_max: BYTES_MAX })
     }
 
     fn failed(&self, source: rusqlite::Error) -> Error {
@@ -213,6 +225,17 @@ impl PathIndex {
     /// Every snapshot that it knows, by line and place.
     pub fn known(&self) -> Result<Vec<Known>> {
         known(&self.db).map_err(|e| self.failed(e))
+    }
+
+    /// Sets what it may take on disk, bytes.
+    #[doc(hidden)]
+    pub fn limit(&mut self, bytes: u64) {
+        self.bytes_max = bytes;
+    }
+
+    /// Whether it takes more than it may.
+    pub fn is_too_large(&self) -> Result<bool> {
+        Ok(self.bytes()? > self.bytes_max)
     }
 
     /// Bytes that it takes on disk, without what is free in it.
@@ -236,14 +259,14 @@ impl PathIndex {
 }
 
 fn known(db: &Connection) -> rusqlite::Result<Vec<Known>> {
-    let mut query = db.prepare_cached("SELECT id, line, place, time, state FROM snapshots ORDER BY line, place")?;
+    let mut query = db.prepare_cached("SELECT id, line, place, time, state, tried FROM snapshots ORDER BY line, place")?;
     let rows = query.query_map([], |row| {
         let state = match row.get(4)? {
             0 => State::Indexed,
             1 => State::Unreadable,
             _ => State::LeftOut,
         };
-        Ok(Known { id: SnapshotId::new(row.get(0)?), line: row.get(1)?, place: row.get(2)?, time: row.get(3)?, state })
+        Ok(Known { id: SnapshotId::new(row.get(0)?), line: row.get(1)?, place: row.get(2)?, time: row.get(3)?, state, tried: row.get(5)? })
     })?;
     rows.collect()
 }
@@ -297,9 +320,9 @@ impl Filling<'_> {
             State::Unreadable => 1,
             State::LeftOut => 2,
         };
-        let sql = "INSERT OR REPLACE INTO snapshots (id, line, place, time, state) VALUES (?1, ?2, ?3, ?4, ?5)";
-        let Known { id, line, place, time, .. } = snapshot;
-        let entered = self.tx.execute(sql, params![id.as_bytes(), line, place, time, state]);
+        let sql = "INSERT OR REPLACE INTO snapshots (id, line, place, time, state, tried) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let Known { id, line, place, time, tried, .. } = snapshot;
+        let entered = self.tx.execute(sql, params![id.as_bytes(), line, place, time, state, tried]);
         entered.map(|_| ()).map_err(|e| self.failed(e))
     }
 

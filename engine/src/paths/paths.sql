@@ -15,13 +15,14 @@ CREATE TABLE snapshots (
   place       INTEGER NOT NULL,      -- ascending in a line by time; with gaps
   time        INTEGER NOT NULL,      -- nanoseconds since 1970
   state       INTEGER NOT NULL,      -- 0 indexed, 1 its tree could not be read, 2 left out for want of room
+  tried       INTEGER NOT NULL,      -- when it was entered, nanoseconds since 1970
   UNIQUE (line, place)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE dirs (
   dir         INTEGER PRIMARY KEY,
   path        BLOB NOT NULL UNIQUE   -- without leading or trailing slash; empty for the root
 ) STRICT;
--- Every path that any snapshot had. Ids are given in ascending order and never again.
+-- Every path that any snapshot had, and no more than those that one has for long. Ids are given in ascending order.
 CREATE TABLE paths (
   path        INTEGER PRIMARY KEY,
   dir         INTEGER NOT NULL,
@@ -43,7 +44,8 @@ CREATE TABLE versions (
   rest        INTEGER,               -- digest of names of owners, attributes, flags, device numbers
   PRIMARY KEY (path, line, since)
 ) STRICT, WITHOUT ROWID;
--- Names of complete runs of ids, for searching: block n holds ids n * 4096 + 1 to (n + 1) * 4096. Made when first searched.
+-- Names of complete runs of ids, for searching: block n holds ids n * 4096 + 1 to (n + 1) * 4096. Made when first searched, and again once
+-- one of its paths is gone. An id that nobody has is there with directory 0 and no name.
 CREATE TABLE blocks (
   block       INTEGER PRIMARY KEY,
   dirs        BLOB NOT NULL,         -- per path, 4 bytes, little-endian

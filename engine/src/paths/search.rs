@@ -6,9 +6,12 @@ use crate::format::entry::EntryKind;
 use crate::paths::{PathIndex, Version};
 use rayon::prelude::*;
 use rusqlite::{OptionalExtension, Row, TransactionBehavior, params};
+use std::collections::HashSet;
 
 /// Paths in a block.
-const BLOCK_PATHS: i64 = 4096;
+pub(super) const BLOCK_PATHS: i64 = 4096;
+/// Stands in a block for the directory of an id that nobody has. Those of directories begin with 1.
+const NOBODY: i64 = 0;
 /// Blocks that are matched at a time: the first hits are told long before the last name was read.
 const BLOCKS_AT_ONCE: i64 = 16;
 /// Hits of one block from which its versions are read in one go, and not path by path.
@@ -87,7 +90,10 @@ fn names_of((block, dirs, text): &Block, all: &Dirs) -> Option<Names> {
     let mut rest = &text[..];
     for (at, dir) in dirs.as_chunks::<4>().0.iter().enumerate() {
         let end = rest.iter().position(|b| *b == b'/')?;
-        names.push(block * BLOCK_PATHS + at as i64 + 1, all.get(i64::from(u32::from_le_bytes(*dir)))?, &rest[..end]);
+        let dir = i64::from(u32::from_le_bytes(*dir));
+        if dir != NOBODY {
+            names.push(block * BLOCK_PATHS + at as i64 + 1, all.get(dir)?, &rest[..end]);
+        }
         rest = &rest[end + 1..];
     }
     Some(names)
@@ -98,38 +104,50 @@ impl PathIndex {
     /// seen, with all that is known of each. `each` returns `false` to stop.
     pub fn search(&self, matches: &(dyn Fn(&[u8]) -> bool + Sync), accept: &dyn Fn(&Version) -> bool, each: &mut Each<'_>) -> Result<()> {
         let sql = |e| self.failed(e);
-        let complete = self.make_blocks()?;
+        self.make_blocks();
+        // One state of the file: paths that go meanwhile are still there, with their directories.
+        let tx = self.db.unchecked_transaction().map_err(sql)?;
         let dirs = self.dirs().map_err(sql)?;
+        let last: i64 = self.db.query_row("SELECT coalesce(max(path), 0) FROM paths", [], |row| row.get(0)).map_err(sql)?;
         let mut block = 0;
-        while block < complete {
-            let last = (block + BLOCKS_AT_ONCE).min(complete);
+        while block * BLOCK_PATHS < last {
+            let end = block + BLOCKS_AT_ONCE;
             let read = || {
                 let mut query = self.db.prepare_cached("SELECT block, dirs, names FROM blocks WHERE block >= ?1 AND block < ?2")?;
-                query.query_map([block, last], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect::<rusqlite::Result<Vec<Block>>>()
+                query.query_map([block, end], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect::<rusqlite::Result<Vec<Block>>>()
             };
             let blocks = read().map_err(sql)?;
             let names: Option<Vec<Names>> = blocks.par_iter().map(|block| names_of(block, &dirs).map(|n| filtered(&n, matches))).collect();
             // A block that does not decode is a damaged cache; the trees are not in doubt.
-            for names in names.ok_or_else(|| sql(rusqlite::Error::InvalidQuery))? {
+            let mut of_blocks = names.ok_or_else(|| sql(rusqlite::Error::InvalidQuery))?.into_iter();
+            let there: Vec<i64> = blocks.into_iter().map(|(block, ..)| block).collect();
+            for block in block..end {
+                let names = if there.contains(&block) {
+                    of_blocks.next().unwrap_or_default()
+                } else {
+                    filtered(&self.rows(block, &dirs).map_err(sql)?, matches)
+                };
                 if !self.tell(&names, accept, each)? {
                     return Ok(());
                 }
             }
-            block = last;
+            block = end;
         }
-        let rest = || {
-            let mut names = Names::default();
-            let mut query = self.db.prepare_cached("SELECT path, dir, name FROM paths WHERE path > ?1 ORDER BY path")?;
-            let mut rows = query.query([complete * BLOCK_PATHS])?;
-            while let Some(row) = rows.next()? {
-                if let Some(dir) = dirs.get(row.get(1)?) {
-                    names.push(row.get(0)?, dir, row.get_ref(2)?.as_blob()?);
-                }
+        drop(tx);
+        Ok(())
+    }
+
+    /// The names of what would be a block: one that is not complete, or that could not be written.
+    fn rows(&self, block: i64, dirs: &Dirs) -> rusqlite::Result<Names> {
+        let mut names = Names::default();
+        let mut query = self.db.prepare_cached("SELECT path, dir, name FROM paths WHERE path > ?1 AND path <= ?2 ORDER BY path")?;
+        let mut rows = query.query([block * BLOCK_PATHS, (block + 1) * BLOCK_PATHS])?;
+        while let Some(row) = rows.next()? {
+            if let Some(dir) = dirs.get(row.get(1)?) {
+                names.push(row.get(0)?, dir, row.get_ref(2)?.as_blob()?);
             }
-            Ok(names)
-        };
-        let names = filtered(&rest().map_err(sql)?, matches);
-        self.tell(&names, accept, each).map(|_| ())
+        }
+        Ok(names)
     }
 
     /// Everything known of one path, which has no leading slash.
@@ -159,36 +177,40 @@ impl PathIndex {
         Ok(dirs)
     }
 
-    /// Makes the blocks that are complete and not there yet. Returns how many there are; where they cannot be written, those that are there.
-    fn make_blocks(&self) -> Result<i64> {
-        let counts = || {
-            let have: i64 = self.db.query_row("SELECT coalesce(max(block) + 1, 0) FROM blocks", [], |row| row.get(0))?;
-            let paths: i64 = self.db.query_row("SELECT coalesce(max(path), 0) FROM paths", [], |row| row.get(0))?;
-            Ok((have, paths / BLOCK_PATHS))
-        };
-        let (have, complete) = counts().map_err(|e| self.failed(e))?;
-        if have >= complete {
-            return Ok(have);
-        }
-        match self.write_blocks(have, complete) {
-            Ok(()) => Ok(complete),
-            // Read-only, full, or somebody is writing: rows will do.
-            Err(_) => Ok(have),
-        }
+    /// Makes the blocks that are complete and not there. Where that cannot be done (the file may be read-only, the disk full, or somebody
+    /// writing) rows will do.
+    fn make_blocks(&self) {
+        self.write_blocks().unwrap_or(());
     }
 
-    fn write_blocks(&self, from: i64, to: i64) -> rusqlite::Result<()> {
+    fn write_blocks(&self) -> rusqlite::Result<()> {
+        let missing = || {
+            let last: i64 = self.db.query_row("SELECT coalesce(max(path), 0) FROM paths", [], |row| row.get(0))?;
+            let mut query = self.db.prepare_cached("SELECT block FROM blocks")?;
+            let there = query.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<HashSet<i64>>>()?;
+            Ok::<_, rusqlite::Error>((0..last / BLOCK_PATHS).filter(|block| !there.contains(block)).collect::<Vec<i64>>())
+        };
+        if missing()?.is_empty() {
+            return Ok(());
+        }
         let tx = rusqlite::Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
         {
-            let mut query = tx.prepare("SELECT dir, name FROM paths WHERE path > ?1 AND path <= ?2 ORDER BY path")?;
+            let mut query = tx.prepare("SELECT path, dir, name FROM paths WHERE path > ?1 AND path <= ?2 ORDER BY path")?;
             let mut insert = tx.prepare("INSERT OR REPLACE INTO blocks VALUES (?1, ?2, ?3)")?;
-            for block in from..to {
+            for block in missing()? {
                 let (mut dirs, mut names) = (Vec::with_capacity(4 * BLOCK_PATHS as usize), Vec::new());
-                let mut rows = query.query([block * BLOCK_PATHS, (block + 1) * BLOCK_PATHS])?;
-                while let Some(row) = rows.next()? {
-                    dirs.extend_from_slice(&row.get::<_, u32>(0)?.to_le_bytes());
-                    names.extend_from_slice(row.get_ref(1)?.as_blob()?);
+                let mut put = |dir: u32, name: &[u8]| {
+                    dirs.extend_from_slice(&dir.to_le_bytes());
+                    names.extend_from_slice(name);
                     names.push(b'/');
+                };
+                let mut rows = query.query([block * BLOCK_PATHS, (block + 1) * BLOCK_PATHS])?;
+                let mut next = block * BLOCK_PATHS + 1;
+                while let Some(row) = rows.next()? {
+                    let path: i64 = row.get(0)?;
+                    (next..path).for_each(|_| put(NOBODY as u32, b""));
+                    put(row.get(1)?, row.get_ref(2)?.as_blob()?);
+                    next = path + 1;
                 }
                 insert.execute(params![block, dirs, names])?;
             }

@@ -22,6 +22,8 @@ pub struct Item {
     pub dir: Arc<[u8]>,
     /// It is the path itself that was asked for.
     pub own: bool,
+    /// It is a stream: its entry is made up, its time is that of the run.
+    pub is_stream: bool,
     /// The entry.
     pub entry: Entry,
     /// Its content, where it has one and lists are read.
@@ -126,7 +128,7 @@ impl<'r> TreeRun<'r> {
         if !prefix.is_empty() {
             if let Some((entry, content)) = find_in_tree(reader, root, prefix)? {
                 ended = entry.kind != EntryKind::Directory;
-                next = Some(Item { dir: Arc::from(&b""[..]), own: true, entry, content });
+                next = Some(Item { dir: Arc::from(&b""[..]), own: true, is_stream: false, entry, content });
             }
             cursor.seek(prefix, b"")?;
         }
@@ -138,7 +140,7 @@ impl<'r> TreeRun<'r> {
         while self.next.is_none() && !self.ended {
             if let Some((dir, entries)) = &mut self.group {
                 if let Some((entry, content)) = entries.next() {
-                    self.next = Some(Item { dir: dir.clone(), own: false, entry, content });
+                    self.next = Some(Item { dir: dir.clone(), own: false, is_stream: false, entry, content });
                     return;
                 }
                 self.group = None;
@@ -209,6 +211,7 @@ impl Run<'_> {
 }
 
 /// What a snapshot has at and below a path.
+#[derive(Default)]
 pub struct Merged<'r> {
     runs: Vec<Run<'r>>,
     /// Nodes and leaves that were read.
@@ -238,7 +241,7 @@ impl<'r> Merged<'r> {
                 let Place::Within(below) = place(path, &names.name.0) else { continue };
                 let dir = if own { &b""[..] } else { split(below).0 };
                 let content = index.content.clone().filter(|_| !names_only);
-                streams.push(Item { dir: dir.into(), own, entry, content });
+                streams.push(Item { dir: dir.into(), own, is_stream: true, entry, content });
             }
         }
         streams.sort_by(|a, b| compare(a.key(), b.key()));

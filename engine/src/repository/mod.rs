@@ -3,8 +3,6 @@
 
 mod cache;
 #[doc(hidden)]
-pub mod changes;
-#[doc(hidden)]
 pub mod entries;
 mod forgotten;
 #[doc(hidden)]
@@ -25,6 +23,7 @@ pub mod reach;
 mod records;
 pub mod selection;
 pub mod selector;
+pub mod side_by_side;
 #[doc(hidden)]
 pub mod tree;
 
