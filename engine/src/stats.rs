@@ -65,6 +65,22 @@ struct Leaf {
 }
 
 /// Counts what `snapshots` hold.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::Silent;
+/// use seabed_engine::stats::{Mode, count};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # example::snapshot(&repository)?;
+/// # example::snapshot(&repository)?;
+/// let snapshots = repository.catalog().snapshots()?;
+/// assert_eq!(count(&repository, &snapshots, Mode::RestoreSize, &Silent)?.bytes, 20, "a letter in each of two");
+/// assert_eq!(count(&repository, &snapshots, Mode::FilesByContents, &Silent)?.bytes, 10, "which is the same one");
+/// # Ok(())
+/// # }
+/// ```
 pub fn count(repository: &Repository, snapshots: &[Snapshot], mode: Mode, observer: &dyn Observer) -> Result<Totals> {
     let reader = repository.reader()?;
     let mut counting = Counting {

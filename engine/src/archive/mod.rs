@@ -81,6 +81,7 @@ impl ArchiveOptions {
 
 /// What was written.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct ArchiveReport {
     /// Files, links and nodes in the archive.
     pub files: u64,
@@ -154,6 +155,23 @@ pub fn has_streams(selected: &Selected) -> bool {
 }
 
 /// Writes what is selected to `out`. After an error what was written is no archive, and no reader takes it for one.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::archive::{ArchiveOptions, Format, archive};
+/// use seabed_engine::Silent;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # example::snapshot(&repository)?;
+/// let selected = repository.select("latest:/home/ann/mail", &Default::default())?;
+/// let mut tar = Vec::new();
+/// let report = archive(&repository, &selected, &ArchiveOptions::new(Format::Tar), &mut tar, &Silent)?;
+/// assert_eq!((report.files, report.bytes_written), (1, tar.len() as u64));
+/// assert!(tar.windows(10).any(|bytes| bytes == b"letter.txt"));
+/// # Ok(())
+/// # }
+/// ```
 pub fn archive(
     repository: &Repository,
     selected: &Selected,

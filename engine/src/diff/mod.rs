@@ -103,6 +103,7 @@ impl Change<'_> {
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct DiffReport {
     /// What only the side before has. Chunks are only counted of snapshots; of this machine, bytes are those of files.
     pub removed: Counts,
@@ -122,6 +123,26 @@ pub struct DiffReport {
 
 /// Calls `each` with everything that differs, in order; it returns `false` to stop. Attributes that a backup only keeps for itself (inode,
 /// time of attribute changes) are no difference.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::diff::{Against, DiffOptions, diff};
+/// use seabed_engine::Silent;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # example::snapshot(&repository)?;
+/// # example::snapshot(&repository)?;
+/// let [before, after] = ["latest~1:/home/ann/mail", "latest:/home/ann/mail"].map(|text| repository.select(text, &Default::default()));
+/// let mut changed = 0;
+/// diff(&repository, &before?, &Against::Snapshot(Box::new(after?)), &DiffOptions::default(), &Silent, &mut |change| {
+///     changed += u32::from(change.content);
+///     Ok(true)
+/// })?;
+/// assert_eq!(changed, 0, "nobody has written to the letter");
+/// # Ok(())
+/// # }
+/// ```
 pub fn diff(
     repository: &Repository,
     before: &Selected,

@@ -44,6 +44,7 @@ pub enum Which<'w> {
 
 /// What a run of [`fill`] did.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Filled {
     /// Snapshots that the index knows now and did not before.
     pub indexed: u64,

@@ -44,6 +44,24 @@ pub struct History {
 }
 
 /// What became of a path, which has no leading slash. One per line in which it was ever there.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::find::{Chosen, What, Which, fill, history};
+/// use seabed_engine::{Silent, paths::PathIndex};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # example::snapshot(&repository)?;
+/// let mut paths = PathIndex::open(repository.cache_directory(), &repository.id())?;
+/// fill(&repository, &mut paths, Which::All, &Silent)?;
+/// let snapshots = repository.catalog().snapshots()?;
+/// let told = history(&paths, &Chosen::new(&paths, &snapshots)?, b"home/ann/mail/letter.txt")?;
+/// let [event] = &told[0].events[..] else { panic!("it never changed") };
+/// assert_eq!((&event.what, event.version.as_ref().map(|version| version.size)), (&What::First, Some(10)));
+/// # Ok(())
+/// # }
+/// ```
 pub fn history(paths: &PathIndex, chosen: &Chosen, path: &[u8]) -> Result<Vec<History>> {
     let (dir, name) = split(path);
     let spans = paths.path(dir, name)?;

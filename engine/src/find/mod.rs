@@ -108,6 +108,30 @@ impl Chosen {
 
 /// Calls `each` with what is found in the chosen snapshots, some paths at a time, in the order in which paths were first backed up. `each`
 /// returns `false` to stop.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::find::{Chosen, Pattern, Syntax, Wanted, Which, fill, find};
+/// use seabed_engine::{Silent, paths::PathIndex};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # example::snapshot(&repository)?;
+/// // A file in the cache directory, where there is one; it is filled from the trees, of each only what changed.
+/// let mut paths = PathIndex::open(repository.cache_directory(), &repository.id())?;
+/// fill(&repository, &mut paths, Which::All, &Silent)?;
+/// let snapshots = repository.catalog().snapshots()?;
+/// let pattern = Pattern::new(&["*.txt".to_owned()], Syntax::Glob, false)?;
+/// let wanted = Wanted { pattern, kinds: Vec::new(), size: None, mtime: None };
+/// let mut found = Vec::new();
+/// find(&paths, &Chosen::new(&paths, &snapshots)?, &wanted, &mut |hits| {
+///     found.extend(hits.into_iter().map(|hit| hit.path));
+///     Ok(true)
+/// })?;
+/// assert_eq!(found, [b"/home/ann/mail/letter.txt"]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn find(paths: &PathIndex, chosen: &Chosen, wanted: &Wanted, each: &mut dyn FnMut(Vec<Hit>) -> Result<bool>) -> Result<()> {
     paths.search(&|path| wanted.pattern.matches(path), &|version| wanted.takes(version), &mut |found| {
         let hits: Vec<Hit> = found.into_iter().filter_map(|found| chosen.hit(found, wanted)).collect();

@@ -58,6 +58,25 @@ struct Shared {
 }
 
 /// A view. Its methods may be called by many threads at a time.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
+/// use seabed_engine::Silent;
+/// use seabed_engine::view::View;
+/// use std::sync::Arc;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let repository = example::repository()?;
+/// # example::snapshot(&repository)?;
+/// let selected = repository.select("latest:/home/ann", &Default::default())?;
+/// let view = View::one(Arc::new(repository), &selected, Arc::new(Silent))?;
+/// let (letter, attributes) = view.find(b"mail/letter.txt")?.ok_or("no letter")?;
+/// assert_eq!(attributes.size, 10);
+/// let file = view.open(&letter)?.ok_or("no file")?;
+/// assert_eq!(view.read(&file, 5, 3)?, b"Ann");
+/// # Ok(())
+/// # }
+/// ```
 pub struct View {
     shared: Arc<Shared>,
     top: Top,
