@@ -190,7 +190,7 @@ pub struct Attributes {
     pub owner: Option<(u32, u32)>,
     /// Length of a file, or of a link's target, in bytes.
     pub size: u64,
-    /// Blocks of 512 bytes that are not holes, see [`blocks`].
+    /// Blocks of 512 bytes that are not holes, as `stat` counts them.
     pub blocks: u64,
     /// Number of links; 1 for directories, as file systems say that do not count them.
     pub links: u64,
