@@ -39,7 +39,7 @@ pub struct Output {
 fn warning(text: &str, json: bool) -> String {
     match json {
         true => serde_json::json!({"message_type": "warning", "message": text}).to_string(),
-        false => format!("seabed: warning: {}", clean(text)),
+        false => folded(&format!("seabed: warning: {}", clean(text)), width_of(io::stderr()), HANG),
     }
 }
 
@@ -157,7 +157,7 @@ impl Output {
     pub fn say(&self, text: &str) {
         if !self.json && self.level >= 0 {
             self.told.store(true, Relaxed);
-            self.out(text.as_bytes()).unwrap_or(());
+            self.out(folded(text, terminal_width(), 2).as_bytes()).unwrap_or(());
         }
     }
 
@@ -176,6 +176,11 @@ impl Output {
     /// What happened to one file, where standard output is the data's.
     pub fn item_aside(&self, text: &str) {
         self.err(&clean(text));
+    }
+
+    /// The same as JSON.
+    pub fn message_aside(&self, value: &Value) {
+        self.err(&value.to_string());
     }
 
     /// A message of the story as JSON; nothing else hears it.
@@ -244,12 +249,13 @@ impl Output {
             self.err(&value.to_string());
             return;
         }
-        self.err(&format!("seabed: {}", clean(&fail.message)));
+        let width = width_of(io::stderr());
+        self.err(&folded(&format!("seabed: {}", clean(&fail.message)), width, HANG));
         for line in fail.detail.iter().flat_map(|d| d.lines()) {
             self.err(&format!("  | {}", clean(line)));
         }
         if let Some(hint) = &fail.hint {
-            self.err(&format!("        {hint}"));
+            self.err(&folded(&format!("{}{hint}", " ".repeat(HANG)), width, HANG));
         }
     }
 
@@ -259,7 +265,12 @@ impl Output {
             self.failed(&fail);
         } else if self.json && error.use_stderr() {
             let text = error.render().to_string();
-            let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            let mut first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            // What follows a colon stands below it.
+            if first.ends_with(':') {
+                let rest: Vec<&str> = text.lines().skip(1).take_while(|line| line.starts_with("  ")).map(str::trim).collect();
+                first = format!("{first} {}", rest.join(", "));
+            }
             self.failed(&Fail { hint: habits::tip(error), ..Fail::config(first) });
         } else {
             error.print().unwrap_or(());
@@ -322,6 +333,7 @@ struct Column {
     head: &'static str,
     right: bool,
     shrinks: bool,
+    spare: bool,
 }
 
 /// Narrowest that a flexible column becomes.
@@ -330,8 +342,14 @@ const COLUMN_MIN: usize = 6;
 impl Table {
     /// No rows yet. Columns: head, right-aligned, may be cut.
     pub fn new(columns: &[(&'static str, bool, bool)]) -> Self {
-        let columns = columns.iter().map(|&(head, right, shrinks)| Column { head, right, shrinks }).collect();
+        let columns = columns.iter().map(|&(head, right, shrinks)| Column { head, right, shrinks, spare: false }).collect();
         Table { columns, rows: Vec::new() }
+    }
+
+    /// Columns that are left out, the last of them first, where cutting others short is not enough.
+    pub fn spare(mut self, heads: &[&str]) -> Self {
+        self.columns.iter_mut().for_each(|column| column.spare = heads.contains(&column.head));
+        self
     }
 
     /// Adds a row.
@@ -341,13 +359,18 @@ impl Table {
 
     /// The lines, at most `width` wide where that can be. Columns that are empty in every row are left out.
     pub fn lines(&self, width: Option<usize>) -> Vec<String> {
-        let used: Vec<usize> =
+        let mut used: Vec<usize> =
             (0..self.columns.len()).filter(|i| self.rows.iter().any(|r| r.get(*i).is_some_and(|c| !c.is_empty()))).collect();
         let cell = |row: &[String], i: usize| row.get(i).cloned().unwrap_or_default();
-        let mut widths: Vec<usize> = used
-            .iter()
-            .map(|&i| self.rows.iter().map(|r| columns(&cell(r, i))).chain([self.columns[i].head.len()]).max().unwrap_or(0))
-            .collect();
+        let full = |i: usize| self.rows.iter().map(|r| columns(&cell(r, i))).chain([self.columns[i].head.len()]).max().unwrap_or(0);
+        let least = |i: usize| if self.columns[i].shrinks { full(i).min(COLUMN_MIN) } else { full(i) };
+        let too_wide = |used: &[usize]| width.is_some_and(|max| used.iter().map(|&i| least(i) + 2).sum::<usize>() > max + 2);
+        while too_wide(&used)
+            && let Some(at) = used.iter().rposition(|&i| self.columns[i].spare)
+        {
+            used.remove(at);
+        }
+        let mut widths: Vec<usize> = used.iter().map(|&i| full(i)).collect();
         let gaps = 2 * used.len().saturating_sub(1);
         while width.is_some_and(|max| widths.iter().sum::<usize>() + gaps > max) {
             let widest = (0..used.len()).filter(|&n| self.columns[used[n]].shrinks && widths[n] > COLUMN_MIN).max_by_key(|&n| widths[n]);
@@ -390,9 +413,39 @@ fn cut(text: &str, max: usize) -> String {
     text.chars().take_while(&mut fits).chain(['…']).collect()
 }
 
+/// What stands below the words of a failure is moved in so far: as long as `seabed: ` is.
+const HANG: usize = 8;
+
+/// Sentences in lines that end between words, where a terminal would break them anywhere. What is longer than a line stays whole: somebody may
+/// want to copy it.
+fn folded(text: &str, width: Option<usize>, hang: usize) -> String {
+    let Some(width) = width.filter(|width| *width > 2 * hang) else { return text.to_owned() };
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.split('\n') {
+        if columns(line) <= width {
+            lines.push(line.to_owned());
+            continue;
+        }
+        let mut now = String::new();
+        for word in line.split_inclusive(' ') {
+            let end = columns(&now) + columns(word.trim_end());
+            if end > width && !now.trim().is_empty() {
+                lines.push(now.trim_end().to_owned());
+                now = " ".repeat(hang);
+            }
+            now.push_str(word);
+        }
+        lines.push(now.trim_end().to_owned());
+    }
+    lines.join("\n")
+}
+
 /// Columns of the terminal, where standard output is one.
 pub fn terminal_width() -> Option<usize> {
-    let out = io::stdout();
+    width_of(io::stdout())
+}
+
+fn width_of(out: impl IsTerminal + AsFd) -> Option<usize> {
     if !out.is_terminal() {
         return None;
     }
@@ -411,6 +464,19 @@ mod tests {
         let narrow = table.lines(Some(40));
         assert!(narrow.iter().all(|l| l.chars().count() <= 40), "{narrow:?}");
         assert_eq!(narrow[2], "40dc1520  …ry/long/path/to/data  1.0 MiB");
+        assert_eq!(table.lines(Some(20))[2], "40dc1520  …/data  1.0 MiB", "without columns to spare it is too wide");
+        assert_eq!(table.spare(&["Series"]).lines(Some(20))[2], "40dc1520  1.0 MiB");
+    }
+
+    #[test]
+    fn sentences_end_between_words() {
+        assert_eq!(
+            folded("seabed: there is none at /a/long/path (the default)", Some(30), 8),
+            "seabed: there is none at\n        /a/long/path (the\n        default)"
+        );
+        assert_eq!(folded("  a b\nc", Some(20), 2), "  a b\nc");
+        assert_eq!(folded(&format!("  {}", "x".repeat(30)), Some(20), 2), format!("  {}", "x".repeat(30)));
+        assert_eq!(folded("one two", None, 2), "one two");
     }
 
     #[test]

@@ -19,6 +19,12 @@ pub fn local(time: &Time) -> String {
     }
 }
 
+/// `2026-01-31 23:59`, local.
+pub fn minute(time: &Time) -> String {
+    let text = local(time);
+    text.rsplit_once(':').map_or(text.clone(), |(minute, _)| minute.to_owned())
+}
+
 /// `2026-01-31`, local.
 pub fn day(time: &Time) -> String {
     dated(time, |date| date.to_string())

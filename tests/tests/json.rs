@@ -7,13 +7,15 @@ mod volatile;
 
 use crate::cli::{Home, ended};
 use cases::{CASES, Case, Place, SELDOM};
+use rustix::process::{Pid, Signal, kill_process};
 use seabed_tests::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY};
 use seabed_tests::schema::Schema;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 use volatile::Names;
@@ -192,6 +194,17 @@ fn lines(
     (kept, wrong)
 }
 
+/// Ends a command that would run for ever, once it has said that it is ready.
+fn until_ended(mut command: Command) -> Output {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut stdout = Vec::new();
+    out.read_until(b'\n', &mut stdout).unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    out.read_to_end(&mut stdout).unwrap();
+    Output { stdout, ..child.wait_with_output().unwrap() }
+}
+
 fn play(case: &Case, met: &Mutex<BTreeMap<String, BTreeSet<String>>>) -> Vec<String> {
     let mut stage = Stage::new(case.place);
     if case.name == "check-damage" {
@@ -202,7 +215,8 @@ fn play(case: &Case, met: &Mutex<BTreeMap<String, BTreeSet<String>>>) -> Vec<Str
         let command = step.args[0];
         let args: Vec<String> = step.args.iter().map(|arg| stage.filled(arg)).chain(["--json".to_owned()]).collect();
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let Output { status, stdout, stderr } = stage.command(&args).output().unwrap();
+        let Output { status, stdout, stderr } =
+            if step.endless { until_ended(stage.command(&args)) } else { stage.command(&args).output().unwrap() };
         story.push_str(&format!("$ seabed {} --json\n", step.args.join(" ")));
         if status.code() != Some(step.code) {
             wrong.push(format!("{args:?} ended with {status}, not {}: {}", step.code, String::from_utf8_lossy(&stderr)));
@@ -211,7 +225,7 @@ fn play(case: &Case, met: &Mutex<BTreeMap<String, BTreeSet<String>>>) -> Vec<Str
         let known = if stage.home.run(&["schema", command]).status.success() { command } else { "version" };
         let (schema, mut seen) = (schema(&stage.home, known), BTreeSet::new());
         // Of a command whose result is data or a list of names standard output is that.
-        let plain = command == "dump" || args.contains(&"--ids");
+        let plain = command == "dump" && !args.contains(&"--target") || args.contains(&"--ids");
         for (which, text) in [("stdout", &stdout), ("stderr", &stderr)] {
             let text = String::from_utf8_lossy(text);
             let mark = if which == "stdout" { "  " } else { "! " };

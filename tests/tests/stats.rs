@@ -37,7 +37,8 @@ fn modes_count_as_restic_does() {
     assert_eq!((number(&contents, "total_size"), number(&contents, "total_file_count")), (one + two, 3));
     let blobs = stats(&home, &["--mode", "blobs-per-file"]);
     assert_eq!((number(&blobs, "total_size"), number(&blobs, "total_file_count")), (one + two, 2));
-    assert!(number(&blobs, "total_blob_count") > 5, "{blobs}");
+    // Where they are cut hangs on the key.
+    assert!(number(&blobs, "total_blob_count") > 2, "{blobs}");
     let raw = stats(&home, &["--mode", "raw-data"]);
     let (stored, plain) = (number(&raw, "total_size"), number(&raw, "total_uncompressed_size"));
     assert!(plain > one + two && stored < plain / 2, "{raw}");

@@ -324,13 +324,43 @@ fn data_on_standard_output_is_data() {
 fn tables_fit_and_letters_may_be_wide() {
     let home = ready();
     home.ends(0, &["backup", "src", "--series", "資料庫備份每日排程資料庫備份每日排程", "--host", "サーバー", "--tag", "nightly,weekly"]);
+    home.write("src/a.txt", "alpha and more\n");
+    home.write("src/new.txt", "new\n");
+    for _ in 0..2 {
+        home.ends(0, &["backup", "src", "--as-path", "/d", "--series", "docs"]);
+    }
+    home.write("src/a.txt", &"more\n".repeat(5000));
+    std::fs::remove_file(home.path("src/new.txt")).unwrap();
+    home.ends(0, &["backup", "src", "--as-path", "/d", "--series", "docs"]);
     for columns in [80, 60] {
-        let mut command = home.command(&["snapshots"]);
-        command.env("TERM", "xterm");
-        let (_, text) = Terminal::run(&command, (columns, 24)).end();
-        for line in text.lines() {
-            let width = line.trim_end().chars().map(|c| if c as u32 > 0x2e80 { 2 } else { 1 }).sum::<usize>();
-            assert!(width <= usize::from(columns), "{columns}: {line}");
+        for (args, shows) in [
+            (&["snapshots"][..], "サー"),
+            (&["snapshots", "--sizes"], "Unique"),
+            (&["find", "-l", "*.txt", "--series", "docs"], ".."),
+            (&["find", "a.txt", "--series", "docs"], "/d/a.txt"),
+            (&["history", "/d/a.txt"], "changed (content)"),
+            (&["history", "/d/new.txt"], "vanished"),
+            (&["diff", "latest~1", "latest", "--series", "docs"], "/d/a.txt"),
+            (&["diff", "latest~1", "latest", "--series", "docs", "--stat"], "/d/a.txt"),
+            (&["diff", "latest~1", "latest", "--series", "docs", "--stat=dir"], "/d/"),
+            (&["stats"], "Compression"),
+            (&["stats", "--mode", "raw-data"], "Compressed"),
+            (&["stats", "--growth"], "Stored"),
+            (&["stats", "--growth", "--by", "week"], "Week"),
+            (&["ls", "-l", "latest", "--series", "docs"], "/d/a.txt"),
+            (&["ls", "-l", "latest", "--series", "docs", "--human-readable", "--sort", "size"], "/d/a.txt"),
+            (&["forget", "--keep-last", "1", "--dry-run"], "no rule keeps it"),
+        ] {
+            let mut command = home.command(args);
+            command.env("TERM", "xterm").env("SEABED_PROGRESS_FPS", "0");
+            let (status, text) = Terminal::run(&command, (columns, 24)).end();
+            assert!(status.success() && text.contains(shows), "{args:?}: {text}");
+            // A path is never cut where it can be copied: where the repository is, and the commands that bring something back.
+            let free = |line: &str| line.starts_with("repository ") || line.trim_start().starts_with("seabed ");
+            for line in text.lines().filter(|line| !free(line)) {
+                let width = line.trim_end().chars().map(|c| if c as u32 > 0x2e80 { 2 } else { 1 }).sum::<usize>();
+                assert!(width <= usize::from(columns), "{args:?} {columns}: {line}");
+            }
         }
     }
 }

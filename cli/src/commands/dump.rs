@@ -8,16 +8,18 @@ use crate::newfile::NewFile;
 use crate::open;
 use crate::output::Output;
 use crate::progress::{Listener, Ways};
-use crate::signals;
+use crate::{signals, size, time};
 use seabed_engine::archive::{ArchiveOptions, Format, has_streams};
 use seabed_engine::dump::{DIRECTORY, dump};
 use seabed_engine::error::Error;
 use seabed_engine::format::entry::join;
 use seabed_engine::repository::Repository;
 use seabed_engine::repository::selector::Selected;
+use serde_json::json;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const EXAMPLES: &str = "  seabed dump latest dump.sql | psql shop
   seabed dump --series shop latest dump.sql --target dump.sql
@@ -110,13 +112,29 @@ fn single(repository: &Repository, selected: &Selected, below: &[u8], target: Op
             written
         }
     };
+    let took = listener.elapsed();
     listener.finish();
     match result {
-        Ok(_) => Ok(Some(Code::Done)),
+        Ok(bytes) => {
+            if let Some(target) = target {
+                said(target, bytes, took, out);
+            }
+            Ok(Some(Code::Done))
+        }
         Err(_) if signals::interrupted() => Err(Fail::new(Code::Interrupted, "interrupted")),
         Err(Error::NotAFile { what, .. }) if what == DIRECTORY => Ok(None),
         // Only streams lie there: it has no entry of its own.
         Err(Error::NoSuchPath { .. }) if has_streams(&selected) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// What went into a file.
+fn said(target: &Path, bytes: u64, took: Duration, out: &Output) {
+    if out.json {
+        let target = target.to_string_lossy();
+        out.message(&json!({"message_type": "summary", "seconds_elapsed": took.as_secs(), "target": target, "total_bytes": bytes}));
+    } else {
+        out.say(&format!("{} in {}, in {}", size::human(bytes), target.display(), time::clock(took)));
     }
 }

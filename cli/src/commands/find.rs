@@ -5,7 +5,7 @@ use crate::args::{FilterArgs, Global};
 use crate::commands::ls::permissions;
 use crate::exit::{Code, Fail, Run, help};
 use crate::looking::{OfflineArgs, look, missing};
-use crate::output::{Bulk, Output, path_bytes};
+use crate::output::{Bulk, Output, path_bytes, terminal_width};
 use crate::{signals, size, time};
 use clap::ValueEnum;
 use seabed_engine::catalog::Snapshot;
@@ -124,7 +124,14 @@ fn wanted(args: &Args) -> Result<Wanted, Fail> {
     let (newer, older) = (moment(&args.newer)?, moment(&args.older)?);
     let syntax = if args.regex { Syntax::Regex } else { Syntax::Glob };
     Ok(Wanted {
-        pattern: Pattern::new(&args.patterns, syntax, args.ignore_case)?,
+        pattern: Pattern::new(&args.patterns, syntax, args.ignore_case).map_err(|error| {
+            let hint = if args.regex {
+                "a backslash takes the meaning of a letter: `\\(`; without --regex patterns are globs"
+            } else {
+                "a backslash takes the meaning of a letter: `\\[`; quote it for the shell"
+            };
+            Fail::from(error).hint(hint)
+        })?,
         kinds: args.kinds.iter().map(|kind| kind.entry()).collect(),
         size: (larger.is_some() || smaller.is_some()).then(|| larger.unwrap_or(0)..=smaller.unwrap_or(u64::MAX)),
         mtime: (newer.is_some() || older.is_some())
@@ -204,21 +211,19 @@ impl Shown<'_> {
 
     fn show(&mut self, hits: &[Hit]) -> Result<(), Fail> {
         let terminal = self.out.on_terminal();
-        for hit in hits {
-            let path = path_bytes(&hit.path, terminal);
-            let mut last = &hit.matches[..];
-            if !self.args.long {
-                // The newest of all lines.
-                let newest = (0..last.len()).max_by_key(|at| last[*at].snapshots.last());
-                last = newest.map_or(last, |at| &last[at..=at]);
+        if self.out.json {
+            for (hit, found) in hits.iter().flat_map(|hit| hit.matches.iter().map(move |found| (hit, found))) {
+                self.lines.line(self.version_json(&hit.path, found).to_string().as_bytes())?;
             }
-            for found in last {
-                let line = if self.out.json {
-                    self.version_json(&hit.path, found).to_string().into_bytes()
-                } else {
-                    [self.words(found).as_bytes(), &path].concat()
-                };
-                self.lines.line(&line)?;
+            return Ok(());
+        }
+        if self.args.long {
+            return self.show_long(hits, terminal);
+        }
+        for hit in hits {
+            // The newest of all.
+            if let Some(found) = hit.matches.iter().max_by_key(|found| found.snapshots.last()) {
+                self.lines.line(&[self.words(found).as_bytes(), &path_bytes(&hit.path, terminal)].concat())?;
             }
         }
         Ok(())
@@ -231,21 +236,52 @@ impl Shown<'_> {
     /// All of a line but the path.
     fn words(&self, found: &Match) -> String {
         let version = &found.version;
-        let bytes = if version.kind == EntryKind::File { size::human(version.size) } else { version.kind.word().to_owned() };
+        let last = self.id(found.snapshots.last());
+        format!("{last}  {}  {:>10}  ", time::local(&version.mtime()), bytes(found))
+    }
+
+    /// What is said of a version with --long.
+    fn cells(&self, found: &Match) -> [String; CELLS] {
+        let version = &found.version;
         let (first, last) = (self.id(found.snapshots.first()), self.id(found.snapshots.last()));
-        let changed = time::local(&version.mtime());
-        if !self.args.long {
-            return format!("{last}  {changed}  {bytes:>10}  ");
-        }
-        let (mode, owner) = (permissions(version.kind, version.mode), format!("{}:{}", version.uid, version.gid));
         let range = if first == last { first } else { format!("{first}..{last}") };
-        format!("{mode}  {owner:>9}  {bytes:>10}  {changed}  {range:<18}  {:>5}  ", format!("({})", found.snapshots.len()))
+        let (mode, owner) = (permissions(version.kind, version.mode), format!("{}:{}", version.uid, version.gid));
+        [mode, owner, bytes(found), time::local(&version.mtime()), range, format!("({})", found.snapshots.len())]
+    }
+
+    /// Versions with --long. In a pipe a line has its path at the end; on a terminal, where both would rarely have room, paths stand above
+    /// their versions.
+    fn show_long(&mut self, hits: &[Hit], terminal: bool) -> Result<(), Fail> {
+        let cells: Vec<Vec<[String; CELLS]>> = hits.iter().map(|hit| hit.matches.iter().map(|found| self.cells(found)).collect()).collect();
+        let widest = |n: usize| cells.iter().flatten().map(|cells| cells[n].chars().count()).max().unwrap_or(0);
+        let widths: [usize; CELLS] = std::array::from_fn(widest);
+        // Where there is no room, modes and owners give way first.
+        let indent = if terminal { 2 } else { 0 };
+        let wide = |from: usize| indent + widths[from..].iter().map(|width| width + 2).sum::<usize>() - 2;
+        let room = terminal_width().filter(|_| terminal).unwrap_or(usize::MAX);
+        let from = [0, 2].into_iter().find(|from| wide(*from) <= room).unwrap_or(2);
+        for (hit, versions) in hits.iter().zip(&cells) {
+            let path = path_bytes(&hit.path, terminal);
+            if terminal {
+                self.lines.line(&path)?;
+            }
+            for cells in versions {
+                let mut line = " ".repeat(indent);
+                for (n, (cell, width)) in cells.iter().zip(widths).enumerate().skip(from) {
+                    let cell = if [MODE, TIME, RANGE].contains(&n) { format!("{cell:<width$}  ") } else { format!("{cell:>width$}  ") };
+                    line.push_str(&cell);
+                }
+                let line = if terminal { line.trim_end().as_bytes().to_vec() } else { [line.as_bytes(), &path].concat() };
+                self.lines.line(&line)?;
+            }
+        }
+        Ok(())
     }
 
     fn version_json(&self, path: &[u8], found: &Match) -> Value {
         let of = |number: Option<&usize>| number.and_then(|number| self.snapshots.get(*number));
         let (first, last) = (of(found.snapshots.first()), of(found.snapshots.last()));
-        let mut value = json!({"message_type": "version"});
+        let mut value = json!({"message_type": "match"});
         if let (Some(map), Value::Object(node)) = (value.as_object_mut(), node_json(path, found)) {
             map.extend(node);
             for (key, snapshot) in [("first", first), ("last", last)] {
@@ -253,7 +289,7 @@ impl Shown<'_> {
                 map.insert(format!("{key}_time"), snapshot.map(|s| time::rfc3339(&s.index.time)).into());
             }
             map.insert("snapshots".to_owned(), found.snapshots.len().into());
-            map.insert("host".to_owned(), last.map(|s| s.names.host.clone()).into());
+            map.insert("hostname".to_owned(), last.map(|s| s.names.host.clone()).into());
             map.insert("series".to_owned(), last.map(|s| s.names.series.clone()).into());
         }
         value
@@ -261,6 +297,7 @@ impl Shown<'_> {
 
     fn finish(mut self) -> Result<(), Fail> {
         if self.out.json && !self.args.long {
+            self.all.sort_by(|a, b| a.path.cmp(&b.path));
             let mut by_snapshot: BTreeMap<usize, Vec<(&Hit, &Match)>> = BTreeMap::new();
             for hit in &self.all {
                 for found in &hit.matches {
@@ -291,10 +328,22 @@ impl Shown<'_> {
     }
 }
 
+/// Cells of a line of --long: mode, owner, size, time, snapshots, how many of them.
+const CELLS: usize = 6;
+const MODE: usize = 0;
+const TIME: usize = 3;
+const RANGE: usize = 4;
+
+/// The size, or what it is that has none.
+fn bytes(found: &Match) -> String {
+    let version = &found.version;
+    if version.kind == EntryKind::File { size::human(version.size) } else { version.kind.word().to_owned() }
+}
+
 /// A path in restic's shape.
 fn node_json(path: &[u8], found: &Match) -> Value {
     let version = &found.version;
-    json!({
+    let mut value = json!({
         "path": String::from_utf8_lossy(path),
         "permissions": permissions(version.kind, version.mode),
         "type": version.kind.word(),
@@ -302,6 +351,15 @@ fn node_json(path: &[u8], found: &Match) -> Value {
         "mtime": time::rfc3339(&version.mtime()),
         "uid": version.uid,
         "gid": version.gid,
-        "size": version.size,
-    })
+    });
+    if let Some(map) = value.as_object_mut() {
+        if version.kind == EntryKind::File {
+            map.insert("size".to_owned(), version.size.into());
+        }
+        // JSON is text: a name that is none is given in full beside it.
+        if std::str::from_utf8(path).is_err() {
+            map.insert("path_hex".to_owned(), seabed_engine::id::hex(path).into());
+        }
+    }
+    value
 }

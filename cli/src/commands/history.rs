@@ -4,7 +4,7 @@
 use crate::args::{FilterArgs, Global};
 use crate::exit::{Code, Fail, Run, help};
 use crate::looking::{OfflineArgs, look, missing};
-use crate::output::{Output, clean};
+use crate::output::{Output, clean, terminal_width};
 use crate::{size, time};
 use seabed_engine::catalog::Snapshot;
 use seabed_engine::find::{Chosen, Event, What, history};
@@ -74,7 +74,12 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         let text = String::from_utf8_lossy(&full).into_owned();
         if out.json {
             let lines: Vec<Value> = lines.iter().map(|line| line_json(&line.events, &snapshots, &text)).collect();
-            out.json_result(&json!({"message_type": "history", "path": text, "series": lines}))?;
+            let mut value = json!({"message_type": "history", "path": text, "series": lines});
+            // JSON is text: a name that is none is given in full beside it.
+            if let (Some(map), Err(_)) = (value.as_object_mut(), std::str::from_utf8(&full)) {
+                map.insert("path_hex".to_owned(), seabed_engine::id::hex(&full).into());
+            }
+            out.json_result(&value)?;
             return Ok(Code::Done);
         }
         for (at, line) in lines.iter().enumerate() {
@@ -85,8 +90,8 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         }
         return Ok(Code::Done);
     }
-    let fail = Fail::new(Code::Failed, format!("no snapshot here ever had `{}`", args.path.to_string_lossy()));
-    Err(fail.hint("`seabed find PATTERN` looks for parts of names"))
+    let fail = Fail::new(Code::Failed, format!("none of the snapshots has `{}`", args.path.to_string_lossy()));
+    Err(fail.hint("`seabed find PATTERN` looks for it anywhere; what was forgotten is not known any more"))
 }
 
 fn of(snapshots: &[Snapshot], number: usize) -> Option<&Snapshot> {
@@ -134,24 +139,42 @@ fn command(snapshot: &Snapshot, path: &str, version: &Version) -> String {
     }
 }
 
+/// What happened, and what was there then.
+fn words(event: &Event, version: &Version) -> (String, String) {
+    let bytes = if version.kind == EntryKind::File { size::human(version.size) } else { version.kind.word().to_owned() };
+    let what = match &event.what {
+        What::Changed { from } => format!("changed ({})", differences(from, version).join(", ")),
+        _ => word(event),
+    };
+    let times = if event.count > 1 { format!(", in {}", size::of(event.count as u64, "snapshot")) } else { String::new() };
+    (what, format!("{bytes}, of {}{times}", time::minute(&version.mtime())))
+}
+
 fn tell(events: &[Event], snapshots: &[Snapshot], path: &str, out: &Output) -> Result<(), Fail> {
     let Some(newest) = events.last().and_then(|event| of(snapshots, event.last)) else { return Ok(()) };
     out.result(clean(&format!("{path}  (host {}, series {})", newest.names.host, newest.names.series)).as_bytes())?;
+    // Line by line: when, what happened, what was there, how it comes back.
+    let mut told: Vec<(String, Option<(String, String)>)> = Vec::new();
     for event in events {
         let (Some(first), Some(last)) = (of(snapshots, event.first), of(snapshots, event.last)) else { continue };
-        let when = time::local(&first.index.time);
+        let when = format!("  {}  {}  ", time::local(&first.index.time), first.id.short());
         let Some(version) = &event.version else {
-            out.result(format!("  {when}  {}  vanished", first.id.short()).as_bytes())?;
+            told.push((when + "vanished", None));
             continue;
         };
-        let bytes = if version.kind == EntryKind::File { size::human(version.size) } else { version.kind.word().to_owned() };
-        let what = match &event.what {
-            What::Changed { from } => format!("changed ({})", differences(from, version).join(", ")),
-            _ => word(event),
+        let (what, then) = words(event, version);
+        told.push((when + &what, Some((then, clean(&command(last, path, version))))));
+    }
+    // Where one is too long for the terminal, all are broken at the same place.
+    let longest = told.iter().filter_map(|(what, rest)| Some(what.chars().count() + ": ".len() + rest.as_ref()?.0.chars().count())).max();
+    let breaks = terminal_width().zip(longest).is_some_and(|(width, longest)| longest > width);
+    for (what, rest) in told {
+        let Some((then, command)) = rest else {
+            out.result(what.as_bytes())?;
+            continue;
         };
-        let times = if event.count > 1 { format!(", in {}", size::of(event.count as u64, "snapshot")) } else { String::new() };
-        out.result(format!("  {when}  {}  {what}: {bytes}, of {}{times}", first.id.short(), time::local(&version.mtime())).as_bytes())?;
-        out.result(clean(&format!("      {}", command(last, path, version))).as_bytes())?;
+        out.result(format!("{what}:{}{then}", if breaks { "\n      " } else { " " }).as_bytes())?;
+        out.result(format!("      {command}").as_bytes())?;
     }
     Ok(())
 }
@@ -175,7 +198,9 @@ fn line_json(events: &[Event], snapshots: &[Snapshot], path: &str) -> Value {
                     map.insert("changed".to_owned(), differences(from, version).into());
                 }
                 map.insert("type".to_owned(), version.kind.word().into());
-                map.insert("size".to_owned(), version.size.into());
+                if version.kind == EntryKind::File {
+                    map.insert("size".to_owned(), version.size.into());
+                }
                 map.insert("mode".to_owned(), version.mode.into());
                 map.insert("mtime".to_owned(), time::rfc3339(&version.mtime()).into());
                 map.insert("restore".to_owned(), command(last, path, version).into());
@@ -183,5 +208,5 @@ fn line_json(events: &[Event], snapshots: &[Snapshot], path: &str) -> Value {
             value
         })
         .collect();
-    json!({"host": newest.map(|s| s.names.host.clone()), "series": newest.map(|s| s.names.series.clone()), "events": events})
+    json!({"hostname": newest.map(|s| s.names.host.clone()), "series": newest.map(|s| s.names.series.clone()), "events": events})
 }

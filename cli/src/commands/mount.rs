@@ -135,7 +135,8 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         out.message(&json!({
             "message_type": "mounted",
             "mountpoint": at.to_string_lossy(),
-            "repository": id.to_string(),
+            "repository": opened.place.text(),
+            "repository_id": id.to_string(),
             "snapshots": snapshots,
         }));
     }

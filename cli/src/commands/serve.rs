@@ -129,7 +129,7 @@ fn webdav(global: &Global, args: &WebdavArgs, out: &Output) -> Run {
     out.say(&format!("serving {what} of repository {} at {url}; Ctrl-C ends it", id.short()));
     if out.json {
         let snapshots = view.snapshots();
-        out.message(&json!({"message_type": "serving", "url": url, "repository": id.to_string(), "snapshots": snapshots}));
+        out.message(&json!({"message_type": "serving", "url": url, "repository": opened.place.text(), "repository_id": id.to_string(), "snapshots": snapshots}));
     }
     let began = Instant::now();
     serve(view.clone(), Gate::new(address, login), listener, signals::interrupted)

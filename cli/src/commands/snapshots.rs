@@ -9,6 +9,7 @@ use crate::exit::{Code, Fail, Run, help};
 use crate::open;
 use crate::output::{Output, Table, terminal_width};
 use crate::progress::Listener;
+use crate::progress::line::columns;
 use crate::{size, time};
 use seabed_engine::catalog::Snapshot;
 use seabed_engine::id::SnapshotId;
@@ -114,7 +115,7 @@ fn remark(s: &Snapshot) -> String {
     format!("{mark}{}", s.names.description).trim_end().to_owned()
 }
 
-fn table(snapshots: &[Snapshot], remarks: bool, sizes: Option<&Unique>) -> Table {
+fn table(snapshots: &[Snapshot], remarks: bool, minutes: bool, sizes: Option<&Unique>) -> Table {
     let mut table = Table::new(&[
         ("ID", false, false),
         ("Time", false, false),
@@ -125,12 +126,13 @@ fn table(snapshots: &[Snapshot], remarks: bool, sizes: Option<&Unique>) -> Table
         ("Added", true, false),
         ("Unique", true, false),
         ("Description", false, false),
-    ]);
+    ])
+    .spare(&["Host", "Tags", "Added"]);
     for s in snapshots {
         let names = &s.names;
         table.row(vec![
             s.id.short(),
-            time::local(&s.index.time),
+            if minutes { time::minute(&s.index.time) } else { time::local(&s.index.time) },
             names.host.clone(),
             names.series.clone(),
             names.tags.join(","),
@@ -150,10 +152,13 @@ fn text(out: &Output, groups: &BTreeMap<Values, Vec<Snapshot>>, by: &Groups, siz
             out.result(crate::output::clean(&format!("\n{}", by.words(group))).as_bytes())?;
         }
         let width = terminal_width();
-        let mut lines = table(snapshots, true, sizes).lines(None);
+        let mut lines = table(snapshots, true, false, sizes).lines(None);
+        let too_wide = |lines: &[String]| width.is_some_and(|max| lines.iter().any(|line| columns(line) > max));
         // Where it does not fit, what a person wrote is not cut short: it gets lines of its own.
-        if width.is_some_and(|max| lines.iter().any(|l| l.chars().count() > max)) {
-            lines = table(snapshots, false, sizes).lines(width);
+        if too_wide(&lines) {
+            // Seconds go before columns do.
+            let whole = table(snapshots, false, false, sizes).spare(&[]).lines(width);
+            lines = if too_wide(&whole) { table(snapshots, false, true, sizes).lines(width) } else { whole };
             for (at, s) in snapshots.iter().enumerate().rev().filter(|(_, s)| !remark(s).is_empty()) {
                 lines.insert(at + 3, format!("          {}", crate::output::clean(&remark(s)).replace('\n', " ")));
             }

@@ -81,8 +81,8 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let repository = &opened.repository;
     refresh(repository, out)?;
     let snapshots = chosen(repository, args)?;
+    open::remark(&opened, out);
     if args.growth {
-        open::remark(&opened, out);
         return growth::run(&snapshots, args.by, out);
     }
     match args.mode {

@@ -169,11 +169,12 @@ impl Observer for Listener<'_> {
 
     fn item(&self, path: &[u8], action: Action, bytes: u64) {
         let path = format!("/{}", String::from_utf8_lossy(path));
-        if self.beside {
-            self.out.item_aside(&path);
-        } else if self.out.json {
+        if self.out.json {
             let (kind, size) = ("verbose_status", bytes);
-            self.out.message(&json!({"message_type": kind, "action": word(action), "item": path, "data_size": size, "size": size}));
+            let message = json!({"message_type": kind, "action": word(action), "item": path, "data_size": size, "size": size});
+            if self.beside { self.out.message_aside(&message) } else { self.out.message(&message) }
+        } else if self.beside {
+            self.out.item_aside(&path);
         } else if self.out.level >= 2 || !matches!(action, Action::Unchanged | Action::Skipped) {
             // Directories and empty files have no size to speak of.
             let size = if bytes > 0 { format!(", {}", size::human(bytes)) } else { String::new() };

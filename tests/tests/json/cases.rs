@@ -19,6 +19,8 @@ pub enum Place {
 pub struct Step {
     pub code: i32,
     pub args: &'static [&'static str],
+    /// It runs until somebody ends it, as soon as it has said its first word.
+    pub endless: bool,
 }
 
 /// A story: its name is that of its golden file.
@@ -29,7 +31,11 @@ pub struct Case {
 }
 
 const fn ends(code: i32, args: &'static [&'static str]) -> Step {
-    Step { code, args }
+    Step { code, args, endless: false }
+}
+
+const fn runs(args: &'static [&'static str]) -> Step {
+    Step { code: 0, args, endless: true }
 }
 
 const fn case(name: &'static str, place: Place, steps: &'static [Step]) -> Case {
@@ -40,7 +46,7 @@ use Place::{Bucket, Directory, Nothing};
 
 /// All of them. `{id}` is the id of the newest snapshot, `{first}` that of the first.
 pub const CASES: &[Case] = &[
-    case("init", Nothing, &[ends(0, &["init", "--label", "first"]), ends(1, &["init"]), ends(20, &["init", "--password-file", "none"])]),
+    case("init", Nothing, &[ends(20, &["init", "--password-file", "none"]), ends(0, &["init", "--label", "first"]), ends(1, &["init"])]),
     case("init-bucket", Bucket, &[ends(0, &["init", "--repo", "{bucket}/other"])]),
     case(
         "backup",
@@ -80,8 +86,106 @@ pub const CASES: &[Case] = &[
             ends(0, &["snapshots", "--ids"]),
         ],
     ),
-    case("ls", Directory, &[ends(0, &["ls", "latest"]), ends(0, &["ls", "latest", "/data/sub"]), ends(1, &["ls", "latest", "/nowhere"])]),
-    case("dump", Directory, &[ends(0, &["dump", "latest", "/data/a.txt"]), ends(1, &["dump", "latest", "/data"])]),
+    case(
+        "ls",
+        Directory,
+        &[
+            ends(0, &["ls", "latest"]),
+            ends(0, &["ls", "latest", "/data/sub", "--long"]),
+            ends(0, &["ls", "latest:/data", "--no-recursive", "--sort", "size", "--reverse"]),
+            ends(0, &["ls", "latest", "--sort", "extension"]),
+            ends(1, &["ls", "latest", "/nowhere"]),
+            ends(20, &["ls", "latest:/data", "/data"]),
+            ends(20, &["ls", "latest", "--ncdu"]),
+        ],
+    ),
+    case(
+        "find",
+        Directory,
+        &[
+            ends(0, &["find", "*.txt"]),
+            ends(0, &["find", "--type", "dir", "--snapshot", "latest"]),
+            ends(0, &["find", "*.txt", "--long"]),
+            ends(0, &["find", "--regex", "sub/.*", "--long", "--offline"]),
+            ends(0, &["find", "*.none"]),
+            ends(0, &["find", "*.none", "--long"]),
+            ends(20, &["find", "--regex", "("]),
+            ends(20, &["find", "--larger", "much"]),
+            ends(20, &["find", "--newer", "soon"]),
+            ends(1, &["find", "x", "--snapshot", "ffffffff"]),
+            ends(20, &["find", "--iname", "x"]),
+        ],
+    ),
+    case("find-offline", Nothing, &[ends(1, &["find", "x", "--offline"]), ends(10, &["find", "x"])]),
+    case(
+        "history",
+        Directory,
+        &[
+            ends(0, &["history", "/data/a.txt"]),
+            ends(0, &["history", "/data/new.txt"]),
+            ends(0, &["history", "/data/sub", "--offline"]),
+            ends(0, &["forget", "{id}"]),
+            ends(1, &["history", "/data/new.txt"]),
+        ],
+    ),
+    case(
+        "diff",
+        Directory,
+        &[
+            ends(0, &["diff", "latest~1", "latest"]),
+            ends(0, &["diff", "latest~1:/data", "latest:/data", "--metadata"]),
+            ends(0, &["diff", "latest", "latest~1", "--patch"]),
+            ends(0, &["diff", "latest~1", "latest", "--stat"]),
+            ends(0, &["diff", "latest~1", "latest", "--stat=dir"]),
+            ends(0, &["diff", "latest~1", "latest", "--name-only"]),
+            ends(0, &["diff", "latest", "latest"]),
+            ends(0, &["diff", "{first}:/data", "src", "--content"]),
+            ends(0, &["backup", "src", "--series", "live"]),
+            ends(0, &["diff", "latest", "--live", "--series", "live"]),
+            ends(3, &["diff", "{first}:/data", "src/a.txt/x"]),
+            ends(1, &["diff", "ffffffff", "latest"]),
+            ends(1, &["diff", "latest", "nowhere"]),
+            ends(20, &["diff", "src", "latest"]),
+            ends(20, &["diff", "latest"]),
+        ],
+    ),
+    case(
+        "dump",
+        Directory,
+        &[
+            ends(0, &["dump", "latest", "/data/a.txt"]),
+            ends(0, &["dump", "latest", "/data/a.txt", "--target", "a"]),
+            ends(0, &["dump", "latest", "/data", "--archive", "zip", "--target", "data.zip"]),
+            ends(0, &["dump", "latest", "/data/sub", "--archive", "tar", "--target", "data.tar", "-vv"]),
+            ends(1, &["dump", "latest", "/data/none", "--target", "none"]),
+            ends(20, &["dump", "latest"]),
+        ],
+    ),
+    case(
+        "archives",
+        Directory,
+        &[
+            ends(0, &["restore", "latest:/data", "--archive", "tar", "--target", "data.tar", "--exclude", "sub"]),
+            ends(0, &["backup", "--tar", "data.tar", "--tar-name", "in", "--series", "tar", "--host", "web1", "-vv"]),
+            ends(0, &["ls", "latest", "--series", "tar"]),
+            ends(21, &["backup", "--exec-tar", "x=head -c 700 data.tar"]),
+            ends(21, &["backup", "--tar", "src/a.txt"]),
+            ends(20, &["backup", "--tar", "none.tar"]),
+            ends(20, &["backup", "--tar", "src"]),
+            ends(1, &["dump", "latest:/data", "--archive", "tar", "--target", "src", "--series", "docs"]),
+        ],
+    ),
+    case("mount", Directory, &[runs(&["mount", "src"]), runs(&["mount", "src", "latest:/data"]), ends(20, &["mount", "nowhere"])]),
+    case(
+        "serve",
+        Directory,
+        &[
+            runs(&["serve", "webdav", "--listen", "127.0.0.1:0"]),
+            ends(20, &["serve", "webdav", "--listen", "nowhere"]),
+            ends(20, &["serve", "webdav", "--user", "ann"]),
+            ends(20, &["serve", "ftp"]),
+        ],
+    ),
     case(
         "forget",
         Directory,
@@ -123,7 +227,21 @@ pub const CASES: &[Case] = &[
             ends(0, &["gc"]),
         ],
     ),
-    case("stats", Directory, &[ends(0, &["stats"])]),
+    case(
+        "stats",
+        Directory,
+        &[
+            ends(0, &["stats"]),
+            ends(0, &["stats", "--mode", "restore-size"]),
+            ends(0, &["stats", "--mode", "files-by-contents"]),
+            ends(0, &["stats", "--mode", "blobs-per-file"]),
+            ends(0, &["stats", "latest", "--mode", "raw-data"]),
+            ends(0, &["stats", "--growth"]),
+            ends(0, &["stats", "--growth", "--by", "week"]),
+            ends(20, &["stats", "latest:/data"]),
+            ends(20, &["stats", "--mode", "sizes"]),
+        ],
+    ),
     case("check", Directory, &[ends(0, &["check"]), ends(0, &["check", "--read-data"]), ends(20, &["check", "--read-data-subset", "9/7"])]),
     case("check-damage", Directory, &[ends(23, &["check", "--read-data"]), ends(23, &["restore", "latest", "--target", "back"])]),
     case("rebuild", Directory, &[ends(0, &["rebuild"])]),
@@ -153,7 +271,11 @@ pub const CASES: &[Case] = &[
     case("man", Nothing, &[ends(0, &["man", "pages"]), ends(1, &["man", "src/a.txt/x"])]),
     case("schema", Nothing, &[ends(0, &["schema", "version"]), ends(0, &["schema"]), ends(20, &["schema", "frob"])]),
     case("unlock", Nothing, &[ends(0, &["unlock"])]),
-    case("version", Nothing, &[ends(0, &["version"]), ends(20, &["vresion"]), ends(20, &["mounted"])]),
+    case(
+        "version",
+        Nothing,
+        &[ends(0, &["version"]), ends(20, &["vresion"]), ends(20, &["fnd"]), ends(20, &["log"]), ends(20, &["mounted"])],
+    ),
 ];
 
 /// Messages that no case brings about: what they need takes hours, or a store that misbehaves. Tests of their own bring them about.

@@ -64,14 +64,22 @@ const NUMBERS: &[&str] = &[
 /// Numbers that do so in some messages only.
 const NUMBERS_OF: &[(&str, &[&str])] = &[
     ("gc", &["bytes_read"]),
+    ("forget", &["bytes_read"]),
+    ("mount", &["frames_decoded"]),
+    ("serve", &["frames_decoded"]),
     ("check", &["bytes_read"]),
     ("cat", &["bytes", "plain"]),
     ("cache", &["bytes", "objects"]),
     ("restore", &["bytes"]),
+    ("diff", &["bytes", "data_blobs", "tree_blobs"]),
+    (
+        "stats",
+        &["data_added_sum", "data_added_packed_sum", "compression_space_saving", "deduplication_space_saving", "compression_progress"],
+    ),
 ];
 /// Texts that hang on the machine or the run.
 const TEXTS: &[&str] = &["username", "public", "os", "arch", "script"];
-const TEXTS_OF: &[(&str, &[&str])] = &[("ls", &["user", "group"]), ("cat", &["user"])];
+const TEXTS_OF: &[(&str, &[&str])] = &[("ls", &["user", "group"]), ("cat", &["user"]), ("serve", &["url"])];
 /// Whole values of which only that they are there is kept.
 const WHOLE: &[(&str, &[&str])] = &[
     ("self-test", &["findings"]),
@@ -87,6 +95,8 @@ pub struct Names {
     ids: BTreeMap<String, usize>,
     /// Parts of texts that are replaced as they stand: paths, addresses, versions.
     pub texts: Vec<(String, String)>,
+    /// What is counted hangs on files alone.
+    exact: bool,
     /// All ids are one: where they are listed in their own order, which is another one each time.
     pub one: bool,
 }
@@ -106,6 +116,7 @@ impl Names {
     /// What is kept of a line of `command`.
     pub fn kept(&mut self, command: &str, value: &Value) -> Value {
         self.one = command == "cat";
+        self.exact = ["restore-size", "files-by-contents", "blobs-per-file"].iter().any(|mode| value["mode"] == *mode);
         self.value(command, "", value)
     }
 
@@ -121,7 +132,7 @@ impl Names {
                 Some(0) => value.clone(),
                 _ => "<…>".into(),
             },
-            Value::Number(_) if NUMBERS.contains(&key) || listed(NUMBERS_OF) => "<n>".into(),
+            Value::Number(_) if NUMBERS.contains(&key) && !self.exact || listed(NUMBERS_OF) => "<n>".into(),
             Value::String(_) if TEXTS.contains(&key) || listed(TEXTS_OF) => "<text>".into(),
             Value::String(text) => self.text(text).into(),
             Value::Array(values) => values.iter().map(|value| self.value(command, key, value)).collect(),

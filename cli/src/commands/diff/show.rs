@@ -143,8 +143,12 @@ impl<'s> Shown<'s> {
         if let Some(stat) = &self.stat {
             return vec![String::new(), stat.total()];
         }
-        let row = |what: &str, new: u64, gone: u64| format!("{what:<12} {:>9} new, {:>9} removed", size::count(new), size::count(gone));
-        let changed = format!(", {:>9} changed", size::count(report.changed_files));
+        let all = [added.files, added.data_blobs, added.tree_blobs, removed.files, removed.data_blobs, removed.tree_blobs];
+        let wide = all.into_iter().chain([added.dirs, removed.dirs, added.others, removed.others, report.changed_files]);
+        let wide = wide.map(|count| size::count(count).len()).max().unwrap_or(0);
+        let row =
+            |what: &str, new: u64, gone: u64| format!("{what:<12} {:>wide$} new, {:>wide$} removed", size::count(new), size::count(gone));
+        let changed = format!(", {:>wide$} changed", size::count(report.changed_files));
         let mut lines = vec![
             String::new(),
             row("Files:", added.files, removed.files) + &changed,

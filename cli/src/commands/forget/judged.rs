@@ -11,7 +11,7 @@ use seabed_engine::catalog::Snapshot;
 use seabed_engine::clock;
 use seabed_engine::format::wire::Time;
 use seabed_engine::id::{SnapshotId, WriterId};
-use seabed_engine::retention::{Cause, Decision, Item, Policy, Reason, Rule, Verdict, charge_order, decide, fit};
+use seabed_engine::retention::{Cause, Decision, Item, Policy, Verdict, charge_order, decide, fit};
 use seabed_engine::usage::{freed, usage};
 use std::collections::{HashMap, HashSet};
 
@@ -50,7 +50,7 @@ impl Judged {
 
     /// Those that were named go, and nothing else.
     pub fn name(&mut self, named: &[SnapshotId]) {
-        let stays = || Verdict::Keep(vec![Reason { rule: Rule::NoOther, bucket: None, oldest: false }]);
+        let stays = || Verdict::Keep(Vec::new());
         let asked = |item: &Item| if named.contains(&item.id) { Verdict::Remove(Cause::Asked) } else { stays() };
         self.decisions = self.items.iter().map(|item| Decision { id: item.id, verdict: asked(item) }).collect();
     }

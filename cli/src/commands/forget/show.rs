@@ -49,7 +49,7 @@ pub fn decisions(
         }
         out.result(crate::output::clean(&format!("\n{group}: {} stay, {gone} go", of.len() - gone)).as_bytes())?;
         let mut table =
-            Table::new(&[("", false, false), ("ID", false, false), ("Time", false, false), ("Tags", false, true), ("Why", false, false)]);
+            Table::new(&[("", false, false), ("ID", false, false), ("Time", false, false), ("Tags", false, true), ("Why", false, true)]);
         for (snapshot, decision) in of.iter().filter(|(_, decision)| explain || !decision.keeps()) {
             table.row(vec![
                 if decision.keeps() { "keep" } else { "forget" }.to_owned(),
@@ -74,7 +74,12 @@ pub fn decisions(
 }
 
 fn words(reasons: &[Reason]) -> String {
-    reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    list(reasons).join(", ")
+}
+
+/// Where snapshots are named, no rule keeps the others.
+fn list(reasons: &[Reason]) -> Vec<String> {
+    if reasons.is_empty() { vec!["not asked for".to_owned()] } else { reasons.iter().map(ToString::to_string).collect() }
 }
 
 fn why(decision: &Decision) -> String {
@@ -89,7 +94,7 @@ fn why(decision: &Decision) -> String {
 
 fn row_json((snapshot, decision): &(&Snapshot, &Decision)) -> Value {
     let reasons: Vec<String> = match &decision.verdict {
-        Verdict::Keep(reasons) => reasons.iter().map(ToString::to_string).collect(),
+        Verdict::Keep(reasons) => list(reasons),
         Verdict::Remove(cause) => vec![cause.to_string()],
     };
     json!({

@@ -120,8 +120,14 @@ pub fn run(snapshots: &[Snapshot], by: By, out: &Output) -> Run {
 }
 
 fn row_json(row: &Row<'_>, by: By) -> Value {
-    let mut value = json!({
-        "period": row.period,
+    let first = row.snapshots.first().filter(|_| by == By::Snapshot);
+    let mut value = match first {
+        Some(snapshot) => {
+            json!({"snapshot_id": snapshot.id.to_string(), "hostname": snapshot.names.host, "series": snapshot.names.series})
+        }
+        None => json!({"period": row.period}),
+    };
+    let figures = json!({
         "time": row.snapshots.last().map(|snapshot| time::rfc3339(&snapshot.index.time)),
         "snapshots": row.snapshots.len(),
         "files": row.files,
@@ -131,11 +137,8 @@ fn row_json(row: &Row<'_>, by: By) -> Value {
         "data_added_sum": row.added_sum,
         "data_added_packed_sum": row.stored_sum,
     });
-    if let (Some(map), By::Snapshot, Some(snapshot)) = (value.as_object_mut(), by, row.snapshots.first()) {
-        map.remove("period");
-        map.insert("snapshot_id".to_owned(), snapshot.id.to_string().into());
-        map.insert("hostname".to_owned(), snapshot.names.host.clone().into());
-        map.insert("series".to_owned(), snapshot.names.series.clone().into());
+    if let (Some(map), Value::Object(figures)) = (value.as_object_mut(), figures) {
+        map.extend(figures);
     }
     value
 }
