@@ -224,6 +224,18 @@ mod tests {
     }
 
     #[test]
+    fn every_help_has_examples_and_exit_codes() {
+        fn look(command: &clap::Command, name: &str) {
+            let text = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            assert!(text.starts_with("EXAMPLES\n  ") && text.ends_with(crate::exit::EXIT_STATUS), "`{name} --help` lacks them");
+            assert!(text.contains(name), "no example of `{name}` is one of it");
+            let inner = command.get_subcommands().filter(|sub| sub.get_name() != "help");
+            inner.for_each(|sub| look(sub, &format!("{name} {}", sub.get_name())));
+        }
+        look(&Cli::command(), "seabed");
+    }
+
+    #[test]
     fn tags_are_lists() {
         assert_eq!(tags([&"a, b".to_owned(), &"b,,c".to_owned()]), ["a", "b", "c"]);
     }

@@ -111,7 +111,7 @@ impl Fail {
 }
 
 /// What helps where something cannot be written that is not the repository's.
-fn where_to_write(error: &std::io::Error) -> Option<&'static str> {
+pub fn where_to_write(error: &std::io::Error) -> Option<&'static str> {
     use std::io::ErrorKind as Io;
     Some(match error.kind() {
         Io::StorageFull | Io::QuotaExceeded => "make room there, or write to another place; the repository is not touched by this",
@@ -169,7 +169,7 @@ impl From<Error> for Fail {
             Error::NewerFormat { .. } | Error::UnknownFeature { .. } => "update seabed on this machine",
             Error::NoSnapshot { .. } | Error::WasForgotten { .. } => "`seabed snapshots` lists what there is",
             Error::AmbiguousSnapshot { .. } => "give more digits of the id",
-            Error::NoSuchPath { .. } => "`seabed ls` lists the paths of a snapshot",
+            Error::NoSuchPath { .. } => "`seabed ls SNAPSHOT` lists its paths, `seabed find NAME` says in which snapshots one is",
             Error::NotAFile { .. } => "`--archive tar` writes it as an archive, `seabed restore` brings it back",
             Error::Catalog { .. } | Error::Cache { .. } => "run again with --no-cache, or delete the cache directory: it is made anew",
             Error::NoKeys { .. } => {

@@ -44,6 +44,24 @@ const COMMANDS: &[(&[&str], &str)] = &[
     ),
     (&["schedule", "cron", "daemon", "run"], "seabed has no scheduler: run `seabed backup` from cron or a systemd timer"),
     (&["lock", "locks"], "there are no locks: backups, checks and collections run side by side"),
+    (&["mnt"], "`seabed mount DIR` shows snapshots as a file system"),
+    (&["umount", "unmount"], "a mount ends with Ctrl-C where `seabed mount` runs, or with the system's `umount DIR`"),
+    (&["webdav", "server", "http"], "`seabed serve webdav` shows snapshots to programs and browsers"),
+    (&["log", "versions", "blame"], "`seabed history PATH` tells what became of a path, `seabed snapshots` lists snapshots"),
+    (&["search", "locate", "grep"], "`seabed find PATTERN` finds paths in all snapshots; nothing looks into contents"),
+    (&["compare", "cmp"], "`seabed diff` compares two snapshots, or a snapshot with this machine"),
+    (
+        &["du", "ncdu", "usage", "size"],
+        "`seabed stats` says what takes the space; `seabed ls SNAPSHOT --ncdu | ncdu -e -f -` shows it by directory",
+    ),
+    (&["export", "export-tar", "tar", "zip", "archive"], "`seabed dump SNAPSHOT PATH --archive tar --target FILE` writes an archive"),
+    (&["import", "import-tar"], "`seabed backup --tar FILE` takes in what a tar archive holds"),
+    (&["remove", "rm", "purge"], "`seabed forget ID` removes a snapshot, `seabed gc` gives its space back"),
+    (&["rebuild-index", "reindex"], "`seabed rebuild` makes index and catalog anew"),
+    (&["rinfo", "show", "inspect", "debug"], "`seabed cat` shows objects, `seabed ls SNAPSHOT` paths, `seabed stats` the repository"),
+    (&["rcreate", "repo-create", "new"], "`seabed init` makes a repository"),
+    (&["rlist", "repo-list", "archives", "backups"], "`seabed snapshots` lists what there is"),
+    (&["with-lock"], "there are no locks: copy a repository while no `gc` runs on it"),
     (
         &["login", "connect", "open", "repository"],
         "every command takes the repository by --repo or SEABED_REPOSITORY; `seabed init` makes one",
@@ -59,7 +77,17 @@ const OPTIONS: &[(&[&str], &str)] = &[
     (&["--from-repo", "--copy-chunker-params"], "snapshots cannot be copied between repositories yet"),
     (&["--key-hint"], "the secret itself tells which key it opens: leave it out"),
     (&["--cleanup-cache"], "caches are bounded; `seabed cache --trim SIZE` makes them smaller"),
-    (&["--option", "-o"], "stores have options of their own: `seabed --help` lists them"),
+    (&["--option", "-o"], "what stores and mounts can be told has names of its own: the command's --help lists them"),
+    (&["--name", "--iname"], "patterns stand by themselves: `seabed find '*.txt'`, with -i for letters of either case"),
+    (
+        &["--blob", "--pack", "--show-pack-id"],
+        "chunks are not looked for by their ids; `seabed cat pack ID` shows what a pack holds, `seabed check` what is damaged",
+    ),
+    (&["--foreground", "-f"], "it stays in the foreground: leave it out, or write & behind the command to go on"),
+    (&["--address", "--port"], "write --listen ADDRESS:PORT"),
+    (&["--stdout"], "`seabed dump SNAPSHOT PATH` writes a file to standard output"),
+    (&["--glob-archives", "--match-archives", "--prefix"], "--host, --series, --tag and --path say which snapshots are meant"),
+    (&["--content-only"], "attributes are compared with --metadata only: leave it out"),
     (
         &["--http-user-agent", "--stuck-request-timeout"],
         "silent connections are given up by themselves; --retry-minutes says for how long to try",
@@ -83,7 +111,6 @@ const OPTIONS: &[(&[&str], &str)] = &[
     (&["--instant-delete"], "--grace 0 deletes at once"),
     (&["--keep-delete"], "--grace says how long condemned packs stay"),
     (&["--unsafe-allow-remove-all"], "--force overrules the guards; `seabed forget ID` removes a snapshot by name"),
-    (&["--numeric-ids"], "restores take --numeric-owner; backups always store both names and numbers"),
 ];
 
 fn known(table: &'static [(&[&str], &'static str)], word: &str) -> Option<&'static str> {

@@ -1,7 +1,7 @@
 //! A file that appears under its name when all of it is there and durable, and not before. What stood there stays until then.
 //! It must never leave half a file that passes for a whole one, nor put a file where a device was.
 
-use crate::exit::{Code, Fail, plain};
+use crate::exit::{Code, Fail, plain, where_to_write};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,8 @@ pub struct NewFile {
 }
 
 fn failed(path: &Path, error: &io::Error) -> Fail {
-    Fail::new(Code::Failed, format!("cannot write {}: {}", path.display(), plain(error)))
+    let hint = where_to_write(error).map(str::to_owned);
+    Fail { hint, ..Fail::new(Code::Failed, format!("cannot write {}: {}", path.display(), plain(error))) }
 }
 
 impl NewFile {

@@ -6,6 +6,7 @@ use crate::exit::{Code, Fail, plain};
 use crate::open::directory;
 use crate::output::Output;
 use crate::signals;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use seabed_engine::id::unhex;
 use seabed_engine::seal::key::Secret;
 use seabed_engine::seal::{Key, random};
@@ -191,9 +192,37 @@ pub fn can_ask() -> bool {
     terminal && std::io::stderr().is_terminal() && std::io::stdin().is_terminal()
 }
 
+/// A terminal that shows nothing of what is typed. Whoever is asked may answer before the question is out: rpassword turns its echo off only
+/// behind that.
+struct Dark {
+    terminal: File,
+    before: Termios,
+}
+
+impl Dark {
+    fn new() -> Option<Self> {
+        let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
+        let before = tcgetattr(&terminal).ok()?;
+        let mut dark = before.clone();
+        dark.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&terminal, OptionalActions::Now, &dark).ok()?;
+        Some(Dark { terminal, before })
+    }
+}
+
+impl Drop for Dark {
+    fn drop(&mut self) {
+        tcsetattr(&self.terminal, OptionalActions::Now, &self.before).unwrap_or(());
+    }
+}
+
 /// Asks for a passphrase; `None` for an empty answer.
 pub fn ask(question: &str) -> Result<Option<Secret>, Fail> {
-    let text = signals::while_asking(|| rpassword::prompt_password(question)).map_err(|e| match e.kind() {
+    let asked = signals::while_asking(|| {
+        let _dark = Dark::new();
+        rpassword::prompt_password(question)
+    });
+    let text = asked.map_err(|e| match e.kind() {
         std::io::ErrorKind::Interrupted => Fail::new(Code::Interrupted, "interrupted"),
         _ => Fail::config(format!("cannot ask for the passphrase: {}", plain(&e)))
             .hint("give it otherwise: --password-file, --password-command, SEABED_PASSWORD …"),

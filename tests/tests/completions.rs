@@ -30,7 +30,7 @@ fn bash_completes() {
     script(&home, "bash");
     let complete = |words: &str, at: usize| {
         let text = format!(
-            "source ./seabed.bash; COMP_WORDS=({words}); COMP_CWORD={at}; _seabed seabed \"${{COMP_WORDS[$COMP_CWORD]}}\" x; echo \"${{COMPREPLY[@]}}\""
+            "source ./seabed.bash; COMP_WORDS=({words}); COMP_CWORD={at}; at={at}; _seabed seabed \"${{COMP_WORDS[at]}}\" \"${{COMP_WORDS[at-1]}}\"; echo \"${{COMPREPLY[@]}}\""
         );
         shell(&home, "bash", &["--norc", "-c", &text])
     };
@@ -38,6 +38,9 @@ fn bash_completes() {
     assert!(complete("seabed backup --exclude-", 2).contains("--exclude-caches"));
     assert_eq!(complete("seabed restore --overwrite if-", 3).trim(), "if-changed if-newer");
     assert!(complete("seabed completions ''", 2).contains("zsh"));
+    assert_eq!(complete("seabed serve web", 2).trim(), "webdav");
+    assert!(complete("seabed serve webdav --list", 3).contains("--listen"));
+    assert!(complete("seabed stats --mode ''", 3).contains("blobs-per-file"));
 }
 
 #[test]
@@ -71,6 +74,8 @@ fn fish_completes() {
     assert!(complete("seabed backup --exclude-").contains("--exclude-caches\t"));
     assert!(complete("seabed restore --overwrite ").contains("if-newer\t"));
     assert!(complete("seabed completions ").contains("powershell\n"));
+    assert!(complete("seabed serve web").starts_with("webdav\t"));
+    assert!(complete("seabed ls --sort ").contains("extension\t"));
 }
 
 #[test]
@@ -119,6 +124,14 @@ fn manual_pages_are_set_without_a_warning() {
         let source = fs::read_to_string(page).unwrap();
         assert!(source.is_ascii(), "{page}: what is no ASCII has a name of its own in troff");
     }
+    // Those of a command in a command are named as they are, and there.
+    for page in &pages {
+        let source = fs::read_to_string(page).unwrap().replace("\\-", "-");
+        for other in source.split("\\fB").filter_map(|part| part.split_once("\\fR(1)")).map(|(name, _)| name) {
+            assert!(home.path(&format!("share/man1/{other}.1")).exists(), "{} speaks of {other}(1)", page.display());
+        }
+    }
+    assert!(fs::read_to_string(home.path("share/man1/seabed-serve-webdav.1")).unwrap().contains("\\-\\-listen"));
     let page = fs::read_to_string(home.path("share/man1/seabed-backup.1")).unwrap();
     assert!(page.contains("\\-\\-exclude\\-caches") && page.contains("CACHEDIR.TAG"), "{page}");
     // Variables that the program reads are on its page.

@@ -27,7 +27,24 @@ pub struct Args {
 fn script(shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
     generate(shell, &mut Cli::command(), "seabed", &mut script);
+    if shell == Shell::Fish {
+        script.extend(fish_words().into_bytes());
+    }
     script
+}
+
+/// What `generate` has for other shells and not for fish: words that stand by themselves (`seabed completions zsh`).
+fn fish_words() -> String {
+    let mut text = String::new();
+    for command in Cli::command().get_subcommands() {
+        for values in command.get_positionals().map(clap::Arg::get_possible_values).filter(|values| !values.is_empty()) {
+            let words: Vec<&str> = values.iter().filter(|value| !value.is_hide_set()).map(clap::builder::PossibleValue::get_name).collect();
+            for name in command.get_name_and_visible_aliases() {
+                text.push_str(&format!("complete -c seabed -n \"__fish_seabed_using_subcommand {name}\" -f -a \"{}\"\n", words.join(" ")));
+            }
+        }
+    }
+    text
 }
 
 /// Prints it.

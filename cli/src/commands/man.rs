@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 /// What the environment says, for the page of the program itself.
-const ENVIRONMENT: [(&str, &str); 15] = [
+const ENVIRONMENT: [(&str, &str); 16] = [
     ("SEABED_REPOSITORY", "The repository, as --repo names it."),
     ("SEABED_PASSWORD", "The passphrase."),
     ("SEABED_PASSWORD_FILE", "A file that holds the passphrase."),
@@ -31,6 +31,7 @@ const ENVIRONMENT: [(&str, &str); 15] = [
     ("SEABED_KEY_FILE", "A key file. Of these four only one may be set."),
     ("SEABED_CACHE_DIR", "Where caches are kept."),
     ("SEABED_HOST", "The host that new snapshots are of."),
+    ("SEABED_WEBDAV_PASSWORD", "The password that `seabed serve webdav --user` asks for."),
     ("SEABED_CA_FILE", "Certificates (PEM) to trust besides those of the system."),
     (
         "SEABED_PROGRESS_FPS",
@@ -67,8 +68,19 @@ fn examples(command: &Command) -> Option<String> {
     Some(text.split("\n\nEXIT STATUS").next().unwrap_or_default().to_owned())
 }
 
+/// `seabed-serve-webdav`.
+fn name_of(command: &Command) -> String {
+    command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned()
+}
+
+/// A command and those in it.
+fn with_inner(command: &Command, all: &mut Vec<Command>) {
+    all.push(command.clone());
+    command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help").for_each(|sub| with_inner(sub, all));
+}
+
 fn page(command: &Command, all: &[String]) -> std::io::Result<Vec<u8>> {
-    let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
+    let name = name_of(command);
     let program = concat!("seabed ", env!("CARGO_PKG_VERSION"));
     let man = Man::new(command.clone());
     // No date: that of a build would make two builds of the same two different ones.
@@ -90,8 +102,10 @@ fn page(command: &Command, all: &[String]) -> std::io::Result<Vec<u8>> {
         section(&mut text, "COMMANDS");
         for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
             let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
-            text.push_str(&format!(".TP\n\\fBseabed\\-{}\\fR(1)\n{}\n", escaped(sub.get_name()), escaped(&about)));
+            text.push_str(&format!(".TP\n\\fB{}\\fR(1)\n{}\n", escaped(&name_of(sub)), escaped(&about)));
         }
+    }
+    if command.get_name() == name {
         section(&mut text, "ENVIRONMENT");
         for (names, meaning) in ENVIRONMENT {
             text.push_str(&format!(".TP\n\\fB{}\\fR\n{}\n", escaped(names), escaped(meaning)));
@@ -129,11 +143,10 @@ fn ascii(text: &str) -> String {
 fn pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
-    let commands: Vec<Command> =
-        [program.clone()].into_iter().chain(program.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned()).collect();
-    let name = |command: &Command| command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
-    let all: Vec<String> = commands.iter().map(name).collect();
-    commands.iter().map(|command| Ok((format!("{}.1", name(command)), page(command, &all)?))).collect()
+    let mut commands = Vec::new();
+    with_inner(&program, &mut commands);
+    let all: Vec<String> = commands.iter().map(name_of).collect();
+    commands.iter().map(|command| Ok((format!("{}.1", name_of(command)), page(command, &all)?))).collect()
 }
 
 fn write(directory: &Path) -> std::io::Result<Vec<String>> {

@@ -71,7 +71,11 @@ pub fn tars(args: &Args) -> Result<Vec<StreamSource>, Fail> {
                 let (path, name) = (file.clone(), file.display().to_string());
                 let failed = |e: &io::Error| Fail::config(format!("cannot read the archive {}: {}", file.display(), plain(e)));
                 // Now, so that a mistyped name is no failed dump.
-                std::fs::metadata(file).map_err(|e| failed(&e))?;
+                let there = std::fs::metadata(file).map_err(|e| failed(&e).hint("name a file, or - for standard input"))?;
+                if there.is_dir() {
+                    let fail = Fail::config(format!("{} is a directory and no archive", file.display()));
+                    return Err(fail.hint(format!("as a path it is backed up: seabed backup {}", file.display())));
+                }
                 Box::new(move || match std::fs::File::open(path) {
                     Ok(file) => Ok(Box::new(FdStream(file)) as Box<dyn Stream>),
                     Err(source) => Err(StreamFailure::Read { name, source }),
