@@ -9,7 +9,7 @@ at a user's. What is timed is one command per question, whole processes, in turn
 number of snapshots. `history` is the question for one path in all snapshots, which the peers answer by finding it.
 Exit status: 0 every bar is reached, 1 one is not, 2 it could not be measured.
 """
-import argparse, json, os, random, shutil, statistics, subprocess, sys, tempfile, time
+import argparse, fnmatch, json, os, random, shutil, statistics, subprocess, sys, tempfile, time
 
 QUESTIONS = {
     'a name': ('find', 'ext4_jbd2.c'),
@@ -108,7 +108,9 @@ def main():
                 continue
             ours = json.loads(by_name['seabed'].question(kind, what, place, ('--json',))[1])
             theirs = json.loads(by_name['restic'].question(kind, what, place, ('--json',))[1] or '[]') or []
-            flat = lambda found: sorted((snapshot['hits'], *sorted(match['path'] for match in snapshot['matches'])) for snapshot in found)
+            # restic names all that is below a directory of the name, too.
+            of_name = lambda snapshot: sorted(m['path'] for m in snapshot['matches'] if fnmatch.fnmatchcase(os.path.basename(m['path']), what))
+            flat = lambda found: sorted(paths for paths in map(of_name, found) if paths)
             if flat(ours) != flat(theirs):
                 raise Failed(f'{label}: Seabed and restic do not find the same')
         seconds = {label: {tool.name: [] for tool in tools} for label in QUESTIONS}

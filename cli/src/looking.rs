@@ -83,7 +83,16 @@ fn up_to_date(opened: Opened, out: &Output) -> Result<Looked, Fail> {
         other => other?,
     };
     let listener = Listener::beside_lines(out, "indexing");
-    let filled = fill(repository, &mut paths, Which::All, &listener);
+    let mut filled = fill(repository, &mut paths, Which::All, &listener);
+    if let (Err(error), Some(directory)) = (&filled, repository.cache_directory())
+        && PathIndex::is_damaged(error)
+    {
+        out.warn(&format!("{}; it is made anew", without_number(&error.to_string())));
+        drop(paths);
+        PathIndex::remove(directory)?;
+        paths = open(Some(directory))?;
+        filled = fill(repository, &mut paths, Which::All, &listener);
+    }
     listener.finish();
     match filled {
         Ok(filled) => {
@@ -115,7 +124,12 @@ pub fn after_backup(opened: &Opened, host: &str, series: &str, out: &Output) {
     let index = || {
         let mut paths = PathIndex::open(Some(directory), &repository.id())?;
         let listener = Listener::beside_lines(out, "indexing");
-        fill(repository, &mut paths, Which::Cheap { host, series }, &listener).map(|_| ())
+        let filled = fill(repository, &mut paths, Which::Cheap { host, series }, &listener);
+        drop(paths);
+        if filled.as_ref().is_err_and(PathIndex::is_damaged) {
+            PathIndex::remove(directory)?;
+        }
+        filled.map(|_| ())
     };
     if let Err(error) = index()
         && !signals::interrupted()

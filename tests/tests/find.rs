@@ -26,12 +26,12 @@ use std::sync::Arc;
 /// What a snapshot says of a path, as far as the index should know it.
 type Said = (EntryKind, u32, u64, Option<i64>);
 
-fn everything() -> Wanted {
+pub fn everything() -> Wanted {
     Wanted { pattern: Pattern::new(&[], Syntax::Glob, false).unwrap(), kinds: Vec::new(), size: None, mtime: None }
 }
 
 /// The truth: every path of every snapshot, by listing it.
-fn listed(repository: &Repository) -> Vec<BTreeMap<Vec<u8>, Said>> {
+pub fn listed(repository: &Repository) -> Vec<BTreeMap<Vec<u8>, Said>> {
     let snapshots = repository.catalog().snapshots().unwrap();
     let one = |snapshot| {
         let mut all = BTreeMap::new();
@@ -49,7 +49,7 @@ fn listed(repository: &Repository) -> Vec<BTreeMap<Vec<u8>, Said>> {
 }
 
 /// What the index says.
-fn indexed(repository: &Repository, paths: &PathIndex) -> Vec<BTreeMap<Vec<u8>, Said>> {
+pub fn indexed(repository: &Repository, paths: &PathIndex) -> Vec<BTreeMap<Vec<u8>, Said>> {
     let snapshots = repository.catalog().snapshots().unwrap();
     let chosen = Chosen::new(paths, &snapshots).unwrap();
     assert!(chosen.missing.is_empty(), "{:?}", chosen.missing);
@@ -73,7 +73,7 @@ fn indexed(repository: &Repository, paths: &PathIndex) -> Vec<BTreeMap<Vec<u8>, 
 }
 
 /// Histories against the truth: a path is there from an event to the next, and nowhere else.
-fn histories_agree(repository: &Repository, paths: &PathIndex, truth: &[BTreeMap<Vec<u8>, Said>]) {
+pub fn histories_agree(repository: &Repository, paths: &PathIndex, truth: &[BTreeMap<Vec<u8>, Said>]) {
     let snapshots = repository.catalog().snapshots().unwrap();
     let chosen = Chosen::new(paths, &snapshots).unwrap();
     let all: std::collections::BTreeSet<&Vec<u8>> = truth.iter().flat_map(BTreeMap::keys).collect();
@@ -220,147 +220,6 @@ fn blocks_and_rows_are_searched_alike() {
     assert_eq!(count(&Wanted { kinds: vec![EntryKind::Directory], ..everything() }), top.components().count() - 1);
 }
 
-fn rows(dir: &Path, table: &str) -> i64 {
-    let db = rusqlite::Connection::open(dir.join("paths.sqlite")).unwrap();
-    db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
-}
-
-/// Years of daily snapshots, each with files of its own, of which a policy keeps a few: the index holds what those few have, and says of them
-/// what their trees say. Names leave blocks, and others come where they were.
-#[test]
-fn what_is_forgotten_leaves_the_index() {
-    let dir = tempfile::tempdir().unwrap();
-    let top = dir.path().join("top");
-    fs::create_dir(&top).unwrap();
-    for n in 0..9000 {
-        fs::write(top.join(format!("stays-{n:04}")), "").unwrap();
-    }
-    let repository = init(Arc::new(MemoryStore::new()), None).unwrap();
-    let mut paths = PathIndex::open(Some(dir.path()), &repository.id()).unwrap();
-    let mut made = Vec::new();
-    for day in 0..40 {
-        let of_day = top.join(format!("day-{day}"));
-        fs::create_dir(&of_day).unwrap();
-        for n in 0..300 {
-            fs::write(of_day.join(format!("{n}")), "x").unwrap();
-        }
-        if day > 0 {
-            fs::remove_dir_all(top.join(format!("day-{}", day - 1))).unwrap();
-            fs::write(top.join("stays-0007"), format!("{}", day / 10)).unwrap();
-        }
-        let mut options = options(std::slice::from_ref(&top));
-        options.time = Some(Time { secs: 1_000_000 + day * 86_400, nanos: 0 });
-        made.push(backup(&repository, options, &Silent).unwrap().snapshot.unwrap());
-        repository.refresh().unwrap();
-        fill(&repository, &mut paths, Which::All, &Silent).unwrap();
-        if day % 7 == 0 {
-            // Blocks are made by who searches.
-            assert_eq!(indexed(&repository, &paths).len(), made.len());
-        }
-    }
-    let before = (rows(dir.path(), "paths"), rows(dir.path(), "versions"));
-    assert!(before.0 > 9000 + 40 * 300, "{before:?}");
-    let kept = [3, 17, 38];
-    let gone: Vec<_> = made.iter().enumerate().filter(|(day, _)| !kept.contains(day)).map(|(_, id)| *id).collect();
-    forget(&repository, &gone).unwrap();
-    repository.refresh().unwrap();
-    let bytes = paths.bytes().unwrap();
-    fill(&repository, &mut paths, Which::All, &Silent).unwrap();
-    let truth = listed(&repository);
-    let all: std::collections::BTreeSet<&Vec<u8>> = truth.iter().flat_map(BTreeMap::keys).collect();
-    assert_eq!(rows(dir.path(), "paths"), all.len() as i64);
-    assert_eq!(rows(dir.path(), "snapshots"), 3);
-    assert!(rows(dir.path(), "versions") < 9000 + 3 * 2 * 301 + 50, "{}", rows(dir.path(), "versions"));
-    assert!(paths.bytes().unwrap() < bytes * 3 / 4, "{bytes} and then {}", paths.bytes().unwrap());
-    assert_eq!(indexed(&repository, &paths), truth);
-    histories_agree(&repository, &paths, &truth);
-    // What comes after is told from what is left.
-    fs::write(top.join("later"), "").unwrap();
-    backup(&repository, options(std::slice::from_ref(&top)), &Silent).unwrap();
-    repository.refresh().unwrap();
-    fill(&repository, &mut paths, Which::All, &Silent).unwrap();
-    let truth = listed(&repository);
-    assert_eq!(indexed(&repository, &paths), truth);
-    histories_agree(&repository, &paths, &truth);
-}
-
-/// An index that is full leaves the oldest snapshots out, and says so; of the others it tells the truth.
-#[test]
-fn an_index_without_room_keeps_the_newest() {
-    let dir = tempfile::tempdir().unwrap();
-    let top = dir.path().join("top");
-    fs::create_dir(&top).unwrap();
-    let repository = init(Arc::new(MemoryStore::new()), None).unwrap();
-    let mut paths = PathIndex::open(Some(dir.path()), &repository.id()).unwrap();
-    paths.limit(400_000);
-    let mut left_out = 0;
-    for day in 0..12 {
-        fs::remove_dir_all(&top).unwrap();
-        fs::create_dir(&top).unwrap();
-        for n in 0..500 {
-            fs::write(top.join(format!("a rather long name for day {day}, and its number is {n}")), "x").unwrap();
-        }
-        let mut options = options(std::slice::from_ref(&top));
-        options.time = Some(Time { secs: 1_000_000 + day * 86_400, nanos: 0 });
-        backup(&repository, options, &Silent).unwrap();
-        repository.refresh().unwrap();
-        left_out += fill(&repository, &mut paths, Which::All, &Silent).unwrap().left_out;
-        assert!(paths.bytes().unwrap() < 600_000, "{}", paths.bytes().unwrap());
-    }
-    let snapshots = repository.catalog().snapshots().unwrap();
-    let chosen = Chosen::new(&paths, &snapshots).unwrap();
-    assert_eq!(chosen.missing.len() as u64, left_out);
-    assert!((2..12).contains(&chosen.missing.len()) && !chosen.missing.contains(&11), "{:?}", chosen.missing);
-    let truth = listed(&repository);
-    let mut told = vec![0; snapshots.len()];
-    find(&paths, &chosen, &everything(), &mut |hits| {
-        for number in hits.iter().flat_map(|hit| &hit.matches).flat_map(|found| &found.snapshots) {
-            told[*number] += 1;
-        }
-        Ok(true)
-    })
-    .unwrap();
-    for (number, told) in told.into_iter().enumerate() {
-        assert_eq!(told, if chosen.missing.contains(&number) { 0 } else { truth[number].len() }, "snapshot {number}");
-    }
-}
-
-/// A tree that could not be read once was never tried again, though somebody had mended it.
-#[test]
-fn what_could_not_be_read_is_tried_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let top = dir.path().join("top");
-    fs::create_dir(&top).unwrap();
-    fs::write(top.join("a"), "x").unwrap();
-    let store = MemoryStore::new();
-    let repository = init(Arc::new(store.clone()), None).unwrap();
-    backup(&repository, options(std::slice::from_ref(&top)), &Silent).unwrap();
-    repository.refresh().unwrap();
-    let turn_over = || {
-        let names: Vec<_> = store.objects().into_keys().filter(|name| name.to_string().starts_with("names/")).collect();
-        assert!(!names.is_empty());
-        for name in names {
-            assert!(store.corrupt(&name, |bytes| bytes.iter_mut().for_each(|byte| *byte ^= 0x55)));
-        }
-    };
-    turn_over();
-    let fresh = || {
-        let repository = seabed_tests::repo::open(Arc::new(store.clone()), None).unwrap();
-        repository.refresh().unwrap();
-        repository
-    };
-    let mut paths = PathIndex::open(Some(dir.path()), &repository.id()).unwrap();
-    let filled = fill(&fresh(), &mut paths, Which::All, &Silent).unwrap();
-    assert_eq!((filled.indexed, filled.unreadable.len()), (0, 1));
-    turn_over();
-    // Not with every question: to read a large tree up to where it is damaged takes its time.
-    assert_eq!(fill(&fresh(), &mut paths, Which::All, &Silent).unwrap().indexed, 0);
-    rusqlite::Connection::open(dir.path().join("paths.sqlite")).unwrap().execute("UPDATE snapshots SET tried = 0", []).unwrap();
-    let repository = fresh();
-    assert_eq!(fill(&repository, &mut paths, Which::All, &Silent).unwrap().indexed, 1);
-    assert_eq!(indexed(&repository, &paths), listed(&repository));
-}
-
 /// A tree that cannot be read costs its own answer, and no other.
 #[test]
 fn damage_is_said_and_costs_one_snapshot() {
@@ -472,7 +331,10 @@ fn a_damaged_index_is_made_anew_and_none_is_needed() {
     let home = Home::new();
     home.ends(0, &["backup", "--init", "--quiet", "src"]);
     let index = files(&home.path(".cache")).into_iter().find(|path| path.ends_with("paths.sqlite")).unwrap();
-    for damage in [&b"nonsense"[..], b""] {
+    let whole = fs::read(&index).unwrap();
+    // Of a file whose beginning is sound it is only found out while it is read.
+    let torn = [&whole[..4096], &vec![0x5a; whole.len() - 4096]].concat();
+    for damage in [&b"nonsense"[..], b"", &torn] {
         fs::write(&index, damage).unwrap();
         assert_eq!(home.ends(0, &["find", "a.txt"]).lines().count(), 1);
     }

@@ -14,6 +14,7 @@ mod disk_faults;
 mod fault_list;
 mod faults;
 mod find;
+mod find_upkeep;
 mod floors;
 mod forget;
 mod gc;

@@ -48,6 +48,7 @@ pub struct Args {
     /// Write an archive instead of files
     #[arg(long, value_name = "KIND", value_enum)]
     #[arg(conflicts_with_all = ["overwrite", "delete", "dry_run", "verify", "ownership_by_name", "no_owner", "plan", "thaw", "threads"])]
+    #[arg(conflicts_with_all = ["no_permissions", "no_times", "no_flags", "include_xattr", "exclude_xattr", "privileged", "no_privileged"])]
     archive: Option<archive::Kind>,
     /// Only what matches PATTERN (repeatable)
     #[arg(short, long, value_name = "PATTERN", help_heading = "What is restored")]

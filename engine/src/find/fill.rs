@@ -124,20 +124,50 @@ fn round(
             }
             Ok(Taken::ByAnother) => {}
             Ok(Taken::NoRoom) => return Ok(false),
-            Err(error) if error.kind() == Kind::Damage => {
-                let filling = paths.fill()?;
-                let (host, series) = line_of(snapshot);
-                let line = filling.line(host, series)?;
-                // Before all others: nothing is compared with it.
-                let first = filling.known()?.iter().filter(|known| known.line == line).map(|known| known.place).min().unwrap_or(0);
-                enter(&filling, snapshot, (line, first.min(0) - 1), State::Unreadable)?;
-                filling.commit()?;
-                filled.unreadable.push((snapshot.id, error));
+            Err(Stop::Damaged(id, error)) => {
+                let damaged = living.get(&id).copied().unwrap_or(snapshot);
+                let was_indexed = give_up(paths, damaged)?;
+                filled.unreadable.push((id, error));
+                if was_indexed {
+                    return Ok(false);
+                }
             }
-            Err(error) => return Err(error),
+            Err(Stop::Other(error)) => return Err(error),
         }
     }
     Ok(true)
+}
+
+/// Takes note that the tree of a snapshot cannot be read. Whether it was indexed when it could be: then all that came behind it in its line
+/// is told as the difference to it, and is to be compared with others now.
+fn give_up(paths: &mut PathIndex, snapshot: &Snapshot) -> Result<bool> {
+    let filling = paths.fill()?;
+    let (host, series) = line_of(snapshot);
+    let line = filling.line(host, series)?;
+    let of_line: Vec<Known> = filling.known()?.into_iter().filter(|known| known.line == line).collect();
+    let own = of_line.iter().find(|known| known.id == snapshot.id && known.state == State::Indexed).map(|known| known.place);
+    if let (Some(place), Some(last)) = (own, of_line.last()) {
+        filling.drop_places(line, place - 1, last.place)?;
+    }
+    // Before all others: nothing is compared with it.
+    let first = of_line.first().map_or(0, |known| known.place);
+    enter(&filling, snapshot, (line, first.min(0) - 1), State::Unreadable)?;
+    filling.commit()?;
+    Ok(own.is_some())
+}
+
+/// Why a snapshot was not taken in.
+enum Stop {
+    /// The tree of this one cannot be read: its own, or that of a neighbour with which it is compared.
+    Damaged(SnapshotId, Error),
+    /// Anything else.
+    Other(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Other(error)
+    }
 }
 
 /// What became of a snapshot that was to be taken in.
@@ -193,13 +223,22 @@ fn spot<'s>(filling: &mut Filling<'_>, snapshot: &Snapshot, living: &HashMap<Sna
     let before = of_line[..split].iter().rev().find_map(usable);
     let after = of_line[split..].iter().find_map(usable);
     let floor = before.map_or(0, |(_, place)| place);
+    // Those that were left out have places too, and keep them.
+    let taken: Vec<i64> =
+        filling.known()?.iter().filter(|known| known.line == line && known.state != State::Indexed).map(|k| k.place).collect();
     let ceiling = after.map(|(_, place)| place);
     // What the index says of them is the difference to what came before them, and that is to change.
     let last = of_line.last().map_or(floor, |known| known.place);
     if last > floor {
         filling.drop_places(line, floor, ceiling.unwrap_or(last))?;
     }
-    let place = ceiling.map_or(floor + PLACE_STEP, |ceiling| floor + (ceiling - floor) / 2);
+    let mut place = match ceiling {
+        Some(ceiling) => floor + (ceiling - floor) / 2,
+        None => taken.iter().copied().fold(floor, i64::max) + PLACE_STEP,
+    };
+    while taken.contains(&place) {
+        place += 1;
+    }
     if ceiling.is_some_and(|ceiling| place <= floor || place >= ceiling) {
         filling.drop_places(line, 0, last)?;
         return Ok(None);
@@ -218,7 +257,7 @@ fn take_in(
     snapshot: &Snapshot,
     living: &HashMap<SnapshotId, &Snapshot>,
     observer: &dyn Observer,
-) -> Result<Taken> {
+) -> Result<Taken, Stop> {
     let mut filling = paths.fill()?;
     if filling.known()?.iter().any(|known| known.id == snapshot.id && known.state != State::Unreadable) {
         return Ok(Taken::ByAnother);
@@ -245,8 +284,8 @@ fn put_changes(
     new: &Snapshot,
     at: (i64, i64),
     observer: &dyn Observer,
-) -> Result<()> {
-    if old.is_some_and(|old| old.index.roots == new.index.roots && old.names.roots.len() == new.names.roots.len()) {
+) -> Result<(), Stop> {
+    if old.is_some_and(|old| old.index.roots == new.index.roots && old.names.roots == new.names.roots) {
         return Ok(());
     }
     let reader = trees.reader()?;
@@ -256,7 +295,7 @@ fn put_changes(
             let mut telling = Telling { rows: Vec::with_capacity(BATCH), to: batches_in };
             compare(reader, old, new, &mut telling)?;
             telling.flush();
-            Ok(())
+            Ok::<_, Stop>(())
         });
         let mut write = || -> Result<()> {
             for batch in &batches {
@@ -272,8 +311,8 @@ fn put_changes(
         let written = write();
         // The reading thread gives up when nobody takes its batches.
         drop(batches);
-        let read = reading.join().unwrap_or(Err(Error::SelfCheck { what: "the thread that reads trees" }));
-        written.and(read)
+        let read = reading.join().unwrap_or(Err(Stop::Other(Error::SelfCheck { what: "the thread that reads trees" })));
+        written.map_err(Stop::Other).and(read)
     })
 }
 
@@ -294,9 +333,13 @@ impl Telling {
     }
 }
 
-fn compare(reader: &ChunkReader, old: Option<&Snapshot>, new: &Snapshot, to: &mut Telling) -> Result<()> {
+fn compare(reader: &ChunkReader, old: Option<&Snapshot>, new: &Snapshot, to: &mut Telling) -> Result<(), Stop> {
     let all = |snapshot: &Snapshot| Merged::new(reader, snapshot, b"", false, |_| true);
-    let (mut before, mut after) = (old.map(all).transpose()?.unwrap_or_default(), all(new)?);
+    // Damage is told of the snapshot whose tree it is in.
+    let of = |id: SnapshotId| move |error: Error| if error.kind() == Kind::Damage { Stop::Damaged(id, error) } else { Stop::Other(error) };
+    let (of_old, of_new) = (of(old.map_or(new.id, |old| old.id)), of(new.id));
+    let mut before = old.map(all).transpose().map_err(&of_old)?.unwrap_or_default();
+    let mut after = all(new).map_err(&of_new)?;
     loop {
         let (old, new) = match turn(&mut before, &mut after, true) {
             Turn::End => return Ok(()),
@@ -306,8 +349,8 @@ fn compare(reader: &ChunkReader, old: Option<&Snapshot>, new: &Snapshot, to: &mu
                 continue;
             }
             Turn::Open(in_before, in_after) => {
-                in_before.map_or(Ok(()), |run| before.open(run))?;
-                in_after.map_or(Ok(()), |run| after.open(run))?;
+                in_before.map_or(Ok(()), |run| before.open(run)).map_err(&of_old)?;
+                in_after.map_or(Ok(()), |run| after.open(run)).map_err(&of_new)?;
                 continue;
             }
             Turn::Take(from_before, from_after) => {

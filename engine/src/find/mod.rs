@@ -133,7 +133,7 @@ impl Chosen {
 /// # }
 /// ```
 pub fn find(paths: &PathIndex, chosen: &Chosen, wanted: &Wanted, each: &mut dyn FnMut(Vec<Hit>) -> Result<bool>) -> Result<()> {
-    paths.search(&|path| wanted.pattern.matches(path), &|version| wanted.takes(version), &mut |found| {
+    paths.search((wanted.pattern.needles(), &|path| wanted.pattern.matches(path)), &|version| wanted.takes(version), &mut |found| {
         let hits: Vec<Hit> = found.into_iter().filter_map(|found| chosen.hit(found, wanted)).collect();
         if hits.is_empty() { Ok(true) } else { each(hits) }
     })

@@ -2,8 +2,12 @@
 //! Paths are bytes; a pattern that is not UTF-8 cannot be one of these, but matches them (`(?-u:\xff)`).
 
 use crate::error::{Error, Result};
+use crate::paths::Needles;
 use globset::GlobBuilder;
 use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::{Hir, HirKind};
+use std::sync::Arc;
 
 /// What a compiled expression may take, bytes: a pattern of a person takes a few thousand.
 const COMPILED_BYTES_MAX: usize = 64 << 20;
@@ -23,6 +27,8 @@ pub enum Syntax {
 #[derive(Clone, Debug)]
 pub struct Pattern {
     regex: Regex,
+    /// What all paths that match hold.
+    needles: Option<Arc<Needles>>,
     directories: bool,
 }
 
@@ -36,7 +42,7 @@ fn invalid(text: &str, why: &dyn std::fmt::Display) -> Error {
 impl Pattern {
     /// Any of `texts`; none of them is everything.
     pub fn new(texts: &[String], syntax: Syntax, ignore_case: bool) -> Result<Self> {
-        let mut all = Vec::with_capacity(texts.len());
+        let (mut all, mut required) = (Vec::with_capacity(texts.len()), Vec::with_capacity(texts.len()));
         let mut directories = syntax == Syntax::Glob && !texts.is_empty();
         for text in texts {
             if text.is_empty() {
@@ -53,11 +59,13 @@ impl Pattern {
                     glob(text)?
                 }
             };
+            required.push(required_by(&source));
             all.push(format!("(?:{source})"));
         }
         let joined = all.join("|");
         let built = RegexBuilder::new(&joined).case_insensitive(ignore_case).size_limit(COMPILED_BYTES_MAX).build();
-        Ok(Pattern { regex: built.map_err(|error| invalid(&texts.join(" "), &error))?, directories })
+        let needles = Needles::new(&required, ignore_case).map(Arc::new);
+        Ok(Pattern { regex: built.map_err(|error| invalid(&texts.join(" "), &error))?, needles, directories })
     }
 
     /// Whether the path, which begins with `/`, is meant.
@@ -65,9 +73,34 @@ impl Pattern {
         self.regex.is_match(path)
     }
 
+    /// What all paths that match hold.
+    pub fn needles(&self) -> Option<&Needles> {
+        self.needles.as_deref()
+    }
+
     /// Whether only directories are meant: every pattern ends with `/`.
     pub fn only_directories(&self) -> bool {
         self.directories
+    }
+}
+
+/// Texts that an expression cannot do without.
+fn required_by(source: &str) -> Vec<Vec<u8>> {
+    let mut texts = Vec::new();
+    // What does not parse here has no such text: it was compiled, or is refused, elsewhere.
+    if let Ok(hir) = ParserBuilder::new().utf8(false).build().parse(source) {
+        collect(&hir, &mut texts);
+    }
+    texts
+}
+
+fn collect(hir: &Hir, texts: &mut Vec<Vec<u8>>) {
+    match hir.kind() {
+        HirKind::Literal(text) => texts.push(text.0.to_vec()),
+        HirKind::Concat(parts) => parts.iter().for_each(|part| collect(part, texts)),
+        HirKind::Capture(group) => collect(&group.sub, texts),
+        HirKind::Repetition(repeated) if repeated.min > 0 => collect(&repeated.sub, texts),
+        _ => {}
     }
 }
 
@@ -122,6 +155,22 @@ mod tests {
         assert!(pattern.matches(b"/a/\xff\xfe\n.dat") && !pattern.matches(b"/a/\xff.da"));
         let pattern = Pattern::new(&["?x".to_owned()], Syntax::Glob, false).unwrap();
         assert!(pattern.matches(b"/\xffx"));
+    }
+
+    #[test]
+    fn what_a_pattern_cannot_do_without_is_known() {
+        let required = |text: &str, syntax| {
+            let source = if syntax == Syntax::Glob { glob(text).unwrap() } else { text.to_owned() };
+            required_by(&source).into_iter().map(|text| String::from_utf8_lossy(&text).into_owned()).collect::<Vec<_>>()
+        };
+        let has = |texts: Vec<String>, want: &str| assert!(texts.iter().any(|text| text.contains(want)), "{texts:?}");
+        has(required("file-0123-*", Syntax::Glob), "file-0123-");
+        has(required("/**/d01234/*", Syntax::Glob), "d01234");
+        has(required("*.{conf,ini}", Syntax::Glob), ".");
+        has(required("(ab)+c(?:def)$", Syntax::Regex), "cdef");
+        assert!(required("(?i)abcd", Syntax::Regex).is_empty());
+        assert!(required("a?(bcd|efg)*|xyz", Syntax::Regex).is_empty());
+        assert_eq!(required("\\xffabc", Syntax::Regex), ["\u{ff}abc"]);
     }
 
     #[test]

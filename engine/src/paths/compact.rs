@@ -114,11 +114,8 @@ fn compact_range(tx: &Transaction<'_>, (first, end): (i64, i64), moves: &Moves, 
     })?;
     let rows: Vec<Row> = rows.collect::<rusqlite::Result<_>>()?;
     for of_path in rows.chunk_by(|a, b| a.0 == b.0) {
-        let path = of_path[0].0;
-        let mut is_left = false;
         for of_line in of_path.chunk_by(|a, b| a.1 == b.1) {
             let kept = kept(of_line, moves);
-            is_left |= !kept.is_empty();
             let mut delete = tx.prepare_cached("DELETE FROM versions WHERE path = ?1 AND line = ?2 AND since = ?3")?;
             for (path, line, since, _) in of_line.iter().filter(|row| !kept.contains(row)) {
                 delete.execute([path, line, since])?;
@@ -128,11 +125,12 @@ fn compact_range(tx: &Transaction<'_>, (first, end): (i64, i64), moves: &Moves, 
                 put.execute(params![path, line, since, a, b, c, d, e, f, g, h])?;
             }
         }
-        if !is_left {
-            tx.prepare_cached("DELETE FROM paths WHERE path = ?1")?.execute([path])?;
-            blocks.insert((path - 1) / BLOCK_PATHS);
-        }
     }
+    // Also those whose last rows went with a place of their line.
+    let sql = "DELETE FROM paths WHERE path >= ?1 AND path < ?2 AND NOT EXISTS (SELECT 1 FROM versions v WHERE v.path = paths.path) RETURNING path";
+    let mut gone = tx.prepare_cached(sql)?;
+    let gone = gone.query_map([first, end], |row| row.get::<_, i64>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    blocks.extend(gone.into_iter().map(|path| (path - 1) / BLOCK_PATHS));
     Ok(())
 }
 

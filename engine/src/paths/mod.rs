@@ -2,8 +2,10 @@
 //! change, not per snapshot. It must never be the only place where something is known: a file that is damaged or foreign is made anew.
 
 mod compact;
+mod needles;
 mod search;
 
+pub use needles::Needles;
 pub use search::{Found, Names, Span};
 
 use crate::error::{Error, Result};
@@ -11,7 +13,7 @@ use crate::format::entry::{Entry, EntryKind};
 use crate::format::lists::Content;
 use crate::format::wire::{Time, to_bytes};
 use crate::id::{RepositoryId, SnapshotId};
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::fs;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -29,6 +31,8 @@ pub const PLACE_STEP: i64 = 64;
 
 /// Name of the file.
 const FILE: &str = "paths.sqlite";
+/// Held by whoever makes the file.
+const LOCK: &str = "paths.lock";
 /// The most that the file may take, bytes: some twenty-five million paths. What is older than fits is left out.
 const BYTES_MAX: u64 = 4 << 30;
 
@@ -141,13 +145,18 @@ impl PathIndex {
             return Self::create(path, db, repository);
         };
         let path = directory.join(FILE);
-        match Self::open_file(&path, repository) {
-            Ok(Some(index)) => return Ok(index),
-            // A busy file is somebody's work in progress, not damage.
-            Err(Error::Catalog { source, path }) if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
-                return Err(Error::Catalog { source, path });
-            }
-            Ok(None) | Err(_) => {}
+        if let Some(index) = Self::open_sound(&path, repository)? {
+            return Ok(index);
+        }
+        // One process makes it, and others wait for that: what is half made looks like another version to them, and would be taken away.
+        let lock = directory.join(LOCK);
+        let locked = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock).and_then(|file| {
+            file.lock()?;
+            Ok(file)
+        });
+        let _held = locked.map_err(|source| Error::Cache { path: lock, source })?;
+        if let Some(index) = Self::open_sound(&path, repository)? {
+            return Ok(index);
         }
         Self::remove(directory)?;
         // Created by us before SQLite sees it, so that it is never readable for others, whatever the umask.
@@ -155,6 +164,23 @@ impl PathIndex {
         made.map_err(|source| Error::Cache { path: path.clone(), source })?;
         let db = Connection::open(&path).map_err(|source| Error::Catalog { path: path.clone(), source })?;
         Self::create(path, db, repository)
+    }
+
+    fn open_sound(path: &Path, repository: &RepositoryId) -> Result<Option<Self>> {
+        match Self::open_file(path, repository) {
+            // A busy file is somebody's work in progress, not damage.
+            Err(Error::Catalog { source, path }) if source.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                Err(Error::Catalog { source, path })
+            }
+            Ok(found) => Ok(found),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Whether an error says that the file is damaged: then it is to be removed, and made anew.
+    pub fn is_damaged(error: &Error) -> bool {
+        let codes = [Some(ErrorCode::DatabaseCorrupt), Some(ErrorCode::NotADatabase)];
+        matches!(error, Error::Catalog { source, .. } if codes.contains(&source.sqlite_error_code()))
     }
 
     /// Deletes the index in `directory`, where there is one: the next one is made from the trees.
@@ -304,7 +330,7 @@ impl Filling<'_> {
         let drop = || {
             for sql in [
                 "DELETE FROM versions WHERE line = ?1 AND since > ?2 AND since <= ?3",
-                "DELETE FROM snapshots WHERE line = ?1 AND place > ?2 AND place <= ?3",
+                "DELETE FROM snapshots WHERE line = ?1 AND place > ?2 AND place <= ?3 AND state = 0",
             ] {
                 self.tx.execute(sql, [line, after, last])?;
             }

@@ -3,15 +3,15 @@
 
 use crate::error::Result;
 use crate::format::entry::EntryKind;
-use crate::paths::{PathIndex, Version};
+use crate::paths::{Needles, PathIndex, Version};
 use rayon::prelude::*;
 use rusqlite::{OptionalExtension, Row, TransactionBehavior, params};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Paths in a block.
 pub(super) const BLOCK_PATHS: i64 = 4096;
 /// Stands in a block for the directory of an id that nobody has. Those of directories begin with 1.
-const NOBODY: i64 = 0;
+const NOBODY: u32 = 0;
 /// Blocks that are matched at a time: the first hits are told long before the last name was read.
 const BLOCKS_AT_ONCE: i64 = 16;
 /// Hits of one block from which its versions are read in one go, and not path by path.
@@ -70,13 +70,44 @@ pub type Each<'e> = dyn FnMut(Vec<Found>) -> Result<bool> + 'e;
 
 /// Every directory, by its id.
 struct Dirs {
+    /// Their paths, each followed by a slash.
     text: Vec<u8>,
+    /// Where each lies, by its id.
+    places: Vec<(u32, u32)>,
+    /// Ids by where they end.
     ends: Vec<(u32, u32)>,
+}
+
+/// What is looked for before paths are matched, and in which directories it is.
+struct Sieve<'n> {
+    needles: &'n Needles,
+    dirs: Vec<bool>,
+}
+
+impl<'n> Sieve<'n> {
+    fn new(needles: &'n Needles, all: &Dirs) -> Self {
+        let mut dirs = vec![false; all.places.len()];
+        needles.each(&all.text, |at| {
+            let (end, id) = all.ends[all.ends.partition_point(|(end, _)| (*end as usize) <= at)];
+            dirs[id as usize] = true;
+            end as usize
+        });
+        Sieve { needles, dirs }
+    }
+
+    fn takes(&self, dir: u32, name: &[u8]) -> bool {
+        self.dirs.get(dir as usize).is_some_and(|is| *is) || self.needles.are_in(name)
+    }
+
+    fn takes_any(&self, dirs: &[u8], names: &[u8]) -> bool {
+        let is_in = |dir: &[u8; 4]| self.dirs.get(u32::from_le_bytes(*dir) as usize).is_some_and(|is| *is);
+        self.needles.are_in(names) || dirs.as_chunks::<4>().0.iter().any(is_in)
+    }
 }
 
 impl Dirs {
     fn get(&self, id: i64) -> Option<&[u8]> {
-        let (begin, end) = *self.ends.get(usize::try_from(id).ok()?)?;
+        let (begin, end) = *self.places.get(usize::try_from(id).ok()?)?;
         self.text.get(begin as usize..end as usize)
     }
 }
@@ -84,15 +115,17 @@ impl Dirs {
 /// A block as stored: directory ids, names.
 type Block = (i64, Vec<u8>, Vec<u8>);
 
-fn names_of((block, dirs, text): &Block, all: &Dirs) -> Option<Names> {
+fn names_of((block, dirs, text): &Block, all: &Dirs, sieve: Option<&Sieve<'_>>) -> Option<Names> {
     let mut names = Names::default();
-    names.text.reserve(text.len() * 4);
+    if sieve.is_none() {
+        names.text.reserve(text.len() * 4);
+    }
     let mut rest = &text[..];
     for (at, dir) in dirs.as_chunks::<4>().0.iter().enumerate() {
-        let end = rest.iter().position(|b| *b == b'/')?;
-        let dir = i64::from(u32::from_le_bytes(*dir));
-        if dir != NOBODY {
-            names.push(block * BLOCK_PATHS + at as i64 + 1, all.get(dir)?, &rest[..end]);
+        let end = memchr::memchr(b'/', rest)?;
+        let dir = u32::from_le_bytes(*dir);
+        if dir != NOBODY && sieve.is_none_or(|sieve| sieve.takes(dir, &rest[..end])) {
+            names.push(block * BLOCK_PATHS + at as i64 + 1, all.get(i64::from(dir))?, &rest[..end]);
         }
         rest = &rest[end + 1..];
     }
@@ -101,31 +134,33 @@ fn names_of((block, dirs, text): &Block, all: &Dirs) -> Option<Names> {
 
 impl PathIndex {
     /// Calls `each` with the paths that `matches` and of which some version is accepted, in batches, in the order in which they were first
-    /// seen, with all that is known of each. `each` returns `false` to stop.
-    pub fn search(&self, matches: &(dyn Fn(&[u8]) -> bool + Sync), accept: &dyn Fn(&Version) -> bool, each: &mut Each<'_>) -> Result<()> {
+    /// seen, with all that is known of each. `each` returns `false` to stop. All that matches holds one of the needles, where there are any.
+    pub fn search(
+        &self,
+        (needles, matches): (Option<&Needles>, &(dyn Fn(&[u8]) -> bool + Sync)),
+        accept: &dyn Fn(&Version) -> bool,
+        each: &mut Each<'_>,
+    ) -> Result<()> {
         let sql = |e| self.failed(e);
         self.make_blocks();
         // One state of the file: paths that go meanwhile are still there, with their directories.
         let tx = self.db.unchecked_transaction().map_err(sql)?;
         let dirs = self.dirs().map_err(sql)?;
+        let sieve = needles.map(|needles| Sieve::new(needles, &dirs));
+        let sieve = sieve.as_ref();
         let last: i64 = self.db.query_row("SELECT coalesce(max(path), 0) FROM paths", [], |row| row.get(0)).map_err(sql)?;
         let mut block = 0;
         while block * BLOCK_PATHS < last {
             let end = block + BLOCKS_AT_ONCE;
-            let read = || {
-                let mut query = self.db.prepare_cached("SELECT block, dirs, names FROM blocks WHERE block >= ?1 AND block < ?2")?;
-                query.query_map([block, end], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect::<rusqlite::Result<Vec<Block>>>()
-            };
-            let blocks = read().map_err(sql)?;
-            let names: Option<Vec<Names>> = blocks.par_iter().map(|block| names_of(block, &dirs).map(|n| filtered(&n, matches))).collect();
+            let blocks = self.blocks((block, end), sieve).map_err(sql)?;
+            let of_block = |block: &Block| names_of(block, &dirs, sieve).map(|names| (block.0, filtered(&names, matches)));
+            let names: Option<HashMap<i64, Names>> = blocks.par_iter().map(of_block).collect();
             // A block that does not decode is a damaged cache; the trees are not in doubt.
-            let mut of_blocks = names.ok_or_else(|| sql(rusqlite::Error::InvalidQuery))?.into_iter();
-            let there: Vec<i64> = blocks.into_iter().map(|(block, ..)| block).collect();
+            let mut names = names.ok_or_else(|| sql(rusqlite::Error::InvalidQuery))?;
             for block in block..end {
-                let names = if there.contains(&block) {
-                    of_blocks.next().unwrap_or_default()
-                } else {
-                    filtered(&self.rows(block, &dirs).map_err(sql)?, matches)
+                let names = match names.remove(&block) {
+                    Some(names) => names,
+                    None => filtered(&self.rows(block, &dirs).map_err(sql)?, matches),
                 };
                 if !self.tell(&names, accept, each)? {
                     return Ok(());
@@ -135,6 +170,17 @@ impl PathIndex {
         }
         drop(tx);
         Ok(())
+    }
+
+    /// Some blocks, empty where nothing in them is taken.
+    fn blocks(&self, (from, to): (i64, i64), sieve: Option<&Sieve<'_>>) -> rusqlite::Result<Vec<Block>> {
+        let mut query = self.db.prepare_cached("SELECT block, dirs, names FROM blocks WHERE block >= ?1 AND block < ?2")?;
+        let blocks = query.query_map([from, to], |row| {
+            let (block, dirs, names) = (row.get(0)?, row.get_ref(1)?.as_blob()?, row.get_ref(2)?.as_blob()?);
+            let taken = sieve.is_none_or(|sieve| sieve.takes_any(dirs, names));
+            Ok(if taken { (block, dirs.to_vec(), names.to_vec()) } else { (block, Vec::new(), Vec::new()) })
+        })?;
+        blocks.collect()
     }
 
     /// The names of what would be a block: one that is not complete, or that could not be written.
@@ -165,14 +211,17 @@ impl PathIndex {
     }
 
     fn dirs(&self) -> rusqlite::Result<Dirs> {
-        let mut dirs = Dirs { text: Vec::new(), ends: Vec::new() };
+        let mut dirs = Dirs { text: Vec::new(), places: Vec::new(), ends: Vec::new() };
         let mut query = self.db.prepare_cached("SELECT dir, path FROM dirs ORDER BY dir")?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
-            let (id, begin) = (row.get::<_, i64>(0)?.unsigned_abs() as usize, dirs.text.len() as u32);
+            let (id, begin) = (row.get::<_, u32>(0)?, dirs.text.len() as u32);
             dirs.text.extend_from_slice(row.get_ref(1)?.as_blob()?);
-            dirs.ends.resize(id.max(dirs.ends.len()), (0, 0));
-            dirs.ends.push((begin, dirs.text.len() as u32));
+            let end = dirs.text.len() as u32;
+            dirs.text.push(b'/');
+            dirs.places.resize((id as usize).max(dirs.places.len()), (0, 0));
+            dirs.places.push((begin, end));
+            dirs.ends.push((end, id));
         }
         Ok(dirs)
     }
@@ -208,7 +257,7 @@ impl PathIndex {
                 let mut next = block * BLOCK_PATHS + 1;
                 while let Some(row) = rows.next()? {
                     let path: i64 = row.get(0)?;
-                    (next..path).for_each(|_| put(NOBODY as u32, b""));
+                    (next..path).for_each(|_| put(NOBODY, b""));
                     put(row.get(1)?, row.get_ref(2)?.as_blob()?);
                     next = path + 1;
                 }

@@ -4,14 +4,14 @@
 //! It obeys spec chapter 6 (entry metadata).
 
 use super::shortfalls::{DEVICES, LOCKING, SETUID};
-use super::target::{Dir, Target, TargetOptions};
+use super::target::{Dir, Overwrite, Target, TargetOptions};
 use crate::error::Error;
 use crate::format::entry::{Entry, EntryKind};
 use crate::format::wire::Time;
 use crate::source::Excludes;
 use crate::source::meta::{ACLS, SETTABLE_FLAGS, proc_path};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
-use rustix::fs::{AtFlags, Gid, IFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::fs::{AtFlags, Gid, IFlags, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -87,8 +87,10 @@ pub(super) enum On<'a> {
     Open { fd: BorrowedFd<'a>, mode: Option<u32> },
     /// A fifo, socket or device node, held with `O_PATH`.
     Node(BorrowedFd<'a>),
-    /// A symlink in a held directory.
+    /// A symlink in a held directory that nobody else writes in.
     Link(BorrowedFd<'a>, &'a [u8]),
+    /// A symlink, held with `O_PATH`.
+    HeldLink(BorrowedFd<'a>),
 }
 
 impl On<'_> {
@@ -100,7 +102,7 @@ impl On<'_> {
         let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
         match self {
             On::Open { fd, .. } => rustix::fs::fchown(fd, uid, gid),
-            On::Node(fd) => rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH),
+            On::Node(fd) | On::HeldLink(fd) => rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH),
             On::Link(dir, name) => rustix::fs::chownat(dir, *name, uid, gid, AtFlags::SYMLINK_NOFOLLOW),
         }
     }
@@ -111,7 +113,7 @@ impl On<'_> {
             On::Open { fd, .. } => rustix::fs::fchmod(fd, Mode::from_raw_mode(mode)),
             // Following this magic link leads to the very inode that is held.
             On::Node(fd) => rustix::fs::chmod(own_path(*fd), Mode::from_raw_mode(mode)),
-            On::Link(..) => Ok(()),
+            On::Link(..) | On::HeldLink(_) => Ok(()),
         }
     }
 
@@ -119,7 +121,7 @@ impl On<'_> {
     fn belongs_to(&self, mode: u32, (uid, gid): (u32, u32)) -> bool {
         let fd = match self {
             On::Open { fd, .. } | On::Node(fd) => fd,
-            On::Link(..) => return false,
+            On::Link(..) | On::HeldLink(_) => return false,
         };
         rustix::fs::fstat(fd).is_ok_and(|st| (mode & 0o4000 == 0 || st.st_uid == uid) && (mode & 0o2000 == 0 || st.st_gid == gid))
     }
@@ -128,7 +130,7 @@ impl On<'_> {
         let flags = XattrFlags::empty();
         match self {
             On::Open { fd, .. } => rustix::fs::fsetxattr(fd, name, value, flags),
-            On::Node(fd) => rustix::fs::setxattr(own_path(*fd), name, value, flags),
+            On::Node(fd) | On::HeldLink(fd) => rustix::fs::setxattr(own_path(*fd), name, value, flags),
             On::Link(dir, link) => rustix::fs::lsetxattr(proc_path(*dir, link), name, value, flags),
         }
     }
@@ -136,7 +138,7 @@ impl On<'_> {
     fn utimes(&self, times: &Timestamps) -> Result<(), Errno> {
         match self {
             On::Open { fd, .. } => rustix::fs::futimens(fd, times),
-            On::Node(fd) => rustix::fs::utimensat(fd, c"", times, AtFlags::EMPTY_PATH),
+            On::Node(fd) | On::HeldLink(fd) => rustix::fs::utimensat(fd, c"", times, AtFlags::EMPTY_PATH),
             On::Link(dir, name) => rustix::fs::utimensat(dir, *name, times, AtFlags::SYMLINK_NOFOLLOW),
         }
     }
@@ -156,6 +158,12 @@ pub(super) fn is_device(entry: &Entry) -> bool {
     matches!(entry.kind, EntryKind::CharDevice | EntryKind::BlockDevice)
 }
 
+/// Whether an entry makes a program run with other rights than those of whoever runs it: then its content must be the snapshot's, and not
+/// only look like it.
+pub(super) fn lends_rights(entry: &Entry) -> bool {
+    entry.kind == EntryKind::File && (lends(entry) || entry.xattrs.iter().any(|x| is_reserved(&x.name.0)))
+}
+
 /// Whether an entry's mode lends the rights of its owner or group to whoever runs it. On directories the bits only hand the group down.
 fn lends(entry: &Entry) -> bool {
     entry.mode & 0o6000 != 0 && entry.kind != EntryKind::Directory && entry.kind != EntryKind::Symlink
@@ -169,6 +177,17 @@ fn is_reserved(attribute: &[u8]) -> bool {
 /// Attributes of the same name space, in words.
 fn attributes(name: &[u8]) -> String {
     format!("{}.* attributes", String::from_utf8_lossy(name.split(|b| *b == b'.').next().unwrap_or_default()))
+}
+
+/// Whether something is what an entry says, as far as that can be told without reading it.
+pub(super) fn looks_like(st: &Stat, entry: &Entry) -> bool {
+    let there = Time { secs: st.st_mtime, nanos: st.st_mtime_nsec as u32 };
+    EntryKind::from_mode(st.st_mode) == Some(entry.kind)
+        && match entry.kind {
+            EntryKind::File => st.st_size as u64 == entry.size && there == entry.mtime,
+            EntryKind::CharDevice | EntryKind::BlockDevice => st.st_rdev == rustix::fs::makedev(entry.rdev_major, entry.rdev_minor),
+            _ => true,
+        }
 }
 
 /// Whether the system says that this user or this file system cannot do it, as opposed to something being wrong.
@@ -201,7 +220,8 @@ impl Target {
             }
         }
         if self.options.xattrs {
-            if !self.plain && entry.kind == EntryKind::Directory {
+            let was_there = entry.kind == EntryKind::Directory || matches!(on, On::Node(_));
+            if !self.plain && was_there {
                 self.drop_other_xattrs(on, entry);
             }
             for x in entry.xattrs.iter().filter(|x| self.names.want(&x.name.0)) {
@@ -268,17 +288,28 @@ impl Target {
         (uid, gid)
     }
 
-    /// Removes attributes that a directory had before and the snapshot does not know, a default ACL above all. Those of the system stay.
+    /// Removes attributes that what stays had before and the snapshot does not know, ACLs above all: they let somebody in. Those of the
+    /// system stay.
     fn drop_other_xattrs(&self, on: &On<'_>, entry: &Entry) {
-        let On::Open { fd, .. } = on else { return };
         let mut list = Vec::with_capacity(4096);
-        if rustix::fs::flistxattr(fd, rustix::buffer::spare_capacity(&mut list)).is_err() {
+        let room = rustix::buffer::spare_capacity(&mut list);
+        let listed = match on {
+            On::Open { fd, .. } => rustix::fs::flistxattr(fd, room),
+            On::Node(fd) => rustix::fs::listxattr(own_path(*fd), room),
+            On::Link(..) | On::HeldLink(_) => return,
+        };
+        if listed.is_err() {
             return;
         }
         for name in list.split(|b| *b == 0).filter(|n| n.starts_with(b"user.") || n.starts_with(b"system.posix_acl_")) {
             if self.names.want(name) && !entry.xattrs.iter().any(|x| x.name.0 == name) {
                 // One that stays is no harm: what the snapshot says is set all the same.
-                rustix::fs::fremovexattr(fd, name).unwrap_or_default();
+                let removed = match on {
+                    On::Open { fd, .. } => rustix::fs::fremovexattr(fd, name),
+                    On::Node(fd) => rustix::fs::removexattr(own_path(*fd), name),
+                    On::Link(..) | On::HeldLink(_) => Ok(()),
+                };
+                removed.unwrap_or_default();
             }
         }
     }
@@ -323,11 +354,15 @@ impl Target {
     /// Attributes of something that stays where it is because its content is right already.
     pub fn refresh(&self, dir: &Dir, entry: &Entry) -> crate::error::Result<Vec<Error>> {
         let name = self.checked(dir, &entry.name.0)?;
-        if entry.kind == EntryKind::Symlink {
-            return Ok(self.set_attrs(&On::Link(dir.fd.as_fd(), name), dir, name, entry));
+        let node = self.hold(dir, name)?;
+        // Whoever can write in the directory may have put another file there since it was looked at, and it is not to become the entry's owner's.
+        let st = rustix::fs::fstat(&node).map_err(|e| self.error("look at", dir, name, e))?;
+        if !looks_like(&st, entry) {
+            return Err(self.error("look at", dir, name, Errno::STALE));
         }
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let node = rustix::fs::openat(&dir.fd, name, flags, Mode::empty()).map_err(|e| self.error("open", dir, name, e))?;
+        if entry.kind == EntryKind::Symlink {
+            return Ok(self.set_attrs(&On::HeldLink(node.as_fd()), dir, name, entry));
+        }
         // A device that is there is as good as the snapshot's: who may not make one gives none to others either.
         if self.withholds(entry) {
             return Ok(Vec::new());
@@ -335,8 +370,8 @@ impl Target {
         // Flags can only be set on what is open for reading.
         let file = match entry.flags {
             0 => None,
-            _ => rustix::fs::openat(&dir.fd, name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-                .ok(),
+            // By the descriptor: it is the inode that is held.
+            _ => rustix::fs::open(own_path(node.as_fd()), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).ok(),
         };
         if let (Some(file), true) = (&file, self.options.flags && self.options.privileged)
             && let Ok(now) = rustix::fs::ioctl_getflags(file)
@@ -356,6 +391,9 @@ impl Target {
     /// name would change its time. Call the deepest first.
     pub fn finish_directory(&self, path: &[u8], entry: &Entry) -> crate::error::Result<Vec<Error>> {
         let dir = self.directory(path)?;
+        if self.options.overwrite == Overwrite::Never && !self.is_own(path) {
+            return Ok(Vec::new());
+        }
         let problems = self.set_attrs(&On::Open { fd: dir.fd.as_fd(), mode: None }, &dir, b"", entry);
         self.set_flags(dir.fd.as_fd(), &dir, b"", entry);
         Ok(problems)

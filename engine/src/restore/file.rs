@@ -2,7 +2,7 @@
 //! It must never let a name appear before content, owner, mode and times are right, nor write through what stood there before.
 //! It obeys the restore rules of the threat model (spec chapter 3).
 
-use super::attrs::{LOCKING_FLAGS, On, is_device};
+use super::attrs::{LOCKING_FLAGS, On, is_device, lends_rights, looks_like};
 use super::shortfalls::DEVICES;
 use super::target::{Dir, Overwrite, Target};
 use crate::error::{Error, Result};
@@ -102,17 +102,10 @@ impl Target {
             Overwrite::IfNewer if (entry.mtime.secs, entry.mtime.nanos) > (there.secs, there.nanos) => Decision::Replace,
             Overwrite::IfNewer => Decision::Skip,
             Overwrite::IfChanged => {
-                let same = EntryKind::from_mode(st.st_mode) == Some(entry.kind)
-                    && match entry.kind {
-                        EntryKind::File => st.st_size as u64 == entry.size && there == entry.mtime,
-                        EntryKind::Symlink => {
-                            rustix::fs::readlinkat(&dir.fd, name, Vec::new()).is_ok_and(|t| t.as_bytes() == entry.target.0)
-                        }
-                        EntryKind::CharDevice | EntryKind::BlockDevice => {
-                            st.st_rdev == rustix::fs::makedev(entry.rdev_major, entry.rdev_minor)
-                        }
-                        _ => true,
-                    };
+                let same_target = || rustix::fs::readlinkat(&dir.fd, name, Vec::new()).is_ok_and(|t| t.as_bytes() == entry.target.0);
+                // What gets rights with this restore must hold what the snapshot holds: size and time anybody can make so.
+                let is_trusted = !(self.options.privileged && lends_rights(entry));
+                let same = looks_like(&st, entry) && is_trusted && (entry.kind != EntryKind::Symlink || same_target());
                 if same { Decision::Unchanged } else { Decision::Replace }
             }
         })
@@ -247,11 +240,12 @@ impl Target {
         if EntryKind::from_mode(st.st_mode) != Some(entry.kind) || (st.st_uid != self.uid && entry.kind != EntryKind::Symlink) {
             return Err(self.error("create", dir, name, Errno::STALE));
         }
-        let on = if entry.kind == EntryKind::Symlink { On::Link(dir.fd.as_fd(), name) } else { On::Node(held.as_fd()) };
+        let on = if entry.kind == EntryKind::Symlink { On::HeldLink(held.as_fd()) } else { On::Node(held.as_fd()) };
         Ok(self.set_attrs(&on, dir, name, entry))
     }
 
-    fn hold(&self, dir: &Dir, name: &[u8]) -> Result<OwnedFd> {
+    /// Holds what stands under a name, without following it.
+    pub(super) fn hold(&self, dir: &Dir, name: &[u8]) -> Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(&dir.fd, name, flags, Mode::empty()).map_err(|e| self.error("look at", dir, name, e))
     }

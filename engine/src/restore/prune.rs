@@ -4,7 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::entry::{EntryKind, STATUS_OK, compare_dirs, join, split};
-use crate::format::manifest::ROOT_STREAM;
+use crate::format::manifest::{ROOT_STREAM, ROOT_TAR};
 use crate::repository::entries::{find_content, is_below, place_of};
 use crate::repository::selector::Selected;
 use crate::repository::tree::TreeCursor;
@@ -31,7 +31,9 @@ pub fn prune(shared: &Shared<'_>, selected: &Selected) -> Result<()> {
     let names = &selected.snapshot.names;
     let streams = names.roots.iter().filter(|root| root.kind == ROOT_STREAM);
     let streams = streams.filter_map(|root| place_of(&selected.path, &root.name.0, false)).collect();
-    let mut prune = Prune { shared, selected, streams, current: None, open: BTreeSet::new(), unknown: HashSet::new() };
+    let archives: Vec<&[u8]> = names.roots.iter().filter(|root| root.kind == ROOT_TAR).map(|root| trimmed(&root.name.0)).collect();
+    let (unknown, torn) = (HashSet::new(), Vec::new());
+    let mut prune = Prune { shared, selected, streams, current: None, open: BTreeSet::new(), unknown, torn };
     if names.summary.errors > names.failures.len() as u64 {
         shared.observer.warning("nothing was deleted: more sources could not be read for this snapshot than it names");
         return Ok(());
@@ -45,8 +47,21 @@ pub fn prune(shared: &Shared<'_>, selected: &Selected) -> Result<()> {
             shared.observer.warning("nothing was deleted: the snapshot does not say where what could not be read would be in it");
             return Ok(());
         }
+        // Of an archive as a whole nobody knows where in it what is missing would be.
+        if archives.contains(&trimmed(path)) {
+            let all = is_below(trimmed(path), &selected.path).then(Vec::new);
+            prune.torn.extend(all.or_else(|| place_of(&selected.path, trimmed(path), true)));
+        }
         prune.unknown.extend(place_of(&selected.path, trimmed(path), true));
         let mut above = trimmed(path);
+        while !above.is_empty() {
+            above = split(above).0;
+            prune.unknown.extend(place_of(&selected.path, above, true));
+        }
+    }
+    // What leads to an archive, others may have names in too.
+    for archive in &archives {
+        let mut above = *archive;
         while !above.is_empty() {
             above = split(above).0;
             prune.unknown.extend(place_of(&selected.path, above, true));
@@ -86,6 +101,8 @@ struct Prune<'a> {
     open: BTreeSet<Vec<u8>>,
     /// Directories that the backup did not list, or not to the end.
     unknown: HashSet<Vec<u8>>,
+    /// Directories below which anything may be missing.
+    torn: Vec<Vec<u8>>,
 }
 
 impl Prune<'_> {
@@ -156,7 +173,7 @@ impl Prune<'_> {
     }
 
     fn remove(&self, dir: &[u8], mut keep: Vec<Vec<u8>>) -> Result<()> {
-        if self.unknown.contains(dir) {
+        if self.unknown.contains(dir) || self.torn.iter().any(|torn| is_below(torn, dir)) {
             return Ok(());
         }
         // Names that streams need here: their own, or those of the directories that lead to them.

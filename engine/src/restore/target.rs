@@ -11,7 +11,7 @@ use crate::format::entry::{Entry, join, path_is_valid, split};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -77,6 +77,8 @@ pub struct Target {
     pub(super) names: AttributeNames,
     pub(super) later: Mutex<Vec<(File, Arc<Dir>, Entry)>>,
     made: bool,
+    /// Directories that this restore has made, where those that were there stay as they are.
+    own: Mutex<HashSet<Vec<u8>>>,
     root: Option<Arc<Dir>>,
     cache: Mutex<Cache>,
     shortfalls: Mutex<Shortfalls>,
@@ -126,6 +128,7 @@ impl Target {
             owners: Mutex::default(),
             later: Mutex::default(),
             made,
+            own: Mutex::default(),
             root,
             cache: Mutex::default(),
             shortfalls: Mutex::default(),
@@ -150,6 +153,11 @@ impl Target {
     /// Whether the target directory itself was made for this restore.
     pub fn was_made(&self) -> bool {
         self.made
+    }
+
+    /// Whether this restore has made a directory. Only known where nothing is overwritten.
+    pub(super) fn is_own(&self, path: &[u8]) -> bool {
+        if path.is_empty() { self.made } else { self.own.lock().unwrap_or_else(|e| e.into_inner()).contains(path) }
     }
 
     /// The options it was opened with.
@@ -223,6 +231,9 @@ impl Target {
                 // Others may look once its attributes are set; one that gets none is as any new directory from the start.
                 let mode = if self.options.permissions { Mode::RWXU } else { Mode::from_raw_mode(0o777) };
                 match rustix::fs::mkdirat(&parent.fd, name, mode) {
+                    Ok(()) if self.options.overwrite == Overwrite::Never => {
+                        self.own.lock().unwrap_or_else(|e| e.into_inner()).insert(join(&parent.path, name));
+                    }
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(e) => return Err(self.error("create directory", parent, name, e)),
                 }
