@@ -347,8 +347,8 @@ fn tables_fit_and_letters_may_be_wide() {
             (&["stats", "--mode", "raw-data"], "Compressed"),
             (&["stats", "--growth"], "Stored"),
             (&["stats", "--growth", "--by", "week"], "Week"),
-            (&["ls", "-l", "latest", "--series", "docs"], "/d/a.txt"),
-            (&["ls", "-l", "latest", "--series", "docs", "--human-readable", "--sort", "size"], "/d/a.txt"),
+            (&["ls", "-l", "latest:/d", "--series", "docs", "--no-recursive"], "/d/a.txt"),
+            (&["ls", "-l", "latest:/d", "--series", "docs", "--no-recursive", "--human-readable", "--sort", "size"], "/d/a.txt"),
             (&["forget", "--keep-last", "1", "--dry-run"], "no rule keeps it"),
         ] {
             let mut command = home.command(args);
