@@ -15,7 +15,7 @@ use crate::pack::reader::{ChunkReader, ReadBuffers};
 use crate::repository::Repository;
 use crate::repository::entries::stream_entry;
 use crate::repository::lengths::lengths;
-use crate::repository::tree::{ContentCursor, TreeCursor};
+use crate::repository::tree::{ContentCursor, TreeCursor, Twins};
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
 
@@ -115,8 +115,9 @@ struct Counting<'c> {
     /// By the names side.
     leaves: HashMap<ChunkId, Leaf, BuildHasherDefault<IdHasher>>,
     links_kept: usize,
-    /// Leaves of which every content was met, by what `mode` rests on.
-    seen: HashSet<ChunkId, BuildHasherDefault<IdHasher>>,
+    /// Leaves of which every content was met: by the lists side, and by the names side too where paths count. Two archives of files that
+    /// differ in content alone have one names side.
+    seen: HashSet<(Option<ChunkId>, ChunkId), BuildHasherDefault<IdHasher>>,
     contents: Met,
     paths: Met,
     references: Met,
@@ -155,12 +156,17 @@ impl Counting<'_> {
         // Names of one file are one file within a snapshot.
         let mut met: HashSet<(u64, u64)> = HashSet::new();
         while let Some(ahead) = cursor.ahead() {
-            let (level, twins) = (ahead.level, ahead.twins);
+            let (level, Twins { names, lists }) = (ahead.level, ahead.twins);
             if self.observer.interrupted() {
                 return Err(Error::Interrupted);
             }
-            let id = if self.mode == Mode::FilesByContents { twins.lists } else { twins.names };
-            if level == 0 && (self.known_leaf(&id, &mut met) || self.mode != Mode::RestoreSize && self.seen.contains(&id)) {
+            let leaf = ((self.mode == Mode::BlobsPerFile).then_some(names), lists);
+            let is_known = level == 0
+                && match self.mode {
+                    Mode::RestoreSize => self.known_leaf(&names, &mut met),
+                    Mode::FilesByContents | Mode::BlobsPerFile => self.seen.contains(&leaf),
+                };
+            if is_known {
                 cursor.pass();
                 continue;
             }
@@ -171,7 +177,7 @@ impl Counting<'_> {
             self.looked_at += groups.iter().map(|group| group.entries.len() as u64).sum::<u64>();
             self.observer.progress(&Progress { files_done: self.looked_at, bytes_done: self.totals.bytes, ..Progress::default() });
             if self.mode == Mode::RestoreSize {
-                self.leaf(id, &groups, &mut met);
+                self.leaf(names, &groups, &mut met);
                 continue;
             }
             for group in &groups {
@@ -181,7 +187,7 @@ impl Counting<'_> {
                     }
                 }
             }
-            self.seen.insert(id);
+            self.seen.insert(leaf);
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use seabed_engine::store::memory::MemoryStore;
 use seabed_engine::store::s3::{S3Place, S3Store};
 use seabed_tests::repo::{backup_paths, bytes_stream, init, open, options, select};
 use seabed_tests::s3_server::{Fault, Operation, Rule, S3Server};
-use seabed_tests::tools::{END, file, header, ok, run, untar};
+use seabed_tests::tools::{END, file, header, ok, pax, run, untar};
 use seabed_tests::trees::{Tree, additions, apply, capture, differences, full, noise};
 use sha2::Digest as _;
 use std::fs;
@@ -226,6 +226,23 @@ fn a_zip_is_read_by_everybody() {
     assert!(seen > 300);
     // The same content in two members of a zip is twice there, and deflated where that helps.
     assert!(zip.len() < 9_000_001 * 2 + 2_000_000 + 1_000_000, "{}", zip.len());
+}
+
+/// The name of a directory has a `/` behind it, which nobody counted: one of 65,535 bytes was written as one of none, and no program could
+/// read the zip.
+#[test]
+fn a_zip_leaves_out_a_directory_whose_name_it_has_no_room_for() {
+    let bench = Bench::new();
+    let long = vec![b"d".repeat(255); 256].join(&b'/');
+    assert_eq!(long.len(), 65_535);
+    let dir = |path: &[u8]| [pax(b'x', &[("path", path)]), header(b"d/", b'5', 0, b"")].concat();
+    let tars = vec![bytes_stream("", [dir(&long), dir(&long[..65_534]), END.to_vec()].concat())];
+    let id = backup(&bench.repository, BackupOptions { tars, ..options(&[]) }, &Silent).unwrap().snapshot.unwrap();
+    let (report, zip) = bench.write(&id, b"", &ArchiveOptions::new(Format::Zip));
+    assert_eq!(report.unwrap().left_out, [("paths of more than 65,535 bytes", 1, long)]);
+    fs::write(bench.dir.path().join("x.zip"), zip).unwrap();
+    let script = "import zipfile\nnames = zipfile.ZipFile('x.zip').namelist()\nprint(len(names), max(map(len, names)))";
+    assert_eq!(ok("python3", &["-c", script], bench.dir.path(), b""), b"256 65535\n");
 }
 
 /// A terabyte of hole must not be a terabyte of archive, and five gigabytes must be read back by who reads it.

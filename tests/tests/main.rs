@@ -29,6 +29,7 @@ mod pendings;
 mod proxy;
 mod prune;
 mod restore;
+mod restore_trust;
 mod retention;
 mod roundtrip;
 mod s3;

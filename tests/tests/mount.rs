@@ -132,6 +132,12 @@ fn succeeds(output: &Output, what: &str) -> Vec<u8> {
     output.stdout.clone()
 }
 
+/// The packs of a class.
+fn packs(home: &Home, class: &str) -> Vec<PathBuf> {
+    let folders = fs::read_dir(home.repository().join(class)).into_iter().flatten().map(|dir| dir.unwrap().path());
+    folders.flat_map(|dir| fs::read_dir(dir).unwrap().map(|pack| pack.unwrap().path())).collect()
+}
+
 /// A home with a repository that holds one snapshot of a tree with everything in it.
 fn with_everything() -> (Home, PathBuf) {
     let home = Home::new();
@@ -215,12 +221,21 @@ fn snapshots_stand_where_restic_has_them_and_new_ones_appear() {
     }
     assert!(fs::read_dir(mounted.path("nothing")).is_err() && fs::metadata(mounted.path("ids/ffffffff")).is_err());
 
+    // A directory that stays open was listed from what was held for it, however often somebody rewound it.
+    let mut held = rustix::fs::Dir::read_from(fs::File::open(mounted.path("ids")).unwrap()).unwrap();
+    let rewound = |held: &mut rustix::fs::Dir| {
+        held.rewind();
+        held.by_ref().filter(|entry| !entry.as_ref().unwrap().file_name().to_bytes().starts_with(b".")).count()
+    };
+    assert_eq!(rewound(&mut held), 1);
     home.ends(0, &["backup", "src"]);
     let began = Instant::now();
     while list("ids").len() < 2 {
         assert!(began.elapsed() < PATIENCE, "the new snapshot does not appear");
         std::thread::sleep(Duration::from_millis(50));
     }
+    assert_eq!(rewound(&mut held), 2);
+    drop(held);
     // A kernel that was told to keep targets of links went on with the first one for as long as it was mounted.
     while latest("snapshots") == Path::new(&time) {
         assert!(began.elapsed() < PATIENCE, "`latest` stays where it was");
@@ -300,10 +315,58 @@ fn a_large_directory_is_listed_whole() {
     let have = mounted.of("", &home.path("tree"));
     let list = |at: &Path| succeeds(&shell(r#"ls -f "$1" | sort"#, &[at]), "ls");
     assert!(list(&have) == list(&home.path("tree")));
-    // Once more, out of what the kernel has kept; and with attributes.
+    // Once more, and with attributes.
     assert!(list(&have) == list(&home.path("tree")));
     let find = |at: &Path| succeeds(&shell(r#"find "$1" -mindepth 1 -printf '%P %s %m %T@\n' | sort"#, &[at]), "find");
     assert!(find(&have) == find(&home.path("tree")));
+    mounted.end("-INT");
+}
+
+/// One pack of names was away while a directory was listed, and came back. What lay behind the hole had moved up, and at those places the
+/// kernel kept it; it put the rest of the next listing behind that, and from then on listed it so: a thousand names twice, a thousand
+/// never, and all of it with success.
+#[test]
+fn a_directory_is_listed_whole_again_once_all_of_it_can_be_read() {
+    let home = Home::new();
+    let tree = home.path("tree");
+    fs::create_dir(&tree).unwrap();
+    for n in 0..6_000 {
+        fs::File::create(tree.join(format!("{n:04}"))).unwrap();
+    }
+    home.ends(0, &["backup", "--init", "tree"]);
+    let first = packs(&home, "names");
+    // The second snapshot has packs of its own for the directory's entry, and for the end of its names.
+    fs::set_permissions(&tree, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    fs::write(tree.join("5999"), "more").unwrap();
+    home.ends(0, &["backup", "tree"]);
+    let mounted = Mounted::new(&home, &[&format!("latest:{}", tree.display())]);
+    let list = || {
+        let (mut names, mut errors) = (Vec::new(), Vec::new());
+        for entry in fs::read_dir(&mounted.at).unwrap() {
+            match entry {
+                Ok(entry) => names.push(entry.file_name().into_string().unwrap()),
+                Err(error) => errors.push(error),
+            }
+        }
+        names.sort();
+        (names, errors)
+    };
+    let away = |n: usize| home.path(&format!("away-{n}"));
+    for (n, pack) in first.iter().enumerate() {
+        fs::rename(pack, away(n)).unwrap();
+    }
+    let (names, errors) = list();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(errors[0].raw_os_error(), Some(rustix::io::Errno::IO.raw_os_error()));
+    assert!(names.len() < 6_000 && names.last().is_some_and(|last| last == "5999"), "{} names", names.len());
+    for (n, pack) in first.iter().enumerate() {
+        fs::rename(away(n), pack).unwrap();
+    }
+    let want: Vec<String> = (0..6_000).map(|n| format!("{n:04}")).collect();
+    for time in 0..4 {
+        let (names, errors) = list();
+        assert!(errors.is_empty() && names == want, "{time}: {} names, {errors:?}", names.len());
+    }
     mounted.end("-INT");
 }
 
@@ -405,6 +468,60 @@ fn however_it_ends_it_leaves_nothing() {
     assert!(output.status.success() && !is_mounted(&mounted.at));
 }
 
+/// That the session was over was taken for an unmount, though it also ends where the kernel is told to cut it off, or where there is
+/// no descriptor for one of its threads: `seabed mount` ended with 0 and left a mount that nobody answered.
+#[test]
+fn a_mount_that_breaks_off_is_taken_away_and_is_no_success() {
+    let home = Home::new();
+    home.ends(0, &["backup", "--init", "src"]);
+    let failed = |running: Running, at: &Path, why: &str| {
+        let output = running.end();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!is_mounted(at), "the mount is still there: {said}");
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("could not be shown any longer") && said.contains(why), "{said}");
+    };
+    // Cut off. In a name space of its own, so that this leaves no mount.
+    let mut mounted = Mounted::new(&home, &[]);
+    let number = rustix::fs::minor(fs::metadata(&mounted.at).unwrap().dev()).to_string();
+    let control = home.path("control");
+    fs::create_dir(&control).unwrap();
+    let script = r#"exec unshare -m sh -c 'mount -t fusectl none "$1" && echo 1 > "$1/$2/abort"' sh "$1" "$2""#;
+    succeeds(&shell(script, &[&control, Path::new(&number)]), "fusectl");
+    failed(mounted.running.take().unwrap(), &mounted.at, "abort");
+
+    // Too few descriptors, by one at a time: for the repository, then for the mount, then for its threads, then enough.
+    let at = mounted.at.clone();
+    let (mut is_enough, mut broken) = (false, 0);
+    for limit in 8..100 {
+        let inner = home.command(&["mount", "--json", at.to_str().unwrap()]);
+        let mut command = Command::new("prlimit");
+        command.env_clear().env("HOME", home.path(".")).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.current_dir(home.path(".")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.arg(format!("--nofile={limit}:{limit}")).arg(inner.get_program()).args(inner.get_args());
+        let mut child = command.spawn().unwrap();
+        let (mut out, mut line) = (BufReader::new(child.stdout.take().unwrap()), String::new());
+        out.read_line(&mut line).unwrap();
+        if line.is_empty() {
+            let output = child.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(!output.status.success() && !is_mounted(&at), "{limit}: {}: {said}", output.status);
+            continue;
+        }
+        let running = Running { child, out, ready: serde_json::from_str(&line).unwrap() };
+        // It answers as soon as it has its threads; else this ends when the mount does.
+        is_enough = fs::read_dir(&at).is_ok_and(|mut names| names.next().is_some_and(|name| name.is_ok()));
+        if is_enough {
+            let whole = Mounted { running: Some(running), at: at.clone() };
+            whole.end("-INT");
+            break;
+        }
+        failed(running, &at, "Too many open files");
+        broken += 1;
+    }
+    assert!(is_enough && broken > 0, "{broken} broke off, and one did not: {is_enough}");
+}
+
 /// What fuser does when a session ends it does by the name of the place. After `umount DIR` that took away what lay below: somebody else's mount.
 #[test]
 fn what_else_is_mounted_in_its_place_stays() {
@@ -439,15 +556,10 @@ fn what_else_is_mounted_in_its_place_stays() {
 #[test]
 fn damage_is_an_error_where_it_is_and_nowhere_else() {
     let home = Home::new();
-    let packs = || -> Vec<PathBuf> {
-        let data = home.repository().join("data");
-        let folders = fs::read_dir(data).into_iter().flatten().map(|dir| dir.unwrap().path());
-        folders.flat_map(|dir| fs::read_dir(dir).unwrap().map(|pack| pack.unwrap().path())).collect()
-    };
     fs::create_dir(home.path("tree")).unwrap();
     fs::write(home.path("tree/a"), noise(1, 100_000)).unwrap();
     home.ends(0, &["backup", "--init", "tree"]);
-    let first = packs();
+    let first = packs(&home, "data");
     fs::write(home.path("tree/b"), noise(2, 100_000)).unwrap();
     home.ends(0, &["backup", "tree"]);
     let [pack] = &first[..] else { panic!("{first:?}") };

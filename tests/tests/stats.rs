@@ -1,6 +1,7 @@
 //! `stats` in restic's modes, against counts made by hand; and growth, from the catalog alone.
 
 use crate::cli::{Home, lines};
+use seabed_tests::tools::{END, file};
 use serde_json::Value;
 use std::fs;
 
@@ -74,6 +75,22 @@ fn modes_count_as_restic_does() {
     home.ends(1, &["stats", "ffffffff"]);
     home.ends(20, &["stats", "--by", "day"]);
     home.ends(20, &["stats", "--growth", "--mode", "raw-data"]);
+}
+
+/// Two archives whose files have the same name, length and time have one list of names: the second was passed over as known, and what is in
+/// it was not counted.
+#[test]
+fn archives_that_differ_in_content_alone_are_both_counted() {
+    let home = Home::new();
+    for (n, content) in [b"one", b"two"].into_iter().enumerate() {
+        fs::write(home.path("vol.tar"), [file(b"f", content), END.to_vec()].concat()).unwrap();
+        home.ends(0, if n == 0 { &["backup", "--init", "--tar", "vol.tar"][..] } else { &["backup", "--tar", "vol.tar"] });
+    }
+    let blobs = stats(&home, &["--mode", "blobs-per-file"]);
+    let counted = ["total_blob_count", "total_size", "total_file_count"].map(|key| number(&blobs, key));
+    assert_eq!(counted, [2, 6, 1], "{blobs}");
+    assert_eq!(number(&stats(&home, &["--mode", "files-by-contents"]), "total_file_count"), 2);
+    assert_eq!(number(&stats(&home, &["--mode", "restore-size"]), "total_size"), 6);
 }
 
 #[test]

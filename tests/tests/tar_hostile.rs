@@ -4,14 +4,17 @@
 use crate::tar_source::Bench;
 use proptest::prelude::*;
 use seabed_engine::backup::Failure;
+use seabed_engine::list::list;
 use seabed_engine::observe::Silent;
 use seabed_engine::source::stream::StreamFailure;
 use seabed_engine::source::tar::{Next, TarReader};
 use seabed_engine::source::unpacked;
-use seabed_tests::repo::{bytes_stream, dump_path, restore_to};
+use seabed_tests::repo::{bytes_stream, dump_path, restore_to, select};
 use seabed_tests::tools::{END, body, file, header, ok, pax, sealed};
 use seabed_tests::trees::{full, noise};
 use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Entries that cannot be stored cost themselves; what stands beside them is stored.
 #[test]
@@ -70,6 +73,51 @@ fn hostile_entries_are_refused_one_by_one() {
     }
 }
 
+/// `./etc/./x` could not be stored, and was recorded under that name: `restore --delete` spared a directory that nobody has, and took the
+/// last copy of the file out of the real one.
+#[test]
+fn what_could_not_be_stored_is_spared_where_it_would_be() {
+    let bench = Bench::new();
+    let dir = |name: &[u8]| header(name, b'5', 0, b"");
+    let bad = |name: &[u8]| [pax(b'x', &[("uid", b"99999999999")]), file(name, b"x")].concat();
+    let stored = [dir(b"./etc/"), file(b"./etc/good", b"good"), dir(b"opt/"), dir(b"srv/"), file(b"srv/good", b"good")].concat();
+    let archive = [stored, bad(b"./etc//./x"), file(b"srv/./../opt/y", b"y"), END.to_vec()].concat();
+    let report = bench.run(bytes_stream("data", archive)).unwrap();
+    let failed: Vec<&Path> = report.errors.iter().map(|error| &*error.path).collect();
+    assert_eq!(failed, [Path::new("/data/etc/x"), Path::new("/data/opt/y")]);
+    let target = tempfile::tempdir_in(crate::roundtrip::scratch()).unwrap();
+    for name in ["etc/x", "opt/y", "srv/gone"] {
+        let path = target.path().join("data").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, b"the last copy").unwrap();
+    }
+    let restored = restore_to(&bench.repository, &report.snapshot.unwrap(), b"", target.path()).unwrap();
+    assert_eq!(restored.error_count, 0, "{:?}", restored.errors);
+    let left = ["etc/x", "etc/good", "opt/y", "srv/good", "srv/gone"].map(|name| target.path().join("data").join(name).exists());
+    assert_eq!(left, [true, true, true, true, false]);
+}
+
+/// Each of 200,000 records was compared with the 4,096 attributes before it, whose limit was looked at last: 8 MiB of them took minutes.
+#[test]
+fn a_header_full_of_attributes_costs_what_it_is_long() {
+    let bench = Bench::new();
+    let keys: Vec<String> = (0..200_000).map(|n| format!("LIBARCHIVE.xattr.user.{n:06}")).collect();
+    let records: Vec<(&str, &[u8])> = keys.iter().map(|key| (&key[..], &b""[..])).collect();
+    let archive = [pax(b'x', &records), file(b"f", b"x"), END.to_vec()].concat();
+    let started = Instant::now();
+    let report = bench.run(bytes_stream("", archive)).unwrap();
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert_eq!(report.error_count, 16, "that there are too many is not said for each");
+    let snapshot = select(&bench.repository, &report.snapshot.unwrap(), b"").unwrap().snapshot;
+    let mut kept = 0;
+    list(&bench.repository, &snapshot, b"", true, |_, entry| {
+        kept += entry.xattrs.len();
+        Ok(true)
+    })
+    .unwrap();
+    assert_eq!(kept, 4096);
+}
+
 #[test]
 fn hostile_archives_end_the_run_and_nothing_else() {
     let bench = Bench::new();
@@ -91,6 +139,12 @@ fn hostile_archives_end_the_run_and_nothing_else() {
         ("a size below zero", sealed(negative)),
         ("a size of letters", sealed(letters)),
         ("a record that lies", [header(b"x", b'x', 10, b""), body(b"99 path=x\n")].concat()),
+        // Each entry has all of them: two megabytes of archive became 600 of attributes.
+        ("long attributes of all entries", pax(b'g', &[("SCHILY.xattr.user.a", &[7; 70_000])])),
+        (
+            "many attributes of all entries",
+            [pax(b'g', &[("SCHILY.xattr.user.a", &[7; 40_000])]), pax(b'g', &[("SCHILY.xattr.user.b", &[7; 40_000])])].concat(),
+        ),
         ("no header", noise(3, 512)),
         ("a broken checksum", {
             let mut block = header(b"x", b'0', 0, b"");
@@ -106,7 +160,9 @@ fn hostile_archives_end_the_run_and_nothing_else() {
     }
     // Keys that only repeat are one record.
     bench.stored("", &[long(1000), good.clone(), END.to_vec()].concat());
-    assert_eq!(bench.committed(), 1);
+    let again = pax(b'g', &[("SCHILY.xattr.user.a", &[7; 40_000])]);
+    bench.stored("", &[again.clone(), again, good.clone(), END.to_vec()].concat());
+    assert_eq!(bench.committed(), 2);
     // A file that claims more than comes.
     match bench.run(bytes_stream("", [huge(b'0', 1 << 32), vec![7; 3 << 20]].concat())) {
         Err(Failure::Stream(StreamFailure::Torn { .. })) => {}

@@ -45,6 +45,11 @@ impl Directory {
         Directory { node, window: Mutex::default() }
     }
 
+    /// Back to the beginning: what comes from here on is looked up anew, as whoever rewinds a directory expects.
+    pub fn rewind(&self) {
+        *self.window.lock().unwrap_or_else(PoisonError::into_inner) = Window::default();
+    }
+
     /// Gives the names from position `from` on to `take`, each with its position, until that says `false`.
     pub fn list(&self, view: &View, from: u64, mut take: impl FnMut(u64, &Listed) -> bool) -> End {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);

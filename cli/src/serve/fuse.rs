@@ -302,11 +302,10 @@ impl Filesystem for Mounted {
 
     fn opendir(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         match self.node(inode).and_then(|node| if node.is_dir() { Ok(node) } else { Err(Errno::ENOTDIR) }) {
-            Ok(node) => {
-                let kept = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
-                let flags = if node.is_lasting() { kept } else { FopenFlags::empty() };
-                reply.opened(self.directories.add(Directory::new(node)), flags);
-            }
+            // Without FOPEN_CACHE_DIR, though what is in a snapshot never changes: positions count the names that can be read. Where some
+            // cannot, those behind them move up, and the kernel would put the end of the next listing, a whole one, behind what it has kept
+            // of this one, and hold that for the directory.
+            Ok(node) => reply.opened(self.directories.add(Directory::new(node)), FopenFlags::empty()),
             Err(errno) => reply.error(errno),
         }
     }
@@ -316,6 +315,9 @@ impl Filesystem for Mounted {
             Ok(directory) => directory,
             Err(errno) => return reply.error(errno),
         };
+        if offset == 0 {
+            directory.rewind();
+        }
         // Positions 0 and 1 are the dots; each name says where the next one is.
         let mut count = 0;
         for (at, (inode, name)) in (0..).zip(self.dots(&directory)).skip_while(|(at, _)| *at < offset) {
@@ -339,6 +341,9 @@ impl Filesystem for Mounted {
             Ok(directory) => directory,
             Err(errno) => return reply.error(errno),
         };
+        if offset == 0 {
+            directory.rewind();
+        }
         let mut count = 0;
         for (at, (inode, name)) in (0..).zip(self.dots(&directory)).skip_while(|(at, _)| *at < offset) {
             let attr = self.attr(inode, &Attributes::folder(Time::default()));

@@ -4,15 +4,20 @@
 use crate::exit::{Code, Fail, plain};
 use crate::serve::fuse::Mounted;
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
-use std::io::ErrorKind;
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{Error, ErrorKind, Read, Seek};
 use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// What speaks for the kernel.
 const DEVICE: &str = "/dev/fuse";
+/// Where the kernel lists what is mounted.
+const MOUNTS: &str = "/proc/self/mountinfo";
 /// What mounts for users who may not.
 const HELPERS: [&str; 2] = ["fusermount3", "fusermount"];
 /// Between two looks whether somebody wants an end.
@@ -35,24 +40,29 @@ pub struct MountFlags {
 
 /// A mount. Dropped, it is gone.
 pub struct Mount {
-    /// Not to be dropped once the mount is gone: what fuser does then it does by the name of the place, and that may be somebody else's by now.
-    session: ManuallyDrop<BackgroundSession>,
+    /// The thread of the session, which ends with it; `None` once the mount was ended.
+    guard: Option<JoinHandle<std::io::Result<()>>>,
+    /// Never dropped: what fuser does then it does by the name of the place, and that may be somebody else's by now.
+    _session: ManuallyDrop<BackgroundSession>,
     at: PathBuf,
     /// The device that the kernel made for it.
-    device: Option<String>,
+    device: String,
+    /// The kernel's list, held open: when this ends there may be no descriptor left.
+    mounts: File,
 }
 
-/// The device of what is mounted at a place, that of the last mount where there are several, as the kernel lists it; nothing of the mount is
-/// asked.
-fn device_at(at: &Path) -> Option<String> {
-    let list = std::fs::read("/proc/self/mountinfo").ok()?;
+/// The devices of what is mounted at a place, in the order of the mounts, as the kernel lists them; nothing of the mounts is asked.
+fn devices_at(mut mounts: &File, at: &Path) -> std::io::Result<Vec<String>> {
+    let mut list = Vec::new();
+    mounts.rewind()?;
+    mounts.read_to_end(&mut list)?;
     let is_here = |field: &&[u8]| unescaped(field) == at.as_os_str().as_bytes();
-    let found = list.split(|b| *b == b'\n').rev().find_map(|line| {
+    let found = list.split(|b| *b == b'\n').filter_map(|line| {
         let mut fields = line.split(|b| *b == b' ');
         let device = fields.nth(2)?;
-        fields.nth(1).filter(is_here).map(|_| device)
+        fields.nth(1).filter(is_here).map(|_| String::from_utf8_lossy(device).into_owned())
     });
-    found.map(|device| String::from_utf8_lossy(device).into_owned())
+    Ok(found.collect())
 }
 
 /// A path as the kernel lists it: blanks and the like are written as three octal digits.
@@ -100,6 +110,7 @@ pub fn check(at: &Path) -> Result<PathBuf, Fail> {
         return no_fuse(format!("{} is not installed, and only root can mount without it", HELPERS[0]))
             .map_err(|fail| fail.hint(format!("install it (Debian: `apt install fuse3`); {WITHOUT} it")));
     }
+    File::open(MOUNTS).map_err(|error| unlisted(&error))?;
     std::fs::canonicalize(at).map_err(|error| Fail::config(format!("cannot mount at {}: {}", at.display(), plain(&error))))
 }
 
@@ -127,65 +138,114 @@ impl Mount {
         config.acl = if flags.allow_other { SessionACL::All } else { SessionACL::Owner };
         config.n_threads = Some(flags.threads);
         config.clone_fd = true;
-        let session = Session::new(mounted, at, &config).and_then(Session::spawn).map_err(|error| refused(&error, flags.allow_other))?;
-        Ok(Mount { session: ManuallyDrop::new(session), at: at.to_owned(), device: device_at(at) })
+        let refused = |error: Error| refused(&error, flags.allow_other);
+        let mounts = File::open(MOUNTS).map_err(|error| unlisted(&error))?;
+        // What fuser gets for its thread: it tells how that ended only to who lets it unmount too.
+        let other = std::thread::Builder::new().spawn(|| Ok(())).map_err(refused)?;
+        let session = Session::new(mounted, at, &config).map_err(refused)?;
+        // As long as there is nothing but the mount. Where this fails fuser takes it away.
+        let device = devices_at(&mounts, at).map_err(|error| unlisted(&error))?.pop();
+        let device = device.ok_or_else(|| Fail::new(Code::Failed, format!("what was mounted at {} is not there", at.display())))?;
+        let mut session = ManuallyDrop::new(session.spawn().map_err(refused)?);
+        let guard = std::mem::replace(&mut session.guard, other);
+        Ok(Mount { guard: Some(guard), _session: session, at: at.to_owned(), device, mounts })
     }
 
-    /// Waits until somebody unmounts it, or `stop` says so.
+    /// Waits until its session is over, most often because somebody unmounts it, or `stop` says so.
     pub fn wait(&self, stop: impl Fn() -> bool) {
-        while !self.is_gone() && !stop() {
+        while self.guard.as_ref().is_some_and(|guard| !guard.is_finished()) && !stop() {
             std::thread::sleep(LOOK);
         }
     }
 
-    /// Whether nobody can ask anything of it any more.
-    fn is_gone(&self) -> bool {
-        self.session.guard.is_finished()
-    }
-
     /// Takes it away. One that is in use goes out of sight at once, and ends with this process for who still uses it.
-    pub fn end(self) -> Result<(), Fail> {
-        if self.is_gone() {
-            return Ok(());
-        }
-        self.take_away()
+    pub fn end(mut self) -> Result<(), Fail> {
+        self.finish()
     }
 
-    fn take_away(&self) -> Result<(), Fail> {
-        let there = device_at(&self.at);
-        if there != self.device {
-            // Either it is gone, or hidden below what somebody else has mounted since.
+    /// A session that is over does not mean that its mount is gone: it ends too where a thread or a descriptor was not to be had, and where
+    /// somebody has cut it off. Then the mount is taken away, and that is no success.
+    fn finish(&mut self) -> Result<(), Fail> {
+        let Some(guard) = self.guard.take() else { return Ok(()) };
+        let ended = if guard.is_finished() { Some(joined(guard)) } else { None };
+        let taken = self.take_away(matches!(ended, Some(Ok(()))));
+        let is_cut = matches!(taken, Ok(true));
+        let error = match ended {
+            Some(Err(error)) => error,
+            Some(Ok(())) if is_cut => Error::from(ErrorKind::ConnectionAborted),
+            _ => return taken.map(|_| ()),
+        };
+        let what = format!("{} could not be shown any longer: {}", self.at.display(), plain(&error));
+        Err(match taken {
+            Ok(_) => Fail::new(Code::Failed, what).hint(scarce(&error).unwrap_or("it was unmounted; mount it again")),
+            Err(fail) => Fail { message: format!("{what}; {}", fail.message), ..fail },
+        })
+    }
+
+    /// Takes away what is there of it; whether something was. With `is_over` it was the kernel that ended the session.
+    fn take_away(&self, is_over: bool) -> Result<bool, Fail> {
+        let there = devices_at(&self.mounts, &self.at).map_err(|error| self.stays(&format!("cannot read {MOUNTS}: {}", plain(&error))))?;
+        if !there.contains(&self.device) {
+            return Ok(false);
+        }
+        if there.last() != Some(&self.device) {
             let fail = Fail::new(Code::Failed, format!("something else is mounted at {} by now, and stays", self.at.display()));
-            return if there.is_none() { Ok(()) } else { Err(fail.hint("unmount that first, then this")) };
+            return Err(fail.hint("unmount that first, then this"));
+        }
+        // The number of a device that is gone goes to the next one: what answers here is somebody else's. Of ours the kernel says at once
+        // that nobody answers.
+        if is_over && !matches!(rustix::fs::statvfs(&self.at), Err(Errno::NOTCONN)) {
+            return Ok(false);
         }
         let detach = rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW;
         match rustix::mount::unmount(&self.at, detach) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(true),
             // It was taken away just now.
-            Err(rustix::io::Errno::INVAL) => return Ok(()),
+            Err(Errno::INVAL) => return Ok(false),
             Err(_) => {}
         }
-        let failed = |why: String| {
-            let fail = Fail::new(Code::Failed, format!("cannot unmount {}: {why}", self.at.display()));
-            fail.hint(format!("`fusermount3 -uz {}` or `umount -l` takes it away", self.at.display()))
-        };
-        let Some(helper) = helper() else { return Err(failed(format!("{} is not installed", HELPERS[0]))) };
+        let Some(helper) = helper() else { return Err(self.stays(&format!("{} is not installed", HELPERS[0]))) };
         let output = Command::new(helper).args(["-u", "-z", "--"]).arg(&self.at).stdin(Stdio::null()).output();
         match output {
-            Ok(output) if output.status.success() => Ok(()),
-            Ok(_) if self.is_gone() => Ok(()),
-            Ok(output) => Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
-            Err(error) => Err(failed(plain(&error))),
+            Ok(output) if output.status.success() => Ok(true),
+            Ok(_) if devices_at(&self.mounts, &self.at).is_ok_and(|there| !there.contains(&self.device)) => Ok(false),
+            Ok(output) => Err(self.stays(String::from_utf8_lossy(&output.stderr).trim())),
+            Err(error) => Err(self.stays(&plain(&error))),
         }
+    }
+
+    /// It could not be taken away.
+    fn stays(&self, why: &str) -> Fail {
+        let fail = Fail::new(Code::Failed, format!("cannot unmount {}: {why}", self.at.display()));
+        fail.hint(format!("`fusermount3 -uz {}` or `umount -l` takes it away", self.at.display()))
     }
 }
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        if !self.is_gone() {
-            self.take_away().unwrap_or(());
-        }
+        self.finish().unwrap_or(());
     }
+}
+
+/// How a thread ended that is over.
+fn joined(guard: JoinHandle<std::io::Result<()>>) -> std::io::Result<()> {
+    guard.join().unwrap_or_else(|_| Err(Error::other("a thread that answers has failed")))
+}
+
+/// What helps where this machine gives no more of something.
+fn scarce(error: &Error) -> Option<&'static str> {
+    match Errno::from_io_error(error)? {
+        Errno::MFILE => Some("raise the limit on open files (`ulimit -n`), then mount it again"),
+        Errno::NFILE => Some("this machine has too many files open (`sysctl fs.file-max`); mount it again"),
+        Errno::AGAIN | Errno::NOMEM => Some("raise the limits on processes and memory (`ulimit -u`, `ulimit -v`), then mount it again"),
+        _ => None,
+    }
+}
+
+/// Without the kernel's list nobody knows at the end whose mount it is that stands there.
+fn unlisted(error: &Error) -> Fail {
+    let fail = Fail::config(format!("cannot read {MOUNTS}: {}", plain(error)));
+    fail.hint(scarce(error).map_or_else(|| format!("mount /proc first (`mount -t proc proc /proc`); {WITHOUT} it"), str::to_owned))
 }
 
 /// Why it was not mounted, and what helps.
@@ -199,6 +259,9 @@ fn refused(error: &std::io::Error, allow_other: bool) -> Fail {
         // Who may not mount by itself asks for the helper; in a container root may not either.
         let fail = Fail::config(format!("this process may not mount, and {} is not installed", HELPERS[0]));
         return fail.hint(format!("install it (Debian: `apt install fuse3`), in a container allow SYS_ADMIN too; {WITHOUT} it"));
+    }
+    if let Some(hint) = scarce(error) {
+        return Fail::config(format!("cannot mount: {text}")).hint(hint);
     }
     Fail::config(format!("cannot mount: {text}")).hint(format!("in a container this needs SYS_ADMIN and {DEVICE}; {WITHOUT} both"))
 }
@@ -216,7 +279,11 @@ mod tests {
 
     #[test]
     fn what_is_mounted_at_a_place_is_known_by_its_device() {
-        assert!(device_at(Path::new("/proc")).is_some());
-        assert_eq!(device_at(Path::new("/proc/self")), None);
+        let mounts = File::open(MOUNTS).unwrap();
+        // From its beginning each time.
+        for _ in 0..2 {
+            assert!(!devices_at(&mounts, Path::new("/proc")).unwrap().is_empty());
+            assert!(devices_at(&mounts, Path::new("/proc/self")).unwrap().is_empty());
+        }
     }
 }

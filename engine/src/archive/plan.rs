@@ -29,6 +29,8 @@ const PART_MEMBERS: usize = 1024;
 const STRETCHES_MAX: usize = 1 << 18;
 /// Holes of a short file that are not worth a map: they are written as zeros.
 const HOLES_BYTES_MIN: u64 = 32 << 10;
+/// What is said of names that a zip has no room for.
+const TOO_LONG: &str = "paths of more than 65,535 bytes";
 
 /// A member of an archive.
 #[derive(Debug)]
@@ -282,10 +284,19 @@ impl<'a, 'p, 'q> Plan<'a, 'p, 'q> {
             return Ok(());
         }
         if is_dir {
-            self.ahead.insert(key(&place), Ahead { entry: to_bytes(&entry).into(), place, wanted });
+            if !self.is_too_long(&place, true) {
+                self.ahead.insert(key(&place), Ahead { entry: to_bytes(&entry).into(), place, wanted });
+            } else if wanted {
+                self.leave_out(TOO_LONG, place);
+            }
             return Ok(());
         }
         self.file(place, entry, content)
+    }
+
+    /// Whether a zip has no room for a name: its length has 16 bits, and that of a directory ends in `/`.
+    fn is_too_long(&self, place: &[u8], is_dir: bool) -> bool {
+        self.options.format == Format::Zip && place.len() + usize::from(is_dir) > usize::from(u16::MAX)
     }
 
     fn file(&mut self, place: Vec<u8>, entry: Entry, content: Option<Content>) -> Result<(), Stopped> {
@@ -299,8 +310,8 @@ impl<'a, 'p, 'q> Plan<'a, 'p, 'q> {
                 self.leave_out(what, place);
                 return Ok(());
             }
-            (_, Format::Zip) if place.len() > usize::from(u16::MAX) => {
-                self.leave_out("paths of more than 65,535 bytes", place);
+            _ if self.is_too_long(&place, false) => {
+                self.leave_out(TOO_LONG, place);
                 return Ok(());
             }
             (EntryKind::File, _) if content.is_none() => return self.not_stored(&place),

@@ -288,6 +288,10 @@ impl<'s, 'a> Assembler<'s, 'a> {
             self.refusal(&dir, &entry, taken);
             return Ok(());
         }
+        if matches!(content, DoneContent::LeftOut) {
+            let Some(members) = &mut self.members else { return Err(Error::SelfCheck { what: "what is left out of a tar archive" }) };
+            return members.leave_out(&dir, &entry.name.0);
+        }
         let content = match content {
             DoneContent::None => None,
             DoneContent::Known(content) => {
@@ -311,7 +315,7 @@ impl<'s, 'a> Assembler<'s, 'a> {
                 (entry.status != STATUS_UNREADABLE).then_some(gathered)
             }
             // Dealt with above.
-            DoneContent::SameAs(_) => None,
+            DoneContent::SameAs(_) | DoneContent::LeftOut => None,
         };
         self.progress.files_done += u64::from(entry.kind == EntryKind::File);
         if let Some(members) = &mut self.members {

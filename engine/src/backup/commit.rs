@@ -83,7 +83,13 @@ pub fn commit(repository: &Repository, options: &BackupOptions, made: Made<'_>) 
     index.roots = index_roots;
     names.roots = names_roots;
     names.summary = summary.clone();
-    names.failures = errors.iter().take(FAILURES_MAX).map(record).collect();
+    let mut room = FAILURES_BYTES_MAX;
+    let fits = |failure: &RecordedFailure| {
+        let left = room.checked_sub(failure.path.0.len() + failure.message.len());
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    names.failures = errors.iter().take(FAILURES_MAX).map(record).take_while(fits).collect();
     commit.publish(index, names)?;
     Ok(report(Some(session), summary, clock::now(), errors))
 }
@@ -163,6 +169,9 @@ fn asked_for(options: &BackupOptions) -> Vec<Bytes> {
     let streams = options.streams.iter().chain(&options.tars).map(|s| Bytes([b"/", &s.name[..]].concat()));
     paths.chain(streams).collect()
 }
+
+/// What failures may take in a manifest, bytes: the names of a tar archive's entries, which may be of any length, are among them.
+const FAILURES_BYTES_MAX: usize = 2 << 20;
 
 fn record(error: &SourceError) -> RecordedFailure {
     let path = Bytes(error.path.as_os_str().as_bytes().to_vec());

@@ -51,6 +51,8 @@ pub enum DoneContent {
     Gathered,
     /// It is another name of what its archive holds under this path by now.
     SameAs(Vec<u8>),
+    /// Excludes leave it out of its archive, and with it what was under its name before.
+    LeftOut,
 }
 
 /// One entry of a batch.

@@ -1,7 +1,7 @@
 //! The entries of an archive while it is read: they come in any order, and a tree wants them in one. Kept in a database of SQLite's own
 //! temporary kind: a few pages in memory, the rest in a file without a name that goes away with the run.
 //! Here an archive becomes what `tar x` would make of it: of entries with one name the last one stays, hard links are names of one file,
-//! and what would lie below something that is no directory is refused.
+//! and what would lie below something that is no directory is refused. A name whose last entry excludes leave out has none.
 
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, EntryKind, split};
@@ -13,12 +13,15 @@ use std::collections::HashMap;
 /// Pages that are kept in memory: 16 MiB.
 const CACHE_KIB: i64 = 16 << 10;
 
+/// `times`: how often something with several names was replaced here. A row without an entry was left out again, and counts as none.
 const SCHEMA: &str = "
 PRAGMA temp_store = FILE;
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA locking_mode = EXCLUSIVE;
-CREATE TABLE members(dir BLOB, name BLOB, directory INTEGER, linked INTEGER, entry BLOB, content BLOB, PRIMARY KEY(dir, name)) WITHOUT ROWID;
+CREATE TABLE members(
+    dir BLOB, name BLOB, directory INTEGER, linked INTEGER, entry BLOB, content BLOB, times INTEGER, PRIMARY KEY(dir, name)
+) WITHOUT ROWID;
 BEGIN;";
 
 /// See the module's text.
@@ -74,6 +77,23 @@ impl Members {
         self.put(dir, entry, content, None)
     }
 
+    /// Excludes leave out an entry: what there is under its name is not what the archive has there any more. A directory with something in
+    /// it stays, as it would if the entry came.
+    pub fn leave_out(&mut self, dir: &[u8], name: &[u8]) -> Result<()> {
+        let dir = key(dir);
+        if self.is_inhabited(&dir, name)? {
+            return Ok(());
+        }
+        let left_out = "UPDATE members SET times = times + (linked NOTNULL), directory = 0, linked = NULL, entry = NULL, content = NULL \
+                        WHERE dir = ?1 AND name = ?2";
+        let rows = self.db.prepare_cached(left_out).and_then(|mut update| update.execute(params![dir, name])).map_err(failed)?;
+        if rows > 0 {
+            // It may have been an empty directory.
+            self.dir = None;
+        }
+        Ok(())
+    }
+
     /// Takes in another name of what is under `target` by now.
     pub fn link(&mut self, dir: &[u8], name: &[u8], target: &[u8]) -> Result<Result<(), Refusal>> {
         if let Err(refusal) = self.make_sure_of(dir)? {
@@ -83,21 +103,22 @@ impl Members {
         let target_key = key(target_dir);
         let found = self
             .db
-            .prepare_cached("SELECT directory, linked, entry, content FROM members WHERE dir = ?1 AND name = ?2")
+            .prepare_cached("SELECT directory, linked, times, content, entry FROM members WHERE dir = ?1 AND name = ?2 AND entry NOTNULL")
             .and_then(|mut find| {
                 find.query_row(params![target_key, target_name], |row| {
                     Ok((
                         row.get::<_, bool>(0)?,
                         row.get::<_, Option<i64>>(1)?,
-                        row.get::<_, Vec<u8>>(2)?,
+                        row.get::<_, i64>(2)?,
                         row.get::<_, Option<Vec<u8>>>(3)?,
+                        row.get::<_, Vec<u8>>(4)?,
                     ))
                 })
                 .optional()
             })
             .map_err(failed)?;
-        let Some((directory, linked, entry, content)) = found else {
-            return Ok(Err("it is a link to something that the archive does not have before it"));
+        let Some((directory, linked, times, content, entry)) = found else {
+            return Ok(Err("it is a link to something that the archive does not have before it, or that excludes leave out"));
         };
         if directory {
             return Ok(Err("it is a link to a directory"));
@@ -108,7 +129,7 @@ impl Members {
         let group = match linked {
             Some(group) => group,
             None => {
-                let group = group_of(target);
+                let group = group_of(target, times);
                 self.db
                     .prepare_cached("UPDATE members SET linked = ?3 WHERE dir = ?1 AND name = ?2")
                     .and_then(|mut update| update.execute(params![target_key, target_name, group]))
@@ -127,27 +148,31 @@ impl Members {
         let (dir, name) = (key(dir), &entry.name.0);
         let is_dir = entry.kind == EntryKind::Directory;
         let values = params![dir, name, is_dir, linked, to_bytes(entry), content.map(to_bytes)];
-        let insert = "INSERT INTO members VALUES(?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
+        let insert = "INSERT INTO members VALUES(?1, ?2, ?3, ?4, ?5, ?6, 0) ON CONFLICT DO NOTHING";
         if self.db.prepare_cached(insert).and_then(|mut insert| insert.execute(values)).map_err(failed)? == 1 {
             return Ok(Ok(()));
         }
         if !is_dir {
-            let mut below = if dir.is_empty() { Vec::new() } else { [&dir[..], b"\0"].concat() };
-            below.extend_from_slice(name);
-            let inhabited = self
-                .db
-                .prepare_cached("SELECT 1 FROM members WHERE dir = ?1 LIMIT 1")
-                .and_then(|mut find| find.exists(params![below]))
-                .map_err(failed)?;
-            if inhabited {
+            if self.is_inhabited(&dir, name)? {
                 return Ok(Err("it would take the place of a directory that is not empty"));
             }
             // Where it was an empty directory, that is one no more.
             self.dir = None;
         }
-        let replace = "REPLACE INTO members VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
+        let replace = "UPDATE members SET times = times + (linked NOTNULL), directory = ?3, linked = ?4, entry = ?5, content = ?6 \
+                       WHERE dir = ?1 AND name = ?2";
         self.db.prepare_cached(replace).and_then(|mut replace| replace.execute(values)).map_err(failed)?;
         Ok(Ok(()))
+    }
+
+    /// Whether something lies below what has this name in the directory with this key.
+    fn is_inhabited(&self, dir: &[u8], name: &[u8]) -> Result<bool> {
+        let mut below = if dir.is_empty() { Vec::new() } else { [dir, b"\0"].concat() };
+        below.extend_from_slice(name);
+        self.db
+            .prepare_cached("SELECT 1 FROM members WHERE dir = ?1 AND entry NOTNULL LIMIT 1")
+            .and_then(|mut find| find.exists(params![below]))
+            .map_err(failed)
     }
 
     /// Makes sure that there is a directory, and all above it.
@@ -162,7 +187,7 @@ impl Members {
             let (above, name) = split(at);
             let found: Option<bool> = self
                 .db
-                .prepare_cached("SELECT directory FROM members WHERE dir = ?1 AND name = ?2")
+                .prepare_cached("SELECT directory FROM members WHERE dir = ?1 AND name = ?2 AND entry NOTNULL")
                 .and_then(|mut find| find.query_row(params![key(above), name], |row| row.get(0)).optional())
                 .map_err(failed)?;
             match found {
@@ -187,7 +212,7 @@ impl Members {
     /// Calls `each` for all that there is by now, in the order of a tree.
     pub fn each(&self, mut each: impl FnMut(&[u8], Entry, Option<Content>) -> Result<()>) -> Result<()> {
         let names = if self.links { self.names()? } else { HashMap::new() };
-        let all = "SELECT dir, name, linked, entry, content FROM members ORDER BY dir, name";
+        let all = "SELECT dir, name, linked, entry, content FROM members WHERE entry NOTNULL ORDER BY dir, name";
         let mut all = self.db.prepare(all).map_err(failed)?;
         let mut rows = all.query([]).map_err(failed)?;
         let mut last: (Vec<u8>, Vec<u8>) = Default::default();
@@ -212,7 +237,7 @@ impl Members {
 
     /// How many names each file has that had several at some time.
     fn names(&self) -> Result<HashMap<i64, u64>> {
-        let mut count = self.db.prepare("SELECT linked FROM members WHERE linked IS NOT NULL").map_err(failed)?;
+        let mut count = self.db.prepare("SELECT linked FROM members WHERE linked NOTNULL").map_err(failed)?;
         let mut rows = count.query([]).map_err(failed)?;
         let mut names = HashMap::new();
         while let Some(row) = rows.next().map_err(failed)? {
@@ -222,10 +247,17 @@ impl Members {
     }
 }
 
-/// Inode number of a file with several names: from the first of them, so that it does not change with what else is in the archive.
-fn group_of(path: &[u8]) -> i64 {
+/// Inode number of a file with several names: from the first of them, so that it does not change with what else is in the archive. When
+/// another file took that name its links keep the number, so links to that one need the next: `times` says how often that was.
+fn group_of(path: &[u8], times: i64) -> i64 {
+    let mut hasher = blake3::Hasher::new_derive_key("seabed tar inode");
+    hasher.update(path);
+    if times > 0 {
+        // No path has a zero in it.
+        hasher.update(b"\0").update(&times.to_le_bytes());
+    }
     let mut low = [0; 8];
-    blake3::Hasher::new_derive_key("seabed tar inode").update(path).finalize_xof().fill(&mut low);
+    hasher.finalize_xof().fill(&mut low);
     i64::from_le_bytes(low)
 }
 
@@ -306,5 +338,54 @@ mod tests {
         members.take(b"d", &file(b"b", 1), Some(&holding(2))).unwrap().unwrap();
         members.take(b"d", &file(b"c", 1), Some(&holding(2))).unwrap().unwrap();
         assert!(all(&members).iter().all(|(_, e, _)| (e.links, e.inode, e.device) == (0, 0, 0)));
+    }
+
+    /// An archive that was appended to has a link, then another file under the name that the link is made of, then a link to that. Both
+    /// had one number, which was a hash of that name alone.
+    #[test]
+    fn links_to_what_took_a_name_are_names_of_another_file() {
+        let mut members = Members::new(0, b"").unwrap();
+        for (n, link) in [(1, b"one"), (2, b"two"), (3, b"six")] {
+            members.take(b"", &file(b"f", 7), Some(&holding(n))).unwrap().unwrap();
+            members.link(b"", link, b"f").unwrap().unwrap();
+            members.link(b"d", link, b"f").unwrap().unwrap();
+        }
+        let found = all(&members);
+        let mut numbers: HashMap<u64, Vec<(&str, u64, Content)>> = HashMap::new();
+        for (path, entry, content) in found.iter().filter(|(_, entry, _)| entry.kind == EntryKind::File) {
+            numbers.entry(entry.inode).or_default().push((&path[..], entry.links, content.clone().unwrap()));
+        }
+        let mut groups: Vec<_> = numbers.into_values().collect();
+        groups.sort_by_key(|names| names.len());
+        groups[..2].sort_by_key(|names| names[0].0);
+        let name = |path: &'static str, links: u64, n: u8| (path, links, holding(n));
+        assert_eq!(groups[0], [name("one", 2, 1), name("d/one", 2, 1)]);
+        assert_eq!(groups[1], [name("two", 2, 2), name("d/two", 2, 2)]);
+        assert_eq!(groups[2], [name("f", 3, 3), name("six", 3, 3), name("d/six", 3, 3)]);
+    }
+
+    /// Of two entries with one name the last was left out as too large, and the first, which is out of date, passed for current.
+    #[test]
+    fn what_is_left_out_leaves_nothing_under_its_name() {
+        let mut members = Members::new(0, b"").unwrap();
+        for name in [b"a", b"b", b"c"] {
+            members.take(b"d", &file(name, 1), Some(&holding(1))).unwrap().unwrap();
+        }
+        members.link(b"", b"link", b"d/a").unwrap().unwrap();
+        members.take(b"", &Entry::new(b"e", EntryKind::Directory), None).unwrap().unwrap();
+        for (dir, name) in [(&b"d"[..], &b"a"[..]), (b"d", b"b"), (b"", b"d"), (b"", b"e"), (b"x", b"y")] {
+            members.leave_out(dir, name).unwrap();
+        }
+        assert_eq!(paths(&members), ["d", "link", "d/c"], "a directory with something in it stays, nothing is made");
+        assert_eq!(all(&members)[1].1.links, 0, "its other name is gone");
+        assert!(members.link(b"", b"x", b"d/a").unwrap().is_err());
+        // The name is free again, for anything.
+        members.take(b"d", &file(b"a", 2), Some(&holding(2))).unwrap().unwrap();
+        members.link(b"", b"second", b"d/a").unwrap().unwrap();
+        members.take(b"d/b", &file(b"f", 1), Some(&holding(3))).unwrap().unwrap();
+        members.take(b"e", &file(b"f", 1), Some(&holding(3))).unwrap().unwrap();
+        assert_eq!(paths(&members), ["d", "e", "link", "second", "d/a", "d/b", "d/c", "d/b/f", "e/f"]);
+        let found = all(&members);
+        assert_eq!((found[2].1.links, found[3].1.links, &found[3].2), (0, 2, &Some(holding(2))));
     }
 }

@@ -179,7 +179,11 @@ impl LeafBuilder {
                 *n += 1;
                 body.extend_from_slice(encoded);
             }
-            _ => self.groups.push((dir.to_vec(), 1, encoded.to_vec())),
+            _ => {
+                self.groups.push((dir.to_vec(), 1, encoded.to_vec()));
+                // A name that lies a thousand directories deep has each of their paths with it.
+                self.names_bytes += dir.len();
+            }
         }
         if let Some(content) = content {
             self.lists.extend_from_slice(&to_bytes(content));
@@ -383,6 +387,23 @@ mod tests {
         let (_, kept_edited) = write(&edited);
         let new = kept_edited.keys().filter(|k| !kept.contains_key(*k)).count();
         assert!(new <= 2 * (usize::from(root.unwrap().level) + 2), "{new}");
+    }
+
+    /// One entry of a tar archive may lie three thousand long names deep. Its directories came into one leaf, each with its whole path, and
+    /// that was larger than any chunk may be.
+    #[test]
+    fn paths_of_deep_directories_cut_leaves() {
+        let mut entries = Vec::new();
+        let mut dir: Vec<u8> = Vec::new();
+        for _ in 0..300 {
+            let name = [b'n'; 200];
+            entries.push((dir.clone(), Entry::new(&name, EntryKind::Directory), None));
+            dir = crate::format::entry::join(&dir, &name);
+        }
+        let (_, kept) = write(&entries);
+        let largest = kept.values().map(Vec::len).max().unwrap();
+        assert!(largest < LEAF_BYTES_SOFT_MAX + crate::limits::ENTRY_BYTES_MAX, "{largest}");
+        assert!(kept.values().map(Vec::len).sum::<usize>() > 300 * 300 * 100);
     }
 
     #[test]

@@ -45,10 +45,18 @@ pub fn place_of(sub: &[u8], path: &[u8], is_dir: bool) -> Option<Vec<u8>> {
 /// What all members of a hard-linked file have in common besides the inode, which another file may have had before.
 pub fn holds(entry: &Entry, content: Option<&Content>) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
-    for number in [entry.kind as u64, entry.size, entry.mtime.secs.cast_unsigned(), entry.mtime.nanos.into()] {
+    let numbers = [
+        entry.kind as u64,
+        entry.size,
+        entry.mtime.secs.cast_unsigned(),
+        u64::from(entry.mtime.nanos),
+        u64::from(entry.rdev_major) << 32 | u64::from(entry.rdev_minor),
+        entry.target.0.len() as u64,
+    ];
+    for number in numbers {
         hasher.update(&number.to_le_bytes());
     }
-    hasher.update(&content.map(to_bytes).unwrap_or_default());
+    hasher.update(&entry.target.0).update(&content.map(to_bytes).unwrap_or_default());
     let mut out = [0; 16];
     hasher.finalize_xof().fill(&mut out);
     out
@@ -91,4 +99,24 @@ pub fn find_in_tree(reader: &ChunkReader, root: &TreeRoot, path: &[u8]) -> Resul
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::wire::Bytes;
+
+    /// Two symlinks of one second that had one inode after the other were taken for names of one: both were restored with the target of
+    /// the first. So were two device nodes.
+    #[test]
+    fn names_of_one_file_have_target_and_device_in_common() {
+        let link = |target: &[u8]| Entry { target: Bytes(target.to_vec()), ..Entry::new(b"l", EntryKind::Symlink) };
+        let node = |rdev_major, rdev_minor| Entry { rdev_major, rdev_minor, ..Entry::new(b"n", EntryKind::CharDevice) };
+        let all = [link(b"release-1"), link(b"release-2"), node(1, 2), node(1, 3), node(2, 1)].map(|entry| holds(&entry, None));
+        for (at, hash) in all.iter().enumerate() {
+            assert!(!all[at + 1..].contains(hash), "{at}");
+        }
+        let other_name = Entry { name: Bytes(b"other".to_vec()), ..link(b"release-1") };
+        assert_eq!(holds(&other_name, None), all[0]);
+    }
 }

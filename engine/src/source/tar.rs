@@ -17,6 +17,8 @@ const READ_BYTES: usize = 256 << 10;
 
 /// Records that hold for all that follows: nobody writes more than a handful.
 const GLOBALS_MAX: usize = 256;
+/// How long all of them may be, and a header that holds some, bytes: attributes among them are stored anew with each entry of 512 bytes.
+const GLOBAL_BYTES_MAX: usize = 64 << 10;
 
 /// Why an archive cannot be read on.
 #[derive(Debug, thiserror::Error)]
@@ -230,13 +232,16 @@ impl<R: Read> TarReader<R> {
 
     /// Records that hold for all entries that follow.
     fn global(&mut self, bytes: u64) -> Result<(), TarError> {
+        if bytes > GLOBAL_BYTES_MAX as u64 {
+            return Err(self.bad("a global extended header that is too long"));
+        }
         let body = self.extended(bytes)?;
         for record in pax::records(&body) {
             let (key, value) = record.map_err(|pax::BadRecord| self.bad("an extended header that is none"))?;
             self.globals.insert(key.to_vec(), value.to_vec());
             let kept: usize = self.globals.iter().map(|(key, value)| key.len() + value.len()).sum();
-            if self.globals.len() > GLOBALS_MAX || kept as u64 > EXTENDED_BYTES_MAX {
-                return Err(self.bad("extended headers that are too long"));
+            if self.globals.len() > GLOBALS_MAX || kept > GLOBAL_BYTES_MAX {
+                return Err(self.bad("global extended headers that are too long"));
             }
         }
         Ok(())

@@ -16,8 +16,12 @@ pub const PATH_TEMPLATES: [&str; 5] = ["ids/%i", "snapshots/%T", "hosts/%h/%T", 
 pub const TIME_TEMPLATE: &str = "%Y-%m-%dT%H:%M:%S";
 /// The link to the newest snapshot beside it.
 const LATEST: &str = "latest";
-/// Names in all folders together, some 300 MiB: what is more is left out, for a manifest may have any number of tags.
+/// Names in all folders together, some 300 MiB: of what is more, the oldest snapshots' are left out.
 const NAMES_MAX: usize = 1 << 20;
+/// Tags by which one snapshot stands: a manifest may have any number of them, and other snapshots need names too.
+const TAGS_MAX: usize = 256;
+/// Places of one snapshot by one template, which may name the tag more than once.
+const PLACES_MAX: usize = TAGS_MAX * TAGS_MAX;
 /// Longest name that is not shortened, bytes: a number behind it must fit too.
 const PLAIN_BYTES_MAX: usize = 200;
 /// What is left of a longer one, before its hash.
@@ -63,28 +67,40 @@ impl Layout {
         jiff::fmt::strtime::format(&self.time, &at.to_zoned(self.zone.clone())).ok()
     }
 
-    /// The folders with these snapshots, which are in the order of their times.
-    pub fn arrange<'s>(&self, snapshots: impl IntoIterator<Item = &'s Snapshot>) -> Folder {
+    /// The folders with these snapshots, which are in the order of their times, and whether there was room for all their names.
+    pub fn arrange<'s>(&self, snapshots: impl IntoIterator<Item = &'s Snapshot>) -> (Folder, bool) {
+        let snapshots: Vec<&Snapshot> = snapshots.into_iter().collect();
+        self.arrange_within(NAMES_MAX, &snapshots)
+    }
+
+    fn arrange_within(&self, max: usize, snapshots: &[&Snapshot]) -> (Folder, bool) {
         let mut top = Building::default();
-        let mut left = NAMES_MAX;
         // Folders that every template names are there before any snapshot is.
         for template in &self.paths {
             let parts: Vec<&str> = template.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
             let fixed = parts.iter().take(parts.len().saturating_sub(1)).take_while(|part| !part.contains('%'));
             fixed.fold(&mut top, |folder, part| folder.folder(part).1);
         }
-        for snapshot in snapshots {
-            for template in &self.paths {
-                for path in self.expand(template, snapshot) {
-                    if left == 0 {
-                        return top.done(Time::default());
-                    }
-                    left -= 1;
-                    top.put(&path.parts, path.time.as_ref().map(|(depth, begin)| (*depth, begin.as_str())), snapshot);
-                }
+        // The newest get room first. Names that are taken are numbered from the oldest on, though: so what each gets is counted before.
+        let (mut left, mut is_whole) = (max, true);
+        let mut rooms: Vec<usize> = Vec::with_capacity(snapshots.len());
+        for snapshot in snapshots.iter().rev() {
+            let wanted = self.places(snapshot).take(left + 1).count();
+            is_whole &= wanted <= left;
+            rooms.push(wanted.min(left));
+            left -= wanted.min(left);
+        }
+        for (snapshot, room) in snapshots.iter().zip(rooms.into_iter().rev()) {
+            for path in self.places(snapshot).take(room) {
+                top.put(&path.parts, path.time.as_ref().map(|(depth, begin)| (*depth, begin.as_str())), snapshot);
             }
         }
-        top.done(Time::default())
+        (top.done(Time::default()), is_whole)
+    }
+
+    /// Where one snapshot stands, by all templates.
+    fn places(&self, snapshot: &Snapshot) -> impl Iterator<Item = Path> {
+        self.paths.iter().flat_map(move |template| self.expand(template, snapshot))
     }
 
     /// The paths of one snapshot by one template: none where it wants a tag and there is none.
@@ -111,11 +127,11 @@ impl Layout {
                         continue;
                     }
                     Some('t') => {
-                        let mut tags: Vec<String> = names.tags.iter().map(|tag| escape(tag)).collect();
+                        let mut tags: Vec<String> = names.tags.iter().take(TAGS_MAX).map(|tag| escape(tag)).collect();
                         tags.sort();
                         tags.dedup();
                         let with = |tag: &String| paths.iter().map(|path| path.with(tag)).collect::<Vec<_>>();
-                        paths = tags.iter().take(NAMES_MAX).flat_map(with).collect();
+                        paths = tags.iter().flat_map(with).take(PLACES_MAX).collect();
                         continue;
                     }
                     Some(other) => other.to_string(),

@@ -58,7 +58,7 @@ fn listing(folder: &Folder, at: &str, out: &mut Vec<String>) {
 fn arranged(paths: &[&str], time: &str, snapshots: &[Snapshot]) -> Vec<String> {
     let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
     let mut out = Vec::new();
-    listing(&Layout::new(&paths, time, TimeZone::UTC).unwrap().arrange(snapshots), "", &mut out);
+    listing(&Layout::new(&paths, time, TimeZone::UTC).unwrap().arrange(snapshots).0, "", &mut out);
     out
 }
 
@@ -88,7 +88,7 @@ fn snapshots_stand_under_ids_times_hosts_tags_and_series() {
 
 #[test]
 fn folders_that_every_snapshot_would_be_in_are_there_without_one() {
-    let folder = Arc::new(Layout::new(&[], TIME_TEMPLATE, TimeZone::UTC).unwrap().arrange(&[]));
+    let folder = Arc::new(Layout::new(&[], TIME_TEMPLATE, TimeZone::UTC).unwrap().arrange(&[]).0);
     let names: Vec<&[u8]> = folder.names.keys().map(Vec::as_slice).collect();
     assert_eq!(names, [&b"hosts"[..], b"ids", b"series", b"snapshots", b"tags"]);
     assert!(folder.at(b"ids").is_some_and(|ids| ids.names.is_empty()) && folder.at(b"ids/x").is_none());
@@ -105,6 +105,42 @@ fn names_that_are_taken_are_numbered_and_nothing_is_hidden() {
         ["/h = 2", "/h-1/1970 = 2", "/h-1/latest -> 1970", "/latest = 1", "/latest-1/1970 = 1", "/latest-1/latest -> 1970", "/x/1970 = 1"];
     assert_eq!(have[..7], want);
     assert_eq!(have[7..], ["/x/1970-1 = 2", "/x/h = 2", "/x/latest -> 1970-1", "/x/latest-1 = 1"]);
+}
+
+/// Names were given out from the oldest snapshot on, up to a bound and without a word: one manifest with a million tags hid all newer ones.
+#[test]
+fn a_snapshot_with_a_million_tags_hides_no_newer_one() {
+    let mut all = [snapshot(1, 0, ("h", "s"), &[]), snapshot(2, 60, ("h", "s"), &["new"]), snapshot(3, 120, ("h", "s"), &["new"])];
+    all[0].names.tags = (0..1_100_000).map(|n| format!("t{n}")).collect();
+    let layout = |paths: &[&str]| {
+        let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+        Layout::new(&paths, "%Y", TimeZone::UTC).unwrap()
+    };
+    let listed = |folder: &Folder| {
+        let mut out = Vec::new();
+        listing(folder, "", &mut out);
+        out
+    };
+    let (folder, is_whole) = layout(&[]).arrange(&all);
+    let have = listed(&folder);
+    let of = |end: &str| have.iter().filter(|line| line.ends_with(end)).count();
+    assert_eq!((of(" = 1"), of(" = 2"), of(" = 3"), is_whole), (4 + TAGS_MAX, 5, 5, true));
+    // A template with two tags for each place, or three.
+    let (folder, _) = layout(&["%t/%t/%t"]).arrange(&all[..1]);
+    assert_eq!(listed(&folder).len(), PLACES_MAX);
+    // Where there is not room for all, the newest stand, with the numbers that they have among themselves.
+    let refs: Vec<&Snapshot> = all.iter().collect();
+    let shown = |max: usize| {
+        let (folder, is_whole) = layout(&["x/%T", "ids/%h"]).arrange_within(max, &refs);
+        (listed(&folder), is_whole)
+    };
+    let whole = ["/ids/h = 1", "/ids/h-1 = 2", "/ids/h-2 = 3", "/x/1970 = 1", "/x/1970-1 = 2", "/x/1970-2 = 3", "/x/latest -> 1970-2"];
+    let (have, is_whole) = shown(6);
+    assert!(have == whole && is_whole, "{have:?}");
+    let (have, is_whole) = shown(3);
+    assert_eq!(have, ["/ids/h = 3", "/x/1970 = 2", "/x/1970-1 = 3", "/x/latest -> 1970-1"]);
+    assert!(!is_whole);
+    assert_eq!(shown(0), (Vec::new(), false));
 }
 
 #[test]

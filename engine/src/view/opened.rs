@@ -12,6 +12,7 @@ use crate::id::SnapshotId;
 use crate::repository::entries::stream_entry;
 use crate::view::leaves::{Children, Found, Leaves};
 use crate::view::reading::Reading;
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -119,14 +120,15 @@ impl Opened {
             }
         }
         match (beside, failure) {
-            (Some(_), _) => Ok(Some(Thing::Directory)),
-            (None, Some(error)) => Err(error),
+            // Whether a tree has it, and lets nobody but its owner in, cannot be known: a bare directory would let everybody in.
+            (_, Some(error)) => Err(error),
+            (Some(_), None) => Ok(Some(Thing::Directory)),
             (None, None) => Ok(None),
         }
     }
 
     /// Calls `each` with name and thing for all that a directory holds behind the name `after`, in the order of names, until it says `false`.
-    /// Part that cannot be read is passed over and told to `torn`.
+    /// Part that cannot be read is passed over and told to `torn`. With it goes a directory of streams that may be in it.
     pub fn list(
         &self,
         (leaves, reading): (&Leaves, &Reading),
@@ -137,10 +139,14 @@ impl Opened {
     ) {
         let mut trees: Vec<Children<'_>> = self.trees.iter().map(|root| Children::new(leaves, reading, root, dir, after)).collect();
         let mut heads: Vec<Option<Found>> = Vec::with_capacity(trees.len());
+        let is_torn = Cell::new(false);
         let mut next = |tree: &mut Children<'_>| loop {
             match tree.next() {
                 Ok(found) => return found,
-                Err(error) => torn(error),
+                Err(error) => {
+                    is_torn.set(true);
+                    torn(error);
+                }
             }
         };
         for tree in &mut trees {
@@ -164,7 +170,16 @@ impl Opened {
                     *head = next(&mut trees[number]);
                 }
             }
-            if !each(&name, thing.unwrap_or(Thing::Directory)) {
+            let thing = match thing {
+                Some(thing) => thing,
+                // Where part of a tree cannot be read, that may be where this name is.
+                None if is_torn.get() => match self.find(leaves, reading, dir, &name) {
+                    Ok(Some(thing)) => thing,
+                    _ => continue,
+                },
+                None => Thing::Directory,
+            };
+            if !each(&name, thing) {
                 return;
             }
         }

@@ -42,9 +42,13 @@ impl Reading {
 
     fn current(&self) -> Result<Arc<Current>> {
         let mut slot = lock(&self.current);
-        if let Some(current) = &*slot {
-            return Ok(current.clone());
+        match &*slot {
+            Some(current) => Ok(current.clone()),
+            None => self.fill(&mut slot),
         }
+    }
+
+    fn fill(&self, slot: &mut Option<Arc<Current>>) -> Result<Arc<Current>> {
         let reader = self.repository.reader_over(self.repository.index()?).with_frames(FRAMES_BYTES);
         let current = Arc::new(Current { reader, spare: Mutex::default(), since: Instant::now() });
         *slot = Some(current.clone());
@@ -53,26 +57,27 @@ impl Reading {
 
     /// Reads the index anew, unless that was done just now.
     fn look_again(&self, old: &Arc<Current>) -> Option<Arc<Current>> {
-        {
-            let mut slot = lock(&self.current);
-            if let Some(current) = slot.as_ref().filter(|current| !Arc::ptr_eq(current, old)) {
-                return Some(current.clone());
-            }
-            if old.since.elapsed() < LOOK_AGAIN {
-                return None;
-            }
-            *slot = None;
+        let mut slot = lock(&self.current);
+        if let Some(current) = slot.as_ref().filter(|current| !Arc::ptr_eq(current, old)) {
+            return Some(current.clone());
         }
-        self.decoded.fetch_add(old.reader.frames_decoded(), Relaxed);
+        if old.since.elapsed() < LOOK_AGAIN {
+            return None;
+        }
+        // All under one lock: else another thread finds the slot empty while the repository still has the old index, and puts that there.
         self.repository.drop_index();
-        self.current().ok()
+        if slot.take().is_some() {
+            self.decoded.fetch_add(old.reader.frames_decoded(), Relaxed);
+        }
+        self.fill(&mut slot).ok()
     }
 
     /// From the next question on the index is that of now: there are snapshots that the old one does not know. The repository does not know it
     /// either where it was another process that entered them in the catalog.
     pub fn forget_index(&self) {
+        let mut slot = lock(&self.current);
         self.repository.drop_index();
-        if let Some(old) = lock(&self.current).take() {
+        if let Some(old) = slot.take() {
             self.decoded.fetch_add(old.reader.frames_decoded(), Relaxed);
         }
     }
@@ -99,5 +104,49 @@ impl Reading {
     pub fn frames_decoded(&self) -> u64 {
         let now = lock(&self.current).as_ref().map_or(0, |current| current.reader.frames_decoded());
         self.decoded.load(Relaxed) + now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::{InitOptions, OpenOptions};
+    use crate::seal::Key;
+    use crate::seal::key::Secret;
+    use crate::store::memory::MemoryStore;
+    use std::sync::atomic::AtomicBool;
+
+    /// Whoever found a chunk gone emptied the slot, and only then had the index forgotten. In between another thread put the old index
+    /// there again: the second try failed as the first had, and for ten seconds nobody looked any more.
+    #[test]
+    fn a_new_look_never_finds_the_old_index() {
+        let init = InitOptions { kdf: (8, 1, 1), ..InitOptions::default() };
+        let secret = Secret::KeyFile(Key::new([7; 32]));
+        let repository = Repository::init(Arc::new(MemoryStore::new()), &secret, &init, &OpenOptions::default()).unwrap();
+        let reading = Reading::new(Arc::new(repository));
+        let long_ago = Instant::now().checked_sub(LOOK_AGAIN).unwrap();
+        let is_over = AtomicBool::new(false);
+        let looked_anew = || {
+            let index = reading.repository.index().ok()?;
+            let reader = reading.repository.reader_over(index);
+            let old = Arc::new(Current { reader, spare: Mutex::default(), since: long_ago });
+            *lock(&reading.current) = Some(old.clone());
+            let new = reading.look_again(&old)?;
+            Some(!Arc::ptr_eq(old.reader.index(), new.reader.index()))
+        };
+        let all = std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !is_over.load(Relaxed) {
+                        drop(reading.current());
+                    }
+                });
+            }
+            // No panic in here: the others would never end.
+            let all = (0..1000).all(|_| looked_anew() == Some(true));
+            is_over.store(true, Relaxed);
+            all
+        });
+        assert!(all, "a reader looked again, and got the index that it had");
     }
 }

@@ -40,6 +40,8 @@ struct State {
     is_looking: bool,
     /// The last look failed, and that was said.
     failed: bool,
+    /// Not all names had room, and that was said.
+    is_crowded: bool,
 }
 
 impl Snapshots {
@@ -78,9 +80,15 @@ impl Snapshots {
                 state.by_id.get(&snapshot.id).cloned().unwrap_or_else(|| Arc::new(snapshot))
             })
             .collect();
-        state.folder = Arc::new(self.layout.arrange(shown.iter().map(|snapshot| &**snapshot)));
+        let (folder, is_whole) = self.layout.arrange(shown.iter().map(|snapshot| &**snapshot));
+        state.folder = Arc::new(folder);
         state.by_id = shown.into_iter().map(|snapshot| (snapshot.id, snapshot)).collect();
         state.opened.retain(|_, opened| opened.strong_count() > 0);
+        let crowded_before = std::mem::replace(&mut state.is_crowded, !is_whole);
+        drop(state);
+        if !is_whole && !crowded_before {
+            self.observer.warning("snapshots and their tags make more names than are shown: those of the oldest snapshots are left out");
+        }
     }
 
     /// Looks at the store, and calls `before` before anything that is new is shown.

@@ -37,6 +37,13 @@ const ALLOWED: &str = "OPTIONS, GET, HEAD, PROPFIND";
 
 /// Answers a request.
 pub async fn answer(request: Request<Incoming>, view: Arc<View>, gate: Arc<Gate>) -> Response<Body> {
+    let mut response = respond(request, view, gate).await;
+    // No page of another site's may show any of this, nor learn by trying what is there.
+    set(&mut response, HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+    response
+}
+
+async fn respond(request: Request<Incoming>, view: Arc<View>, gate: Arc<Gate>) -> Response<Body> {
     match gate.judge(request.headers(), request.uri()) {
         Verdict::Welcome => {}
         Verdict::WhoAreYou => {
@@ -53,6 +60,7 @@ pub async fn answer(request: Request<Incoming>, view: Arc<View>, gate: Arc<Gate>
                 "this server is asked by another name than its own; without a password it answers only to that\n",
             );
         }
+        Verdict::Elsewhere => return plain(StatusCode::FORBIDDEN, "a page of another site asks for this; open it by itself\n"),
     }
     let (head, body) = request.into_parts();
     let is_propfind = head.method.as_str() == "PROPFIND";

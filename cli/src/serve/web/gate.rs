@@ -1,5 +1,6 @@
 //! Who may ask. Without a password only clients that mean this very server: a page of somebody else's that a browser on this machine shows can
-//! make a name of its own lead here, but it cannot make the browser call this server by another name.
+//! make a name of its own lead here, but it cannot make the browser call this server by another name. What such a page has the browser fetch
+//! from here under this server's own name is refused where the browser says that it is for another site's page.
 //! It must never tell from the time it takes how much of a password was right.
 
 use base64::Engine;
@@ -38,6 +39,8 @@ pub enum Verdict {
     WhoAreYou,
     /// It means another server.
     NotMe,
+    /// A page of another site's wants it.
+    Elsewhere,
 }
 
 impl Gate {
@@ -53,6 +56,10 @@ impl Gate {
 
     /// Looks at a request.
     pub fn judge(&self, headers: &HeaderMap, uri: &Uri) -> Verdict {
+        // Before a password is asked for: the browser may know it, and must not ask a person for it because of somebody's picture.
+        if is_foreign(headers) {
+            return Verdict::Elsewhere;
+        }
         if let Some(login) = &self.login {
             return if is_right(login, headers) { Verdict::Welcome } else { Verdict::WhoAreYou };
         }
@@ -83,6 +90,15 @@ impl Gate {
                 Err(_) => self.names.contains(&name),
             }
     }
+}
+
+/// Whether a browser fetches this for a page of another site's: a picture, a frame, a script. A link that somebody follows is none of
+/// these: then what is here is shown by itself. Programs that are no browsers do not send such headers, and browsers send them to this
+/// machine and over TLS; elsewhere they see by what comes with each answer that it is not for such a page.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let says = |name: &str, words: &[&str]| headers.get_all(name).iter().any(|value| words.iter().any(|word| value == *word));
+    let is_followed = says("sec-fetch-mode", &["navigate"]) && says("sec-fetch-dest", &["document"]);
+    says("sec-fetch-site", &["cross-site", "same-site"]) && !is_followed
 }
 
 fn is_right(login: &Login, headers: &HeaderMap) -> bool {
@@ -133,6 +149,31 @@ mod tests {
         let everywhere = gate("0.0.0.0:80", None);
         assert_eq!(judged(&everywhere, "192.0.2.1"), Verdict::Welcome);
         assert_eq!(judged(&everywhere, "evil.example"), Verdict::NotMe);
+    }
+
+    /// Whatever a page of any site's named was fetched from here: a picture's size, or that it is there at all, told the page what a
+    /// snapshot holds.
+    #[test]
+    fn what_a_page_of_another_site_has_fetched_is_refused() {
+        let judged = |gate: &Gate, [site, mode, dest]: [&str; 3]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_static("127.0.0.1:8080"));
+            headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic YW5uOng="));
+            for (name, value) in [("sec-fetch-site", site), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest)] {
+                headers.insert(name, HeaderValue::from_str(value).unwrap());
+            }
+            gate.judge(&headers, &Uri::from_static("/"))
+        };
+        for gate in [gate("127.0.0.1:8080", None), gate("127.0.0.1:8080", Some(("ann", "x")))] {
+            for site in ["cross-site", "same-site"] {
+                for fetched in [["no-cors", "image"], ["navigate", "iframe"], ["cors", "empty"], ["no-cors", "document"]] {
+                    assert_eq!(judged(&gate, [site, fetched[0], fetched[1]]), Verdict::Elsewhere, "{site} {fetched:?}");
+                }
+                assert_eq!(judged(&gate, [site, "navigate", "document"]), Verdict::Welcome, "a link that somebody follows");
+            }
+            assert_eq!(judged(&gate, ["same-origin", "no-cors", "image"]), Verdict::Welcome);
+            assert_eq!(judged(&gate, ["none", "navigate", "document"]), Verdict::Welcome);
+        }
     }
 
     #[test]

@@ -80,6 +80,21 @@ impl Batch {
     }
 }
 
+/// Where an entry with this name would be: without `.` and double `/`, and with `..` followed as far as that does not climb.
+fn place(name: &[u8]) -> Vec<u8> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in name.split(|b| *b == b'/') {
+        match (part, parts.last().copied()) {
+            (b"" | b".", _) => {}
+            (b"..", Some(last)) if last != b".." => {
+                parts.pop();
+            }
+            (part, _) => parts.push(part),
+        }
+    }
+    parts.join(&b'/')
+}
+
 impl Reads<'_> {
     /// Reads an archive to its end.
     pub(super) fn tar(&mut self, source: &StreamSource, (uid, gid): (u32, u32), walk: &WalkOptions) -> Result<StreamEnd, Failure> {
@@ -99,7 +114,8 @@ impl Reads<'_> {
         // How the command ended says more than how its output did: a dump that died is why the archive is torn.
         let entries = match read {
             Ok(entries) => entries,
-            Err(Failure::Stream(StreamFailure::Torn { at: 0, .. })) => 0,
+            // Where nothing came, nothing was torn off. That nothing was unpacked of what came says the opposite.
+            Err(Failure::Stream(StreamFailure::Torn { .. })) if hasher.count() == 0 => 0,
             Err(failure @ Failure::Stream(StreamFailure::Torn { .. })) => {
                 stream.finish()?;
                 return Err(failure);
@@ -163,8 +179,11 @@ impl Reads<'_> {
         Ok(entries)
     }
 
+    /// Records an entry that cannot be stored where it would be, whatever way its name goes there: a restore that deletes spares what is
+    /// in that directory. One without a name counts for the archive itself.
     fn refused(&mut self, source: &StreamSource, entry: &[u8], why: &str) {
-        let path = display(&join(&source.name, entry));
+        let place = place(entry);
+        let path = display(&if place.is_empty() { source.name.clone() } else { join(&source.name, &place) });
         self.error(SourceError { path, during: "store", source: io::Error::other(why.to_owned()) });
     }
 
@@ -197,21 +216,26 @@ impl Reads<'_> {
             self.refused(source, &path[source.name.len()..], "its path cannot be stored");
             return Ok(());
         }
-        let file = entry.kind == EntryKind::File && link.is_none();
-        if walk.excludes.rejects(&path, false) || file && walk.excludes.too_large(entry.size) {
+        if walk.excludes.rejects(&path, false) {
             self.ends.excluded += 1;
+            return Ok(());
+        }
+        let (dir, own) = split(&path);
+        let dir = batch.dir(dir);
+        entry.name = Bytes(own.to_vec());
+        let item = |entry, content| DoneItem { dir: dir.clone(), entry, content, action: Action::New };
+        if entry.kind == EntryKind::File && link.is_none() && walk.excludes.too_large(entry.size) {
+            self.ends.excluded += 1;
+            // One of that name that came before and was small enough is out of date. Patterns leave out all of a name.
+            batch.items.push((item(entry, DoneContent::LeftOut), 0));
             return Ok(());
         }
         for what in lost {
             self.error(SourceError { path: display(&path), during: "store all of", source: io::Error::other(what) });
         }
-        let (dir, own) = split(&path);
-        let dir = batch.dir(dir);
-        entry.name = Bytes(own.to_vec());
         if !walk.with_atime {
             entry.atime = None;
         }
-        let item = |entry, content| DoneItem { dir: dir.clone(), entry, content, action: Action::New };
         if let Some(link) = link {
             batch.items.push((item(entry, DoneContent::SameAs(join(&source.name, &link))), 0));
             return Ok(());

@@ -8,6 +8,7 @@ use crate::tar::sparse::Map;
 use crate::tar::{Dialect, Header, acl, pax, sparse};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use std::collections::{BTreeMap, HashSet};
 
 /// Space that the attributes of one entry may take, so that the whole entry stays below its bound.
 const XATTRS_BYTES_MAX: usize = ENTRY_BYTES_MAX - (64 << 10);
@@ -55,7 +56,6 @@ fn path_of(name: &[u8]) -> Result<Vec<u8>, &'static str> {
 /// An extended attribute, as a record claims it.
 #[derive(Clone)]
 struct Attribute {
-    name: Vec<u8>,
     value: Vec<u8>,
     /// Its name as it stands in libarchive's own record.
     url: Option<Vec<u8>>,
@@ -90,7 +90,10 @@ pub struct Claims {
     device: Option<(i64, i64)>,
     /// Length of a sparse file.
     real_size: Option<u64>,
-    xattrs: Vec<Attribute>,
+    /// By their names.
+    xattrs: BTreeMap<Vec<u8>, Attribute>,
+    /// The `url` of each that has one. A header may hold hundreds of thousands of records: none is compared with all before it.
+    urls: HashSet<Vec<u8>>,
     lost: Vec<String>,
     /// What no entry can have.
     wrong: Option<&'static str>,
@@ -123,7 +126,8 @@ impl Claims {
             btime: None,
             device: if header.dialect() == Dialect::V7 { Some((0, 0)) } else { header.device() },
             real_size: None,
-            xattrs: Vec::new(),
+            xattrs: BTreeMap::new(),
+            urls: HashSet::new(),
             lost: Vec::new(),
             wrong: None,
         };
@@ -188,13 +192,16 @@ impl Claims {
         // name means only in the first, and in the second only where there is a first.
         let mut url = None;
         let (name, value) = if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-            if self.xattrs.iter().any(|have| have.url.as_deref() == Some(name)) {
+            if self.urls.contains(name) {
                 return;
             }
             (pax::unquoted(name), value.to_vec())
         } else if let Some(text) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
             url = Some(text.to_vec());
-            self.xattrs.retain(|have| have.name != pax::unquoted(text) || have.url.is_some());
+            let twin = pax::unquoted(text);
+            if self.xattrs.get(&twin).is_some_and(|have| have.url.is_none()) {
+                self.xattrs.remove(&twin);
+            }
             let name = pax::url_decoded(text);
             match STANDARD_NO_PAD.decode(value).or_else(|_| STANDARD.decode(value)) {
                 Ok(value) => (name, value),
@@ -212,11 +219,14 @@ impl Claims {
         } else {
             return;
         };
-        if self.xattrs.len() == XATTRS_MAX {
+        if self.xattrs.len() == XATTRS_MAX && !self.xattrs.contains_key(&name) {
             return self.lose("it has too many attributes".to_owned());
         }
-        self.xattrs.retain(|have| have.name != name);
-        self.xattrs.push(Attribute { name, value, url });
+        if let Some(Attribute { url: Some(url), .. }) = self.xattrs.remove(&name) {
+            self.urls.remove(&url);
+        }
+        self.urls.extend(url.clone());
+        self.xattrs.insert(name, Attribute { value, url });
     }
 
     fn lose(&mut self, what: String) {
@@ -293,9 +303,7 @@ impl Claims {
             }
         }
         let mut kept = 0;
-        let mut xattrs = std::mem::take(&mut self.xattrs);
-        xattrs.sort_by(|a, b| a.name.cmp(&b.name));
-        for Attribute { name, value, .. } in xattrs {
+        for (name, Attribute { value, .. }) in std::mem::take(&mut self.xattrs) {
             let bytes = name.len() + value.len();
             let fits = value.len() <= XATTR_BYTES_MAX && kept + bytes <= XATTRS_BYTES_MAX;
             if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(&0) || !fits {
