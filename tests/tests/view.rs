@@ -265,6 +265,54 @@ fn streams_lie_among_the_names_of_trees() {
     assert!(matches!(shown, Err(Error::Option { .. })), "a file is no directory");
 }
 
+/// A directory of a tree in which a stream lies too became a bare one, open to everybody, when the leaf with its entry could not be
+/// read: what only its owner may enter was shown to all, and the error to nobody.
+#[test]
+fn a_directory_of_a_tree_is_not_bare_where_it_cannot_be_read() {
+    let attacker = Attacker::new();
+    let directory = |name: &[u8], mode: u32| {
+        let mut entry = entry(name, EntryKind::Directory);
+        entry.mode = mode;
+        (entry, None)
+    };
+    let content = attacker.file(b"x", b"stream").1.unwrap();
+    let streams = || [&b"b/one"[..], b"srv/dump.sql", b"zoo/two"].map(|name| (name, content.clone(), 6u64)).to_vec();
+    let first = attacker.leaf(&[(b"", vec![directory(b"a", 0o755)])]);
+    let private = attacker.leaf(&[(b"", vec![directory(b"m", 0o755), directory(b"srv", 0o700)])]);
+    let last = attacker.leaf(&[(b"", vec![directory(b"y", 0o755), directory(b"z", 0o755)])]);
+    let lost = (attacker.chunk(Class::Names, b"no leaf"), private.1);
+    let snapshot = |middle| {
+        let top = &b""[..];
+        let children = [(top, b"a".to_vec(), first), (top, b"m".to_vec(), middle), (top, b"y".to_vec(), last)];
+        attacker.tree_and(1, attacker.node(1, &children), streams())
+    };
+    let (view, _) = view_of(&attacker.store, &snapshot(private), b"");
+    assert_eq!(names(&view, b""), ["a", "b", "m", "srv", "y", "z", "zoo"]);
+    let mode = |view: &View, name: &[u8]| view.child(&view.top(), name).map(|found| found.unwrap().1.mode);
+    assert_eq!(mode(&view, b"srv").unwrap(), 0o700);
+    assert_eq!(view.read(&opened(&view, b"srv/dump.sql"), 0, 9).unwrap(), b"stream");
+
+    let (view, heard) = view_of(&attacker.store, &snapshot(lost), b"");
+    assert!(mode(&view, b"srv").is_err_and(|error| error.is_damage()));
+    assert!(view.find(b"srv/dump.sql").is_err());
+    // What no tree can have is there as before.
+    assert_eq!((mode(&view, b"b").unwrap(), mode(&view, b"zoo").unwrap()), (0o555, 0o555));
+    for max in [1, 2, 100] {
+        let (mut have, mut is_torn) = (Vec::<Vec<u8>>::new(), false);
+        loop {
+            let page = view.list(&view.top(), have.last().map(Vec::as_slice), max);
+            is_torn |= page.is_torn;
+            have.extend(page.names.into_iter().map(|listed| listed.name));
+            if page.is_last {
+                break;
+            }
+        }
+        assert_eq!(have, [&b"a"[..], b"b", b"y", b"z", b"zoo"], "{max} at a time");
+        assert!(is_torn, "{max} at a time");
+    }
+    assert!(!heard.0.lock().unwrap().is_empty());
+}
+
 #[test]
 fn snapshots_come_and_go_while_they_are_looked_at() {
     let store = MemoryStore::new();

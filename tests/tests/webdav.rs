@@ -273,6 +273,25 @@ fn a_server_answers_only_to_who_means_it() {
     }
     assert!(served.raw(b"GET /ids/ HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 403"));
     assert_eq!(served.status(&["-H", &format!("Host: localhost:{port}"), &served.at("/ids/")]), 200);
+    // A page of any site's had the browser fetch from here what it named: a picture, a frame. Only a link that somebody follows leads here.
+    let fetched = |site: &str, mode: &str, dest: &str| {
+        let headers = [("Site", site), ("Mode", mode), ("Dest", dest)].map(|(name, value)| format!("Sec-Fetch-{name}: {value}"));
+        served.status(&["-H", &headers[0], "-H", &headers[1], "-H", &headers[2], &served.at("/ids/")])
+    };
+    for site in ["cross-site", "same-site"] {
+        assert_eq!((fetched(site, "no-cors", "image"), fetched(site, "navigate", "iframe")), (403, 403), "{site}");
+        assert_eq!(fetched(site, "navigate", "document"), 200, "{site}");
+    }
+    assert_eq!((fetched("same-origin", "no-cors", "image"), fetched("none", "navigate", "document")), (200, 200));
+    // And where the browser does not say for whom it asks, it is told with every answer for whom that is.
+    let file = served.at(&format!("/snapshots/latest{}", encoded(&home.path("src/a.txt"))));
+    let (dir, nothing) = (served.at("/ids/"), served.at("/nothing"));
+    let (file, dir, nothing) = (file.as_str(), dir.as_str(), nothing.as_str());
+    for args in [&[file][..], &[dir], &[nothing], &["-X", "PUT", dir], &["-X", "OPTIONS", dir], &["-H", "Host: x", dir]] {
+        let output = served.curl(&[&["-D", "-", "-o", "/dev/null"], args].concat());
+        let head = String::from_utf8(output.stdout).unwrap().to_ascii_lowercase();
+        assert!(head.contains("cross-origin-resource-policy: same-origin"), "{args:?}: {head}");
+    }
     served.end();
 
     home.write("pass", "se:cret\n");
@@ -340,7 +359,7 @@ fn requests_that_no_client_would_send_change_nothing() {
     assert!(served.raw(head.as_bytes()).starts_with("HTTP/1.1 405"));
     let two = format!("PROPFIND / HTTP/1.1\r\nHost: {host}\r\nDepth: 0\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef");
     assert!(served.raw(two.as_bytes()).starts_with("HTTP/1.1 400"));
-    // Idle connections, more than there is room for: as soon as one of them goes, whoever waits is served.
+    // Idle connections, more than there is room for: as soon as some of them go, whoever waits is served.
     let mut idle: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(&host).unwrap()).collect();
     idle.truncate(10);
     let url = served.at(&encoded(&home.path("src/a.txt")));

@@ -1,6 +1,6 @@
 //! Who may ask. Without a password only clients that mean this very server: a page of somebody else's that a browser on this machine shows can
-//! make a name of its own lead here, but it cannot make the browser call this server by another name. What such a page has the browser fetch
-//! from here under this server's own name is refused where the browser says that it is for another site's page.
+//! make a name of its own lead here, but it cannot make the browser call this server by another name. What such a page has the browser
+//! fetch from here under this server's own name is refused where the browser says that it is for another site's page.
 //! It must never tell from the time it takes how much of a password was right.
 
 use base64::Engine;
