@@ -176,11 +176,15 @@ impl Names {
 
     fn word(&mut self, word: &str) -> String {
         let length = word.len();
-        if !is_hex(word) || ![8, 16, 32, 64].contains(&length) || word.bytes().all(|b| b.is_ascii_digit()) && length < 32 {
+        if !is_hex(word) || ![8, 16, 32, 64].contains(&length) {
             return word.to_owned();
         }
         // The short form of one that is known is that one.
         let known = self.ids.iter().find(|(id, _)| id.starts_with(word) || word.starts_with(id.as_str())).map(|(_, number)| *number);
+        // A short form of one in forty has digits alone, as numbers have: that one has to be known.
+        if known.is_none() && length < 32 && word.bytes().all(|b| b.is_ascii_digit()) {
+            return word.to_owned();
+        }
         let number = known.unwrap_or(self.ids.values().max().map_or(1, |max| max + 1));
         self.ids.insert(word.to_owned(), number);
         if self.one {
