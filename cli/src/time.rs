@@ -19,6 +19,11 @@ pub fn local(time: &Time) -> String {
     }
 }
 
+/// As wide as [`local`], where there is no time to speak of.
+pub fn unknown() -> String {
+    format!("{:<19}", "-")
+}
+
 /// `2026-01-31 23:59`, local.
 pub fn minute(time: &Time) -> String {
     let text = local(time);

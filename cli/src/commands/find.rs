@@ -235,9 +235,8 @@ impl Shown<'_> {
 
     /// All of a line but the path.
     fn words(&self, found: &Match) -> String {
-        let version = &found.version;
         let last = self.id(found.snapshots.last());
-        format!("{last}  {}  {:>10}  ", time::local(&version.mtime()), bytes(found))
+        format!("{last}  {}  {:>10}  ", when(found), bytes(found))
     }
 
     /// What is said of a version with --long.
@@ -246,7 +245,7 @@ impl Shown<'_> {
         let (first, last) = (self.id(found.snapshots.first()), self.id(found.snapshots.last()));
         let range = if first == last { first } else { format!("{first}..{last}") };
         let (mode, owner) = (permissions(version.kind, version.mode), format!("{}:{}", version.uid, version.gid));
-        [mode, owner, bytes(found), time::local(&version.mtime()), range, format!("({})", found.snapshots.len())]
+        [mode, owner, bytes(found), when(found), range, format!("({})", found.snapshots.len())]
     }
 
     /// Versions with --long. In a pipe a line has its path at the end; on a terminal, where both would rarely have room, paths stand above
@@ -333,6 +332,11 @@ const CELLS: usize = 6;
 const MODE: usize = 0;
 const TIME: usize = 3;
 const RANGE: usize = 4;
+
+/// When it was last changed.
+fn when(found: &Match) -> String {
+    if found.only_leads() { time::unknown() } else { time::local(&found.version.mtime()) }
+}
 
 /// The size, or what it is that has none.
 fn bytes(found: &Match) -> String {

@@ -13,7 +13,7 @@ use crate::catalog::Snapshot;
 use crate::error::Result;
 use crate::format::entry::EntryKind;
 use crate::id::SnapshotId;
-use crate::paths::{Found, PathIndex, Span, State, Version};
+use crate::paths::{Accept, Found, PathIndex, Span, State, Version};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 
@@ -28,6 +28,13 @@ pub struct Wanted {
     pub size: Option<RangeInclusive<u64>>,
     /// Last change of the content, nanoseconds since 1970.
     pub mtime: Option<RangeInclusive<i64>>,
+}
+
+impl Match {
+    /// Whether it is a directory that only leads to something: the backup did not look at it.
+    pub fn only_leads(&self) -> bool {
+        has_no_time(&self.version)
+    }
 }
 
 impl Wanted {
@@ -133,7 +140,13 @@ impl Chosen {
 /// # }
 /// ```
 pub fn find(paths: &PathIndex, chosen: &Chosen, wanted: &Wanted, each: &mut dyn FnMut(Vec<Hit>) -> Result<bool>) -> Result<()> {
-    paths.search((wanted.pattern.needles(), &|path| wanted.pattern.matches(path)), &|version| wanted.takes(version), &mut |found| {
+    let within = |bytes: &u64| i64::try_from(*bytes).unwrap_or(i64::MAX);
+    let accept = Accept {
+        size: wanted.size.as_ref().map(|sizes| within(sizes.start())..=within(sizes.end())),
+        mtime: wanted.mtime.clone(),
+        version: &|version| wanted.takes(version),
+    };
+    paths.search((wanted.pattern.needles(), &|path| wanted.pattern.matches(path)), &accept, &mut |found| {
         let hits: Vec<Hit> = found.into_iter().filter_map(|found| chosen.hit(found, wanted)).collect();
         if hits.is_empty() { Ok(true) } else { each(hits) }
     })

@@ -6,7 +6,7 @@ mod needles;
 mod search;
 
 pub use needles::Needles;
-pub use search::{Found, Names, Span};
+pub use search::{Accept, Found, Names, Span};
 
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, EntryKind};

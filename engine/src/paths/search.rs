@@ -7,6 +7,7 @@ use crate::paths::{Needles, PathIndex, Version};
 use rayon::prelude::*;
 use rusqlite::{OptionalExtension, Row, TransactionBehavior, params};
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 
 /// Paths in a block.
 pub(super) const BLOCK_PATHS: i64 = 4096;
@@ -63,6 +64,21 @@ impl Names {
         let begins = std::iter::once(0).chain(self.ends.iter().copied());
         self.ids.iter().zip(begins.zip(&self.ends)).map(|(id, (begin, end))| (*id, &self.text[begin..*end]))
     }
+}
+
+/// Which versions are looked for. The ranges are only a beginning, which the database sees to: what lies outside of them is not accepted.
+pub struct Accept<'a> {
+    /// Bytes.
+    pub size: Option<RangeInclusive<i64>>,
+    /// Last change, nanoseconds since 1970.
+    pub mtime: Option<RangeInclusive<i64>>,
+    /// All that is asked.
+    pub version: &'a dyn Fn(&Version) -> bool,
+}
+
+impl Accept<'_> {
+    /// Every version.
+    pub const ALL: Accept<'static> = Accept { size: None, mtime: None, version: &|_| true };
 }
 
 /// Takes what was found; `false` to stop.
@@ -138,7 +154,7 @@ impl PathIndex {
     pub fn search(
         &self,
         (needles, matches): (Option<&Needles>, &(dyn Fn(&[u8]) -> bool + Sync)),
-        accept: &dyn Fn(&Version) -> bool,
+        accept: &Accept<'_>,
         each: &mut Each<'_>,
     ) -> Result<()> {
         let sql = |e| self.failed(e);
@@ -203,7 +219,7 @@ impl PathIndex {
             let id: Option<i64> = self.db.prepare_cached(sql)?.query_row(params![dir, name], |row| row.get(0)).optional()?;
             let mut found = Vec::new();
             if let Some(id) = id {
-                self.spans((id, id), &mut std::iter::once((id, name)), &|_| true, &mut found)?;
+                self.spans((id, id), &mut std::iter::once((id, name)), &Accept::ALL, &mut found)?;
             }
             Ok(found.pop().map(|found| found.spans).unwrap_or_default())
         };
@@ -268,7 +284,7 @@ impl PathIndex {
     }
 
     /// Tells of those of `names` of which some version is accepted.
-    fn tell(&self, names: &Names, accept: &dyn Fn(&Version) -> bool, each: &mut Each<'_>) -> Result<bool> {
+    fn tell(&self, names: &Names, accept: &Accept<'_>, each: &mut Each<'_>) -> Result<bool> {
         let (Some(first), Some(last)) = (names.ids.first(), names.ids.last()) else { return Ok(true) };
         let mut found = Vec::new();
         let mut read = || {
@@ -282,17 +298,33 @@ impl PathIndex {
     }
 
     /// What is known of the paths of `names`, whose ids ascend from `first` to `last`; other paths in between are passed over.
-    fn spans<'n>(
+    fn spans(
         &self,
         (first, last): (i64, i64),
-        names: &mut dyn Iterator<Item = (i64, &'n [u8])>,
-        accept: &dyn Fn(&Version) -> bool,
+        names: &mut dyn Iterator<Item = (i64, &[u8])>,
+        accept: &Accept<'_>,
         found: &mut Vec<Found>,
     ) -> rusqlite::Result<()> {
-        let sql = "SELECT path, line, since, kind, mode, uid, gid, size, mtime, content, rest FROM versions \
-                   WHERE path >= ?1 AND path <= ?2 ORDER BY path, line, since";
-        let mut query = self.db.prepare_cached(sql)?;
-        let mut rows = query.query([first, last])?;
+        let (mut query, mut ranged);
+        let mut rows = if accept.size.is_none() && accept.mtime.is_none() {
+            query = self.db.prepare_cached(
+                "SELECT path, line, since, kind, mode, uid, gid, size, mtime, content, rest FROM versions \
+                 WHERE path >= ?1 AND path <= ?2 ORDER BY path, line, since",
+            )?;
+            query.query([first, last])?
+        } else {
+            // Of a path with such a version all are wanted.
+            ranged = self.db.prepare_cached(
+                "SELECT v.path, v.line, v.since, v.kind, v.mode, v.uid, v.gid, v.size, v.mtime, v.content, v.rest \
+                 FROM (SELECT DISTINCT path FROM versions WHERE path >= ?1 AND path <= ?2 \
+                       AND size >= ?3 AND size <= ?4 AND mtime >= ?5 AND mtime <= ?6) AS p \
+                 CROSS JOIN versions AS v ON v.path = p.path ORDER BY v.path, v.line, v.since",
+            )?;
+            let ends =
+                |range: &Option<RangeInclusive<i64>>| range.as_ref().map_or((i64::MIN, i64::MAX), |range| (*range.start(), *range.end()));
+            let (size, mtime) = (ends(&accept.size), ends(&accept.mtime));
+            ranged.query([first, last, size.0, size.1, mtime.0, mtime.1])?
+        };
         let (mut name, mut spans, mut accepted): (_, Vec<Span>, _) = (names.next(), Vec::new(), false);
         loop {
             let row = rows.next()?;
@@ -314,7 +346,7 @@ impl PathIndex {
             if let Some(before) = spans.last_mut().filter(|before| before.line == line) {
                 before.until = since;
             }
-            accepted |= version.as_ref().is_some_and(accept);
+            accepted |= version.as_ref().is_some_and(accept.version);
             spans.push(Span { line, since, until: i64::MAX, version });
         }
     }

@@ -95,7 +95,8 @@ impl Cells {
             user: owner(&entry.user.0, entry.uid),
             group: owner(&entry.group.0, entry.gid),
             size,
-            time: time::local(&entry.mtime),
+            // Directories that only lead to something were not looked at.
+            time: if entry.implied { time::unknown() } else { time::local(&entry.mtime) },
             tail,
         }
     }
