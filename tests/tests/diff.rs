@@ -286,3 +286,18 @@ fn hostile_names_stay_names() {
         assert_eq!(child.wait().unwrap().code(), Some(0), "{args:?}");
     }
 }
+
+/// Two files under different names: what differed was called `/`. And a path that goes on behind a file was unreadable (3), not missing.
+#[test]
+fn single_files_are_named() {
+    let home = Home::new();
+    home.ends(0, &["backup", "--init", "--quiet", "src"]);
+    home.write("other.txt", "something else\n");
+    let stored = format!("latest:{}", home.path("src/a.txt").display());
+    let out = home.ends(0, &["diff", &stored, "./other.txt"]);
+    assert!(out.lines().any(|line| line.starts_with("M ") && line.ends_with("/other.txt")), "{out}");
+    let args = ["diff", "latest", "./src/a.txt/x"];
+    let output = home.run(&args);
+    ended(1, &output, &args);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("there is no"), "{output:?}");
+}

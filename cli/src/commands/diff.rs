@@ -20,6 +20,7 @@ use seabed_engine::repository::selector::{Selected, split_path};
 use seabed_engine::source::roots::{Root, display};
 use seabed_engine::source::{Attributes, WalkOptions};
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -205,7 +206,7 @@ fn live(args: &Args, path: Option<&OsStr>, before: &mut Selected, opened: &Opene
         None => None,
     };
     if let Some((root, stored)) = root {
-        if std::fs::symlink_metadata(&root).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        if std::fs::symlink_metadata(&root).is_err_and(|error| matches!(error.kind(), NotFound | NotADirectory)) {
             return Err(Fail::new(Code::Failed, format!("there is no {}, and no snapshot of that name", root.display()))
                 .hint("`seabed snapshots` lists snapshots; write ./NAME for a directory that is called like one"));
         }

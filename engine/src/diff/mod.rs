@@ -365,7 +365,12 @@ impl<'r> Diff<'_, 'r> {
             _ => {}
         }
         let below = item.at.path();
-        let path = if below.is_empty() { self.base.clone() } else { join(&self.base, &below) };
+        let path = match (below.is_empty(), self.base.is_empty() && item.at.entry.kind != EntryKind::Directory) {
+            (false, _) => join(&self.base, &below),
+            // Two files that lie in different places have no path in common but the name.
+            (true, true) => item.at.entry.name.0.clone(),
+            (true, false) => self.base.clone(),
+        };
         (self.each)(&Change { path: &path, before, after, content, rot, attributes, delta, bodies })
     }
 }
