@@ -302,9 +302,7 @@ fn put_changes(
                 if observer.interrupted() {
                     return Err(Error::Interrupted);
                 }
-                for (dir, name, version) in batch {
-                    filling.put(at, &dir, &name, version.as_ref())?;
-                }
+                filling.put(at, batch.iter().map(|(dir, name, version)| (dir, &name[..], version.as_ref())))?;
             }
             Ok(())
         };
@@ -349,8 +347,12 @@ fn compare(reader: &ChunkReader, old: Option<&Snapshot>, new: &Snapshot, to: &mu
                 continue;
             }
             Turn::Open(in_before, in_after) => {
-                in_before.map_or(Ok(()), |run| before.open(run)).map_err(&of_old)?;
-                in_after.map_or(Ok(()), |run| after.open(run)).map_err(&of_new)?;
+                let mut old = || in_before.map_or(Ok(()), |run| before.open(run));
+                let mut new = || in_after.map_or(Ok(()), |run| after.open(run));
+                // Leaves that differ mostly stand side by side, and to decode them is most of the work.
+                let (old, new) = if in_before.is_some() && in_after.is_some() { rayon::join(old, new) } else { (old(), new()) };
+                old.map_err(&of_old)?;
+                new.map_err(&of_new)?;
                 continue;
             }
             Turn::Take(from_before, from_after) => {
