@@ -1,4 +1,5 @@
 //! The bar: one line at the bottom of a terminal, drawn on standard error, above which everything else is printed.
+//! Ours and not indicatif's: that fills its line with blanks to the right edge, and a window that gets narrower then wraps it.
 //! It must never wrap, nor leave anything of itself behind: the cursor rests at its beginning, so that whatever a narrower window made of
 //! the line lies below it. It obeys TERM=dumb (no bar) and has no colours that NO_COLOR would have to take away.
 
