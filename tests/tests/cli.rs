@@ -3,12 +3,14 @@
 //! It obeys README.md and DESIGN section 2 (exit codes).
 
 use serde_json::Value;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -42,6 +44,17 @@ fn binary() -> &'static Path {
     })
 }
 
+/// Whoever runs tests in the background of a shell has SIGINT ignored, nohup has SIGHUP, and both stay so in programs that are started: then
+/// no test can end one by such a signal. What has a handler here is as usual there.
+fn signals_as_usual() {
+    static ONCE: OnceLock<()> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        for signal in [SIGINT, SIGHUP, SIGQUIT, SIGTERM] {
+            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::new(AtomicBool::new(true))).unwrap();
+        }
+    });
+}
+
 /// A home directory with nothing in it.
 pub struct Home {
     dir: TempDir,
@@ -49,6 +62,7 @@ pub struct Home {
 
 impl Home {
     pub fn new() -> Self {
+        signals_as_usual();
         let dir = TempDir::new().unwrap();
         let home = Home { dir };
         home.write("src/a.txt", "alpha\n");

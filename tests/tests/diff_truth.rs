@@ -412,11 +412,11 @@ fn parts_under_different_paths_are_compared_from_there_on() {
     let moved = place.path().join("moved");
     fs::rename(top.join("y"), &moved).unwrap();
     assert_eq!(paths(found(&repository, &part("x"), &live(&moved), &DiffOptions::default()).unwrap().0), want);
-    // One file beside one file, whatever they are called.
+    // One file beside one file, whatever they are called: by the later name, for they have no path in common.
     assert!(found(&repository, &part("x/sub/same"), &against(part("y/sub/same")), &all()).unwrap().0.is_empty());
     assert_eq!(
         paths(found(&repository, &part("x/gone"), &against(part("y/sub/new")), &DiffOptions::default()).unwrap().0),
-        ["M".to_owned()].into()
+        ["Mnew".to_owned()].into()
     );
     for missing in ["nowhere", "x/sub/same/below"] {
         let selected = part(missing);

@@ -145,7 +145,9 @@ impl Bench {
         // The binary may lie where only root looks.
         let binary = self.home.path("seabed");
         if !binary.exists() {
-            fs::copy(command.get_program(), &binary).unwrap();
+            // By another process: while this one has it open for writing, one that another test starts has too, and nobody may run it.
+            let copied = std::process::Command::new("cp").args([command.get_program(), binary.as_os_str()]).status().unwrap();
+            assert!(copied.success());
             fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
         }
         let mut own = std::process::Command::new(binary);

@@ -142,7 +142,7 @@ pub const CASES: &[Case] = &[
             ends(0, &["diff", "{first}:/data", "src", "--content"]),
             ends(0, &["backup", "src", "--series", "live"]),
             ends(0, &["diff", "latest", "--live", "--series", "live"]),
-            ends(3, &["diff", "{first}:/data", "src/a.txt/x"]),
+            ends(1, &["diff", "{first}:/data", "src/a.txt/x"]),
             ends(1, &["diff", "ffffffff", "latest"]),
             ends(1, &["diff", "latest", "nowhere"]),
             ends(20, &["diff", "src", "latest"]),
