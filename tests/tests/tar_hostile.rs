@@ -118,6 +118,18 @@ fn a_header_full_of_attributes_costs_what_it_is_long() {
     assert_eq!(kept, 4096);
 }
 
+/// GNU tar writes an ACL of no bytes for a hard link, which cost that entry (3).
+#[test]
+fn a_record_that_says_nothing_costs_nothing() {
+    let bench = Bench::new();
+    let records: [(&str, &[u8]); 3] = [("SCHILY.acl.access", b""), ("SCHILY.acl.default", b""), ("path", b"")];
+    let link = header(b"link", b'1', 0, b"good");
+    let archive = [file(b"good", b"good"), pax(b'x', &records), link, END.to_vec()].concat();
+    let report = bench.run(bytes_stream("", archive)).unwrap();
+    assert_eq!(report.error_count, 0, "{:?}", report.errors);
+    assert_eq!(bench.names(&report.snapshot.unwrap()), ["good", "link"]);
+}
+
 #[test]
 fn hostile_archives_end_the_run_and_nothing_else() {
     let bench = Bench::new();

@@ -210,6 +210,10 @@ impl Claims {
         } else if key == b"RHT.security.selinux" {
             (b"security.selinux".to_vec(), [value, b"\0"].concat())
         } else if key == b"SCHILY.acl.access" || key == b"SCHILY.acl.default" {
+            // GNU tar has nothing to say of the ACL of a further name of a file, and says that.
+            if value.is_empty() {
+                return;
+            }
             match acl::from_text(value, &number_of) {
                 Some(value) if key.ends_with(b"access") && acl::is_plain(&value) => return,
                 Some(value) if key.ends_with(b"access") => (acl::ACCESS.to_vec(), value),
