@@ -266,7 +266,13 @@ fn deltas(repository: &Repository, (a, before): (&Selected, &Tree), (b, after): 
         .unwrap();
         for (path, delta) in &of {
             let path = path.get(top_stored.len() + 1..).unwrap_or_default();
-            let dense = |node: &Node| node.content.len() <= 4096 || node.data == [(0, node.content.len() as u64)];
+            // A chunk that a file has many times counts once: of 200,000 zeros that became fewer only the last chunk is another one.
+            let repeats = |node: &Node| {
+                let mut met = BTreeSet::new();
+                node.content.len() > 4096 && !node.content.chunks_exact(1024).all(|part| met.insert(part))
+            };
+            let whole = |node: &Node| node.content.len() <= 4096 || node.data == [(0, node.content.len() as u64)];
+            let dense = |node: &Node| whole(node) && !repeats(node);
             let (old, new) = (before.get(path).filter(|n| n.is_file()), after.get(path).filter(|n| n.is_file()));
             if old.is_some_and(|node| !dense(node)) || new.is_some_and(|node| !dense(node)) {
                 continue;
