@@ -8,6 +8,7 @@ use crate::open::{self, Opened};
 use crate::output::Output;
 use crate::progress::Listener;
 use crate::{signals, size, time};
+use seabed_engine::backup::BackupReport;
 use seabed_engine::catalog::{Catalog, Snapshot};
 use seabed_engine::error::Error;
 use seabed_engine::find::{Which, fill};
@@ -118,13 +119,14 @@ pub fn missing(count: usize, out: &Output) {
 }
 
 /// Takes the snapshot into the index that a backup has just acknowledged. Whatever goes wrong, the next `find` does it.
-pub fn after_backup(opened: &Opened, host: &str, series: &str, out: &Output) {
+pub fn after_backup(opened: &Opened, host: &str, report: &BackupReport, out: &Output) {
     let repository = &opened.repository;
     let Some(directory) = repository.cache_directory() else { return };
     let index = || {
         let mut paths = PathIndex::open(Some(directory), &repository.id())?;
         let listener = Listener::beside_lines(out, "indexing");
-        let filled = fill(repository, &mut paths, Which::Cheap { host, series }, &listener);
+        let cheap = Which::Cheap { host, series: &report.series, trees: report.trees.as_ref() };
+        let filled = fill(repository, &mut paths, cheap, &listener);
         drop(paths);
         if filled.as_ref().is_err_and(PathIndex::is_damaged) {
             PathIndex::remove(directory)?;

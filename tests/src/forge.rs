@@ -120,41 +120,20 @@ impl<'r> Forge<'r> {
             roots.push(NamesRoot { kind: ROOT_STREAM, name: Bytes(name.as_bytes().to_vec()), stream: Some(stream), extra: vec![] });
         }
         let index = IndexPart {
-            snapshot: id,
             roots: index,
-            writer: self.repository.writer(),
-            sequence: u64::from(self.made),
             previous: (self.made > 1).then(|| SnapshotId::new([self.made - 1; 32])),
-            heads: vec![],
-            time,
-            started: time,
-            finished: time,
-            group: None,
-            incomplete: false,
-            extra: vec![],
+            ..IndexPart::new(id, (self.repository.writer(), u64::from(self.made)), time)
         };
         let names = NamesPart {
-            series: "forged".into(),
-            host: "here".into(),
-            user: String::new(),
-            uid: 0,
-            gid: 0,
             paths: vec![Bytes(b"/".to_vec())],
-            excludes: vec![],
-            tags: vec![],
-            description: String::new(),
             program: "forge".into(),
-            parent: None,
             roots,
             summary: Summary {
                 bytes_total: trees.iter().map(|(tree, _)| tree.bytes).sum(),
                 files_total: trees.iter().map(|(tree, _)| tree.entries).sum(),
                 ..Summary::default()
             },
-            failures: vec![],
-            origin: None,
-            without: 0,
-            extra: vec![],
+            ..NamesPart::new("forged", "here")
         };
         self.repository.put_manifest(&ObjectName::snapshot(&id), &index, &names).unwrap();
         id

@@ -3,8 +3,8 @@
 
 use seabed_engine::error::Error;
 use seabed_engine::format::entry::{Entry, EntryKind};
-use seabed_engine::format::lists::{Content, Item, ListsChild, put_lists_leaf, put_lists_node};
-use seabed_engine::format::manifest::{Failure, IndexPart, IndexRoot, NamesPart, NamesRoot, ROOT_PATHS, ROOT_STREAM, Stream, Summary};
+use seabed_engine::format::lists::{Content, Item, ListNode, ListRoot, ListsChild, put_lists_leaf, put_lists_node};
+use seabed_engine::format::manifest::{Failure, IndexPart, IndexRoot, NamesPart, NamesRoot, ROOT_PATHS, ROOT_STREAM, Stream};
 use seabed_engine::format::pack::CODEC_RAW;
 use seabed_engine::format::tree::TreeRoot;
 use seabed_engine::format::wire::{Bytes, Time, to_bytes};
@@ -97,43 +97,27 @@ impl Attacker {
         (self.chunk(Class::Names, &names), self.chunk(Class::Lists, &put_lists_node(level, &twins)))
     }
 
+    /// A snapshot of one file `f` of so many bytes a thousand times on each of six levels: its list names one node over and over.
+    pub fn repeating_list(&self, bytes: u64) -> SnapshotId {
+        let mut below = self.chunk(Class::Lists, &to_bytes(&ListNode::Items(vec![])));
+        let mut total = bytes;
+        for level in 1..=6 {
+            let children = vec![(below, total); 1000];
+            total *= 1000;
+            below = self.chunk(Class::Lists, &to_bytes(&ListNode::Children { level, children }));
+        }
+        let mut file = entry(b"f", EntryKind::File);
+        file.size = total;
+        let content = Content::Tree(ListRoot { level: 6, id: below, bytes: total, extra: vec![] });
+        self.tree(0, self.leaf(&[(b"", vec![(file, Some(content))])]))
+    }
+
     pub fn manifest(&self, index: Vec<IndexRoot>, names: Vec<NamesRoot>) -> (SnapshotId, IndexPart, NamesPart) {
         *self.snapshots.borrow_mut() += 1;
         let id = SnapshotId::new([*self.snapshots.borrow(); 32]);
         let now = Time { secs: 1_700_000_000, nanos: 0 };
-        let index = IndexPart {
-            snapshot: id,
-            roots: index,
-            writer: self.repository.writer(),
-            sequence: u64::from(*self.snapshots.borrow()),
-            previous: None,
-            heads: vec![],
-            time: now,
-            started: now,
-            finished: now,
-            group: None,
-            incomplete: false,
-            extra: vec![],
-        };
-        let names = NamesPart {
-            series: "s".into(),
-            host: "h".into(),
-            user: String::new(),
-            uid: 0,
-            gid: 0,
-            paths: vec![Bytes(b"/".to_vec())],
-            excludes: vec![],
-            tags: vec![],
-            description: String::new(),
-            program: "not seabed".into(),
-            parent: None,
-            roots: names,
-            summary: Summary::default(),
-            failures: vec![],
-            origin: None,
-            without: 0,
-            extra: vec![],
-        };
+        let index = IndexPart { roots: index, ..IndexPart::new(id, (self.repository.writer(), u64::from(*self.snapshots.borrow())), now) };
+        let names = NamesPart { paths: vec![Bytes(b"/".to_vec())], program: "not seabed".into(), roots: names, ..NamesPart::new("s", "h") };
         (id, index, names)
     }
 

@@ -457,6 +457,21 @@ fn paths_come_from_lists_too() {
     assert!(out.contains("no snapshot was made") && home.snapshot_count() == before, "{out}");
 }
 
+/// `--exec dump-$(date +%F).sql=...` with the output of yesterday: the run was taken for one in which nothing had changed, and today's path was
+/// in no snapshot.
+#[test]
+fn a_stream_under_another_name_is_a_change() {
+    let home = Home::new();
+    let dump =
+        |name: &str| home.ends(0, &["backup", "--init", "--series", "s", "--skip-if-unchanged", "--exec", &format!("{name}=echo same")]);
+    dump("monday.sql");
+    dump("tuesday.sql");
+    assert_eq!(home.snapshot_count(), 2);
+    dump("tuesday.sql");
+    assert_eq!(home.snapshot_count(), 2);
+    assert_eq!(home.ends(0, &["dump", "latest", "tuesday.sql"]), "same\n");
+}
+
 /// Three killed backups used to leave eight temporary files, some of a whole pack, and no later run took them away.
 #[test]
 fn what_killed_runs_leave_is_removed_by_the_next() {

@@ -242,17 +242,7 @@ fn trees_that_repeat_themselves_end() {
 fn lists_that_repeat_themselves_end() {
     for bytes in [0, 1] {
         let (attacker, victim) = (Attacker::new(), Victim::new());
-        let mut below = attacker.chunk(Class::Lists, &to_bytes(&ListNode::Items(vec![])));
-        let mut total = bytes;
-        for level in 1..=6 {
-            let children = vec![(below, total); 1000];
-            total *= 1000;
-            below = attacker.chunk(Class::Lists, &to_bytes(&ListNode::Children { level, children }));
-        }
-        let mut file = entry(b"f", EntryKind::File);
-        file.size = total;
-        let content = Content::Tree(ListRoot { level: 6, id: below, bytes: total, extra: vec![] });
-        let id = attacker.tree(0, attacker.leaf(&[(b"", vec![(file, Some(content))])]));
+        let id = attacker.repeating_list(bytes);
         let result = victim.restore(&attacker, &id);
         assert!(result.as_ref().map_or_else(|e| e.kind() == Kind::Damage, |r| r.error_count > 0), "{result:?}");
         assert!(!victim.target().join("f").exists());

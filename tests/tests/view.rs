@@ -472,17 +472,7 @@ fn repositories_that_lie_are_looked_at_in_bounded_time() {
     assert!(names <= 1 && errors == 1, "{names} {errors}");
     for bytes in [0, 1] {
         let attacker = Attacker::new();
-        let mut below = attacker.chunk(Class::Lists, &to_bytes(&ListNode::Items(vec![])));
-        let mut total = bytes;
-        for level in 1..=6 {
-            let children = vec![(below, total); 1000];
-            total *= 1000;
-            below = attacker.chunk(Class::Lists, &to_bytes(&ListNode::Children { level, children }));
-        }
-        let mut file = entry(b"f", EntryKind::File);
-        file.size = total;
-        let content = Content::Tree(ListRoot { level: 6, id: below, bytes: total, extra: vec![] });
-        let id = attacker.tree(0, attacker.leaf(&[(b"", vec![(file, Some(content))])]));
+        let id = attacker.repeating_list(bytes);
         assert_eq!(walked(&attacker, &id), (1, usize::from(bytes > 0)), "a file of no bytes is empty, whatever its list says");
     }
     // Levels, twins, first names and owners that nobody has.

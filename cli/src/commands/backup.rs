@@ -237,7 +237,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
             let code = finished(args, &opened, &report, out)?;
             if report.snapshot.is_some() {
                 // Acknowledged: from here on nothing can go wrong with it.
-                after_backup(&opened, &host, &report.series, out);
+                after_backup(&opened, &host, &report, out);
             }
             Ok(code)
         }

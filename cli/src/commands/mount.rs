@@ -6,9 +6,9 @@ use crate::commands::refresh;
 use crate::exit::{Code, Fail, Run, help};
 use crate::open;
 use crate::output::Output;
-use crate::serve::Teller;
 use crate::serve::fuse::{Mounted, Ownership};
 use crate::serve::mounting::{Mount, MountFlags, check};
+use crate::serve::{Teller, ended};
 use crate::{signals, size, time};
 use jiff::tz::TimeZone;
 use seabed_engine::error::Error;
@@ -142,12 +142,6 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     }
     mount.wait(signals::interrupted);
     mount.end()?;
-    let frames = view.frames_decoded();
-    if out.json {
-        let seconds = began.elapsed().as_secs_f64();
-        out.message(&json!({"message_type": "summary", "total_duration": seconds, "frames_decoded": frames}));
-    } else if out.level > 0 {
-        out.say(&format!("{} decoded in {}", size::of(frames, "frame"), time::clock(began.elapsed())));
-    }
+    ended(&view, began, out);
     Ok(Code::Done)
 }

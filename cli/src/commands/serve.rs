@@ -6,9 +6,10 @@ use crate::commands::mount::LayoutArgs;
 use crate::exit::{Code, Fail, Run, help, plain};
 use crate::open;
 use crate::output::Output;
+use crate::serve::ended;
 use crate::serve::web::gate::{Gate, Login};
 use crate::serve::web::serve;
-use crate::{secret, signals, size, time};
+use crate::{secret, signals, size};
 use serde_json::json;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
@@ -134,12 +135,6 @@ fn webdav(global: &Global, args: &WebdavArgs, out: &Output) -> Run {
     let began = Instant::now();
     serve(view.clone(), Gate::new(address, login), listener, signals::interrupted)
         .map_err(|error| Fail::new(Code::Failed, format!("cannot serve at {url}: {}", plain(&error))))?;
-    let frames = view.frames_decoded();
-    if out.json {
-        let seconds = began.elapsed().as_secs_f64();
-        out.message(&json!({"message_type": "summary", "total_duration": seconds, "frames_decoded": frames}));
-    } else if out.level > 0 {
-        out.say(&format!("{} decoded in {}", size::of(frames, "frame"), time::clock(began.elapsed())));
-    }
+    ended(&view, began, out);
     Ok(Code::Done)
 }

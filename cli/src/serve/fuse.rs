@@ -192,6 +192,15 @@ impl Mounted {
         self.view.read(&file, offset, bytes as usize).map_err(failed)
     }
 
+    /// The directory that is being listed, from the beginning where that is asked for.
+    fn listing(&self, handle: FileHandle, offset: u64) -> Result<Arc<Directory>, Errno> {
+        let directory = self.directories.get(handle)?;
+        if offset == 0 {
+            directory.rewind();
+        }
+        Ok(directory)
+    }
+
     /// What stands in every directory beside its names: itself and the one above.
     fn dots(&self, directory: &Directory) -> [(u64, &'static str); 2] {
         let own = self.inodes.number(&directory.node);
@@ -311,13 +320,10 @@ impl Filesystem for Mounted {
     }
 
     fn readdir(&self, _: &Request, _: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let directory = match self.directories.get(handle) {
+        let directory = match self.listing(handle, offset) {
             Ok(directory) => directory,
             Err(errno) => return reply.error(errno),
         };
-        if offset == 0 {
-            directory.rewind();
-        }
         // Positions 0 and 1 are the dots; each name says where the next one is.
         let mut count = 0;
         for (at, (inode, name)) in (0..).zip(self.dots(&directory)).skip_while(|(at, _)| *at < offset) {
@@ -337,13 +343,10 @@ impl Filesystem for Mounted {
     }
 
     fn readdirplus(&self, _: &Request, _: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
-        let directory = match self.directories.get(handle) {
+        let directory = match self.listing(handle, offset) {
             Ok(directory) => directory,
             Err(errno) => return reply.error(errno),
         };
-        if offset == 0 {
-            directory.rewind();
-        }
         let mut count = 0;
         for (at, (inode, name)) in (0..).zip(self.dots(&directory)).skip_while(|(at, _)| *at < offset) {
             let attr = self.attr(inode, &Attributes::folder(Time::default()));

@@ -4,6 +4,7 @@ use crate::backup::assemble::Assembled;
 use crate::backup::options::{BackupOptions, BackupReport, Failure};
 use crate::backup::parent::Parents;
 use crate::backup::reads::{ERRORS_KEPT, SourceEnds, StreamEnd};
+use crate::catalog::Snapshot;
 use crate::clock;
 use crate::commit::{Commit, ledger};
 use crate::error::{Result, SourceError};
@@ -62,7 +63,10 @@ pub fn commit(repository: &Repository, options: &BackupOptions, made: Made<'_>) 
     let spoke = ends.streams.iter().chain(&ends.tars).filter(|end| !end.stream.stderr.0.is_empty());
     let remarks: Vec<_> = spoke.map(|end| (end.name.clone(), end.stream.stderr.0.clone())).collect();
     let (index_roots, names_roots) = roots(tree.as_ref().filter(|_| ends.entries > 0), (streams, ends.streams), (tars, ends.tars));
-    let unchanged = parents.snapshot.as_ref().is_some_and(|p| p.index.roots == index_roots);
+    // A stream of the same content under another name is another path.
+    let named = |roots: &[NamesRoot]| roots.iter().map(|root| (root.kind, root.name.clone())).collect::<Vec<_>>();
+    let is_same = |parent: &Snapshot| parent.index.roots == index_roots && named(&parent.names.roots) == named(&names_roots);
+    let unchanged = parents.snapshot.as_ref().is_some_and(is_same);
     let report = |snapshot, summary, finished, errors| BackupReport {
         snapshot,
         parent: parents.snapshot.as_ref().map(|p| p.id),
@@ -75,6 +79,7 @@ pub fn commit(repository: &Repository, options: &BackupOptions, made: Made<'_>) 
         remarks: remarks.clone(),
         started: times.started,
         finished,
+        trees: None,
     };
     if options.dry_run || options.skip_if_unchanged && unchanged && error_count == 0 {
         return Ok(report(None, summary, times.finished, errors));

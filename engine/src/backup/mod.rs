@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::faults;
 use crate::format::entry::split;
 use crate::format::manifest::stream_name_is_valid;
+use crate::format::segment::Segment;
 use crate::id::{Class, ObjectName, PackId, SnapshotId};
 use crate::index::{Index, IndexPack, build_segment};
 use crate::observe::Observer;
@@ -107,7 +108,12 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let commit = Mutex::new(Commit::new(repository, session, Known { records: Some(records), lost: usable.lost }, observer));
     let times = commit::Times { started, finished: started };
     let marks = Marks::new(&options, commit::parts(repository, &options, (session, &series), &parents, &times)?);
-    let put_segment = |segment: &_| repository.put_segment(segment);
+    let own: Mutex<Vec<Segment>> = Mutex::default();
+    let put_segment = |segment: &Segment| {
+        let bytes = repository.put_segment(segment)?;
+        own.lock().unwrap_or_else(PoisonError::into_inner).extend(segment.only(|pack| pack.class != Class::Data));
+        Ok(bytes)
+    };
     let reached = |number| match marks.take(number) {
         Some((index, names)) => commit.lock().unwrap_or_else(PoisonError::into_inner).pending(&index, &names),
         None => Ok(()),
@@ -190,12 +196,21 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let times = commit::Times { started, finished: clock::now() };
     let commit = commit.into_inner().unwrap_or_else(PoisonError::into_inner);
     let resumed = parents.pending.as_ref().map(|pending| pending.id).filter(|_| faults::seeded("resumer-deletes"));
-    let report = commit::commit(repository, &options, commit::Made { session, commit, series, parents, times, ends, assembled, written })?;
+    let mut report =
+        commit::commit(repository, &options, commit::Made { session, commit, series, parents, times, ends, assembled, written })?;
     if let Some(resumed) = resumed {
         let pendings = repository.store().list("pending")?.into_iter().map(|listed| listed.name);
         pendings
             .filter(|name| name.as_pending().is_some_and(|(id, _)| id == resumed))
             .try_for_each(|name| repository.store().delete(&name))?;
+    }
+    if report.snapshot.is_some() {
+        drop(reader);
+        // Nobody else has it any more: to add to it costs what is added.
+        report.trees = Arc::into_inner(base).map(|mut index| {
+            index.add(own.into_inner().unwrap_or_else(PoisonError::into_inner));
+            Arc::new(index)
+        });
     }
     Ok(report)
 }

@@ -4,12 +4,13 @@ use crate::error::{Error, SourceError};
 use crate::format::manifest::Summary;
 use crate::format::wire::Time;
 use crate::id::SnapshotId;
+use crate::index::Index;
 use crate::limits::{PACK_BYTES_DATA, PACK_BYTES_META};
 use crate::pack::Compression;
 use crate::source::WalkOptions;
 use crate::source::stream::{CommandStream, Stream, StreamFailure};
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Which snapshot the sources are compared with.
@@ -205,4 +206,8 @@ pub struct BackupReport {
     pub started: Time,
     /// When it ended.
     pub finished: Time,
+    /// Where whoever looks at the new snapshot's tree next finds it and its parent's: what was indexed when the run began, and the packs of
+    /// names and lists that it wrote. Only for a snapshot.
+    #[doc(hidden)]
+    pub trees: Option<Arc<Index>>,
 }

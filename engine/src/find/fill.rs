@@ -6,6 +6,7 @@ use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::format::entry::EntryKind;
 use crate::id::SnapshotId;
+use crate::index::Index;
 use crate::observe::{Observer, Progress};
 use crate::pack::reader::ChunkReader;
 use crate::paths::{Filling, Known, PLACE_STEP, PathIndex, State, Version};
@@ -39,6 +40,8 @@ pub enum Which<'w> {
         host: &'w str,
         /// The series.
         series: &'w str,
+        /// Where the backup knows trees to be: with it the store need not be asked again.
+        trees: Option<&'w Arc<Index>>,
     },
 }
 
@@ -77,7 +80,8 @@ pub fn fill(repository: &Repository, paths: &mut PathIndex, which: Which<'_>, ob
     let all = repository.catalog().snapshots()?;
     let mut filled = Filled::default();
     let living: HashMap<SnapshotId, &Snapshot> = all.iter().map(|snapshot| (snapshot.id, snapshot)).collect();
-    let trees = Trees { repository, reader: OnceCell::new() };
+    let given = if let Which::Cheap { trees, .. } = which { trees } else { None };
+    let trees = Trees { repository, given, reader: OnceCell::new() };
     // A line that was given up for want of room is filled anew, in order: in that order there is room.
     while !round(&trees, paths, which, (&all, &living), observer, &mut filled)? {}
     paths.compact(&|id| living.contains_key(id))?;
@@ -98,7 +102,7 @@ fn round(
     };
     let known: HashSet<SnapshotId> = paths.known()?.into_iter().filter(|known| !again(known)).map(|known| known.id).collect();
     let mut todo: Vec<&Snapshot> = all.iter().filter(|snapshot| !known.contains(&snapshot.id)).collect();
-    if let Which::Cheap { host, series } = which {
+    if let Which::Cheap { host, series, .. } = which {
         todo.retain(|snapshot| line_of(snapshot) == (host, series));
         let has_begun = || all.iter().any(|snapshot| line_of(snapshot) == (host, series) && known.contains(&snapshot.id));
         if todo.len() > CATCH_UP_MAX || todo.len() > 1 && !has_begun() {
@@ -183,6 +187,7 @@ enum Taken {
 /// Reads trees. The index is read when the first is: a run in which nothing changed asks the store for nothing more.
 struct Trees<'r> {
     repository: &'r Repository,
+    given: Option<&'r Arc<Index>>,
     reader: OnceCell<ChunkReader>,
 }
 
@@ -191,7 +196,10 @@ impl Trees<'_> {
         if let Some(reader) = self.reader.get() {
             return Ok(reader);
         }
-        let reader = self.repository.reader()?;
+        let reader = match self.given {
+            Some(index) => self.repository.reader_from(index.clone()),
+            None => self.repository.reader()?,
+        };
         Ok(self.reader.get_or_init(|| reader))
     }
 }

@@ -273,6 +273,55 @@ map_struct! {
     }
 }
 
+impl IndexPart {
+    /// Of a whole snapshot that stands for the time at which it was made: no roots yet, and nothing before it.
+    pub fn new(snapshot: SnapshotId, (writer, sequence): (WriterId, u64), time: Time) -> Self {
+        let (roots, heads, extra) = Default::default();
+        let (started, finished) = (time, time);
+        IndexPart {
+            snapshot,
+            roots,
+            writer,
+            sequence,
+            previous: None,
+            heads,
+            time,
+            started,
+            finished,
+            group: None,
+            incomplete: false,
+            extra,
+        }
+    }
+}
+
+impl NamesPart {
+    /// Of a series on a host, with nothing in it yet.
+    pub fn new(series: &str, host: &str) -> Self {
+        let (paths, excludes, tags, roots, failures, extra) = Default::default();
+        let (user, description, program) = Default::default();
+        NamesPart {
+            series: series.to_owned(),
+            host: host.to_owned(),
+            user,
+            uid: 0,
+            gid: 0,
+            paths,
+            excludes,
+            tags,
+            description,
+            program,
+            parent: None,
+            roots,
+            summary: Summary::default(),
+            failures,
+            origin: None,
+            without: 0,
+            extra,
+        }
+    }
+}
+
 /// Failures that a manifest keeps; the count in the summary is not bounded.
 pub const FAILURES_MAX: usize = 1000;
 

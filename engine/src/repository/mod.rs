@@ -299,9 +299,15 @@ impl Repository {
     /// A reader of chunks over the index as it is now.
     #[doc(hidden)]
     pub fn reader(&self) -> Result<ChunkReader> {
+        Ok(self.reader_from(self.index()?))
+    }
+
+    /// The same, beginning with an index that may lack what came since.
+    #[doc(hidden)]
+    pub fn reader_from(&self, index: Arc<Index>) -> ChunkReader {
         let (store, keys, id) = (self.store.clone(), self.keys.clone(), self.id());
         let renew = move || Ok(Index::new(read_all_segments(&*store, &keys, &id, &[])?.good));
-        Ok(self.reader_over(self.index()?).renewed_by(Arc::new(renew)))
+        self.reader_over(index).renewed_by(Arc::new(renew))
     }
 
     /// A reader of chunks over `index` that trusts no copies.

@@ -2,44 +2,13 @@
 
 use super::*;
 use crate::format::manifest::{IndexPart, NamesPart};
-use crate::format::wire::from_bytes;
 use crate::id::WriterId;
 
 fn snapshot(n: u8, secs: i64, (host, series): (&str, &str), tags: &[&str]) -> Snapshot {
     let time = Time { secs, nanos: 0 };
-    let index = IndexPart {
-        snapshot: SnapshotId::new([n; 32]),
-        roots: Vec::new(),
-        writer: WriterId::new([1; 16]),
-        sequence: 1,
-        previous: None,
-        heads: Vec::new(),
-        time,
-        started: time,
-        finished: time,
-        group: None,
-        incomplete: false,
-        extra: Vec::new(),
-    };
-    let names = NamesPart {
-        series: series.to_owned(),
-        host: host.to_owned(),
-        user: "ann".to_owned(),
-        uid: 0,
-        gid: 0,
-        paths: Vec::new(),
-        excludes: Vec::new(),
-        tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
-        description: String::new(),
-        program: String::new(),
-        parent: None,
-        roots: Vec::new(),
-        summary: from_bytes(&[0xa0], "summary").unwrap(),
-        failures: Vec::new(),
-        origin: None,
-        without: 0,
-        extra: Vec::new(),
-    };
+    let index = IndexPart::new(SnapshotId::new([n; 32]), (WriterId::new([1; 16]), 1), time);
+    let names =
+        NamesPart { tags: tags.iter().map(|tag| (*tag).to_owned()).collect(), user: "ann".to_owned(), ..NamesPart::new(series, host) };
     Snapshot { id: SnapshotId::new([n; 32]), index, names }
 }
 

@@ -110,20 +110,8 @@ fn snapshot(
     writer.name()?;
     let time = Time { secs: 1_750_000_000 + number as i64 * 86_400, nanos: 0 };
     let id = SnapshotId::new(random()?);
-    let index = IndexPart {
-        snapshot: id,
-        roots: vec![IndexRoot::stream(content, bytes)],
-        writer: repository.writer(),
-        sequence: number,
-        previous,
-        heads: Vec::new(),
-        time,
-        started: time,
-        finished: time,
-        group: None,
-        incomplete: false,
-        extra: Vec::new(),
-    };
+    let index =
+        IndexPart { roots: vec![IndexRoot::stream(content, bytes)], previous, ..IndexPart::new(id, (repository.writer(), number), time) };
     let stream = Stream {
         argv: Vec::new(),
         exit: None,
@@ -137,23 +125,11 @@ fn snapshot(
         extra: Vec::new(),
     };
     let names = NamesPart {
-        series: "synthetic".to_owned(),
-        host: "nowhere".to_owned(),
-        user: String::new(),
-        uid: 0,
-        gid: 0,
         paths: vec![Bytes(b"/stream".to_vec())],
-        excludes: Vec::new(),
-        tags: Vec::new(),
-        description: String::new(),
         program: "synthetic".to_owned(),
-        parent: None,
         roots: vec![NamesRoot { kind: ROOT_STREAM, name: Bytes(b"stream".to_vec()), stream: Some(stream), extra: Vec::new() }],
         summary: Summary { bytes_total: bytes, ..Summary::default() },
-        failures: Vec::new(),
-        origin: None,
-        without: 0,
-        extra: Vec::new(),
+        ..NamesPart::new("synthetic", "nowhere")
     };
     repository.put_manifest(&ObjectName::snapshot(&id), &index, &names)?;
     Ok(id)

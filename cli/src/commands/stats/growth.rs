@@ -204,41 +204,10 @@ mod tests {
     fn snapshot(n: u8, day: i64, series: &str, files: u64, stored: u64) -> Snapshot {
         let time = Time { secs: 1_767_225_600 + 43_200 + day * 86_400, nanos: 0 };
         let id = SnapshotId::new([n; 32]);
-        let index = IndexPart {
-            snapshot: id,
-            roots: Vec::new(),
-            writer: WriterId::new([0; 16]),
-            sequence: u64::from(n),
-            previous: None,
-            heads: Vec::new(),
-            time,
-            started: time,
-            finished: time,
-            group: None,
-            incomplete: false,
-            extra: Vec::new(),
-        };
+        let index = IndexPart::new(id, (WriterId::new([0; 16]), u64::from(n)), time);
         let summary =
             Summary { files_total: files, bytes_total: files * 1000, bytes_added: stored * 2, bytes_stored: stored, ..Summary::default() };
-        let names = NamesPart {
-            series: series.to_owned(),
-            host: "h".to_owned(),
-            user: String::new(),
-            uid: 0,
-            gid: 0,
-            paths: Vec::new(),
-            excludes: Vec::new(),
-            tags: Vec::new(),
-            description: String::new(),
-            program: String::new(),
-            parent: None,
-            roots: Vec::new(),
-            summary,
-            failures: Vec::new(),
-            origin: None,
-            without: 0,
-            extra: Vec::new(),
-        };
+        let names = NamesPart { summary, ..NamesPart::new(series, "h") };
         Snapshot { id, index, names }
     }
 
