@@ -51,7 +51,7 @@ pub struct Global {
     /// Write JSON lines instead of text
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
-    /// Say nothing but errors
+    /// Say nothing but errors and warnings
     #[arg(short, long, global = true, help_heading = "Global options", conflicts_with = "verbose")]
     pub quiet: bool,
     /// Say more; twice: also what did not change

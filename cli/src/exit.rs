@@ -3,7 +3,9 @@
 //! It obeys the table in DESIGN section 2.
 
 use seabed_engine::backup::Failure;
+use seabed_engine::dump::DIRECTORY;
 use seabed_engine::error::{Error, Kind};
+use seabed_engine::format::entry::EntryKind;
 use seabed_engine::source::stream::StreamFailure;
 use seabed_engine::store::s3::UNTRUSTED;
 
@@ -110,6 +112,25 @@ impl Fail {
     }
 }
 
+/// What a receiver of the engine's finds failed in a way of its own. The engine only hears that it is to stop.
+#[derive(Default)]
+pub struct Stopped(Option<Fail>);
+
+impl Stopped {
+    /// Whether the engine goes on, which is what it asks.
+    pub fn goes_on(&mut self, received: Result<bool, Fail>) -> bool {
+        received.unwrap_or_else(|fail| {
+            self.0 = Some(fail);
+            false
+        })
+    }
+
+    /// The failure, if there was one.
+    pub fn check(self) -> Result<(), Fail> {
+        self.0.map_or(Ok(()), Err)
+    }
+}
+
 /// What helps where something cannot be written that is not the repository's.
 pub fn where_to_write(error: &std::io::Error) -> Option<&'static str> {
     use std::io::ErrorKind as Io;
@@ -170,7 +191,14 @@ impl From<Error> for Fail {
             Error::NoSnapshot { .. } | Error::WasForgotten { .. } => "`seabed snapshots` lists what there is",
             Error::AmbiguousSnapshot { .. } => "give more digits of the id",
             Error::NoSuchPath { .. } => "`seabed ls SNAPSHOT` lists its paths, `seabed find NAME` says in which snapshots one is",
-            Error::NotAFile { .. } => "`--archive tar` writes it as an archive, `seabed restore` brings it back",
+            Error::NotAFile { what, .. } if *what == DIRECTORY => {
+                "`--archive tar` writes it as an archive, `seabed restore` brings it back"
+            }
+            // A file is one whose content could not be read when the snapshot was made.
+            Error::NotAFile { what, .. } if what.starts_with(EntryKind::File.word()) => {
+                "another snapshot may have it: `seabed history PATH`"
+            }
+            Error::NotAFile { .. } => "`seabed restore` brings it back",
             Error::Catalog { .. } | Error::Cache { .. } => "run again with --no-cache, or delete the cache directory: it is made anew",
             Error::NoKeys { .. } => {
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; `seabed iam-policy` prints what they must allow"

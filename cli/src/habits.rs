@@ -83,6 +83,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
         &["--blob", "--pack", "--show-pack-id"],
         "chunks are not looked for by their ids; `seabed cat pack ID` shows what a pack holds, `seabed check` what is damaged",
     ),
+    (&["--size"], "`seabed find` takes --larger SIZE and --smaller SIZE, `seabed ls` --sort size, `seabed snapshots` --sizes"),
     (&["--foreground"], "a mount stays in the foreground: leave it out, or write & behind the command to go on"),
     (&["--address", "--port"], "`seabed serve webdav` takes --listen ADDRESS:PORT"),
     (&["--stdout"], "`seabed dump SNAPSHOT PATH` writes a file to standard output"),
@@ -98,7 +99,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
     (&["--use-fs-snapshot", "--exclude-cloud-files"], "this is only of use on Windows, where seabed does not run yet"),
     (&["--sparse"], "holes are always restored as holes: leave it out"),
     (&["--strip-components"], "write SNAPSHOT:/sub/path: what is in there goes right into the target"),
-    (&["--stats", "--progress", "--list"], "the summary is always printed, progress on a terminal; -v names every file"),
+    (&["--stats", "--progress", "--list"], "the summary is always printed, progress on a terminal; -v names what changed, -vv every file"),
     (&["--no-progress"], "set SEABED_PROGRESS_FPS=0, or use --quiet"),
     (
         &["--log-json", "--json-lines", "--json-progress", "--output-format"],
@@ -192,6 +193,7 @@ mod tests {
         let hint = |args: &[&str]| advice(&refused(args)).and_then(|fail| fail.hint);
         assert!(hint(&["tag", "--add", "x"]).is_some_and(|hint| hint.contains("--tag")));
         assert!(hint(&["backup", "--no-lock", "/etc"]).is_some_and(|hint| hint.contains("no locks")));
+        assert!(hint(&["find", "--size", "3", "x"]).is_some_and(|hint| hint.contains("--larger")));
         assert!(hint(&["/etc"]).is_some_and(|hint| hint.contains("seabed backup PATH")));
         assert!(hint(&["bakup"]).is_none());
         assert!(tip(&refused(&["bakup"])).is_some_and(|tip| tip.contains("backup")));

@@ -10,7 +10,7 @@ use crate::progress::reporter::{Bell, Mode, Reporter};
 use crate::progress::screen::Screen;
 use crate::size;
 use seabed_engine::store::{Store, Traffic};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -84,6 +84,11 @@ impl Output {
             // A pipe that is full has woken the thread already.
             nudge.write_all(&[1]).unwrap_or(());
         }
+    }
+
+    /// The command does what it was asked for from now on, and counts nothing: who asks is told so.
+    pub fn works(&self) {
+        self.board.work();
     }
 
     fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
@@ -321,6 +326,13 @@ pub fn clean(text: &str) -> String {
 /// Raw bytes of a path for standard output: as they are into a pipe, made visible on a terminal.
 pub fn path_bytes(path: &[u8], terminal: bool) -> Vec<u8> {
     if terminal { clean(&String::from_utf8_lossy(path)).replace('\n', "\\n").into_bytes() } else { path.to_vec() }
+}
+
+/// JSON is text: a path that is none is given in full beside it.
+pub fn path_hex(map: &mut Map<String, Value>, path: &[u8]) {
+    if std::str::from_utf8(path).is_err() {
+        map.insert("path_hex".to_owned(), seabed_engine::id::hex(path).into());
+    }
 }
 
 /// A table with a head line and a rule, in which flexible columns give way where the terminal is narrow.

@@ -34,13 +34,13 @@ pub enum Given {
     Nothing,
 }
 
-/// A passphrase from bytes: one line end at its end is the editor's, not the user's.
-fn passphrase(bytes: Zeroizing<Vec<u8>>, place: &str) -> Result<Secret, Fail> {
-    let text = bytes.strip_suffix(b"\n").map_or(&bytes[..], |t| t.strip_suffix(b"\r").unwrap_or(t));
+/// A passphrase or password from bytes: one line end at its end is the editor's, not the user's.
+fn passphrase(bytes: &[u8], place: &str) -> Result<Zeroizing<Vec<u8>>, Fail> {
+    let text = bytes.strip_suffix(b"\n").map_or(bytes, |t| t.strip_suffix(b"\r").unwrap_or(t));
     if text.is_empty() {
         return Err(Fail::config(format!("the passphrase from {place} is empty")).hint("an empty passphrase protects nothing; give one"));
     }
-    Ok(Secret::Passphrase(Zeroizing::new(text.to_vec())))
+    Ok(Zeroizing::new(text.to_vec()))
 }
 
 fn read_limited(mut from: impl Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
@@ -54,32 +54,27 @@ fn read_limited(mut from: impl Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
 
 fn unreadable(what: &str, path: &Path, error: &std::io::Error, named_by: &str) -> Fail {
     Fail::config(format!("cannot read the {what} {}: {}", path.display(), plain(error)))
-        .hint(format!("look whether it is there and this user may read it; {named_by} name it"))
+        .hint(format!("look whether it is there and this user may read it; {named_by}"))
 }
 
-/// A password that opens no repository: from a file, else from an environment variable. `None` where neither is given.
-pub fn other(file: Option<&Path>, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, Fail> {
-    let (bytes, place) = match (file, variable(name)) {
+/// A password that opens no repository: from the file that `flag` names, else from an environment variable. `None` where neither is given.
+pub fn other(file: Option<&Path>, flag: &str, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, Fail> {
+    match (file, variable(name)) {
         (Some(path), _) => {
-            let bytes = File::open(path).and_then(read_limited);
-            let flag = "the flag must name a file that this user may read";
-            let failed = |e| Fail::config(format!("cannot read the password file {}: {}", path.display(), plain(&e))).hint(flag);
-            (bytes.map_err(failed)?, path.display().to_string())
+            let bytes =
+                File::open(path).and_then(read_limited).map_err(|e| unreadable("password file", path, &e, &format!("{flag} names it")))?;
+            passphrase(&bytes, &path.display().to_string()).map(Some)
         }
-        (None, Some(value)) => (Zeroizing::new(value.into_vec()), name.to_owned()),
-        (None, None) => return Ok(None),
-    };
-    match passphrase(bytes, &place)? {
-        Secret::Passphrase(bytes) => Ok(Some(bytes)),
-        Secret::KeyFile(_) => Ok(None),
+        (None, Some(value)) => passphrase(&Zeroizing::new(value.into_vec()), name).map(Some),
+        (None, None) => Ok(None),
     }
 }
 
 fn from_file(path: &Path) -> Result<Secret, Fail> {
     let bytes = File::open(path)
         .and_then(read_limited)
-        .map_err(|e| unreadable("passphrase file", path, &e, "--password-file and SEABED_PASSWORD_FILE"))?;
-    passphrase(bytes, &path.display().to_string())
+        .map_err(|e| unreadable("passphrase file", path, &e, "--password-file and SEABED_PASSWORD_FILE name it"))?;
+    passphrase(&bytes, &path.display().to_string()).map(Secret::Passphrase)
 }
 
 fn from_command(line: &str) -> Result<Secret, Fail> {
@@ -103,7 +98,7 @@ fn from_command(line: &str) -> Result<Secret, Fail> {
     if !output.status.success() {
         return Err(bad(format!("failed: {}", output.status)));
     }
-    passphrase(text, "the passphrase command")
+    passphrase(&text, "the passphrase command").map(Secret::Passphrase)
 }
 
 fn variable(name: &str) -> Option<OsString> {
@@ -131,7 +126,7 @@ pub fn given(global: &Global) -> Result<Given, Fail> {
         return Err(Fail::config(format!("{name} is set but empty")).hint("unset it, or give it a value"));
     }
     match name {
-        "SEABED_PASSWORD" => passphrase(Zeroizing::new(value.into_vec()), name).map(Given::Secret),
+        "SEABED_PASSWORD" => passphrase(&Zeroizing::new(value.into_vec()), name).map(Secret::Passphrase).map(Given::Secret),
         "SEABED_PASSWORD_FILE" => from_file(Path::new(&value)).map(Given::Secret),
         "SEABED_PASSWORD_COMMAND" => {
             let line = value
@@ -145,7 +140,8 @@ pub fn given(global: &Global) -> Result<Given, Fail> {
 
 /// Reads a key file: 64 hexadecimal digits.
 pub fn key_file(path: &Path) -> Result<Secret, Fail> {
-    let bytes = File::open(path).and_then(read_limited).map_err(|e| unreadable("key file", path, &e, "--key-file and SEABED_KEY_FILE"))?;
+    let bytes =
+        File::open(path).and_then(read_limited).map_err(|e| unreadable("key file", path, &e, "--key-file and SEABED_KEY_FILE name it"))?;
     let key = std::str::from_utf8(&bytes).ok().and_then(|text| unhex::<32>(text.trim_ascii()));
     key.map(|key| Secret::KeyFile(Key::new(key))).ok_or_else(|| {
         Fail::config(format!("{} is no key file: 64 hexadecimal digits are one", path.display()))

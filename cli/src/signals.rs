@@ -10,12 +10,13 @@ use std::sync::{Arc, OnceLock};
 /// What a person or a service manager ends a program with.
 const CAUGHT: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
-/// Whether whoever started us wants a signal ignored: `nohup` does of SIGHUP, shells without job control of SIGINT for what they send to
-/// the background.
-fn is_ignored(signal: i32) -> bool {
+/// Those that are taken over. What whoever started us wants ignored stays so: `nohup` wants it of SIGHUP, shells without job control of
+/// SIGINT for what they send to the background.
+fn caught() -> Vec<i32> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+    let is_ignored = |signal: i32| mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1);
+    CAUGHT.into_iter().filter(|signal| !is_ignored(*signal)).collect()
 }
 
 static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
@@ -26,7 +27,7 @@ static CATCHING: AtomicBool = AtomicBool::new(false);
 pub fn catch() {
     let flag = STOP.get_or_init(Arc::default);
     CATCHING.store(true, Ordering::Relaxed);
-    for signal in CAUGHT.into_iter().filter(|signal| !is_ignored(*signal)) {
+    for signal in caught() {
         // Order matters: the first signal finds the flag down and only raises it, the second finds it up.
         let caught = signal_hook::flag::register_conditional_shutdown(signal, i32::from(Code::Interrupted.number()), flag.clone())
             .and_then(|_| signal_hook::flag::register(signal, flag.clone()));
@@ -40,7 +41,7 @@ pub fn catch() {
 pub fn catch_all() {
     let flag = STOP.get_or_init(Arc::default);
     CATCHING.store(true, Ordering::Relaxed);
-    for signal in CAUGHT {
+    for signal in caught() {
         signal_hook::flag::register(signal, flag.clone()).map(|_| ()).unwrap_or(());
     }
 }
@@ -52,7 +53,7 @@ pub fn while_asking<T>(ask: impl FnOnce() -> T) -> T {
         return ask();
     }
     let heard = Arc::new(AtomicBool::new(false));
-    let caught: Vec<i32> = CAUGHT.into_iter().filter(|signal| !is_ignored(*signal)).collect();
+    let caught = caught();
     for signal in &caught {
         signal_hook::flag::register(*signal, heard.clone()).map(|_| ()).unwrap_or(());
     }

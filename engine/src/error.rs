@@ -203,6 +203,12 @@ impl Error {
         self.kind() == Kind::Damage
     }
 
+    /// Whether this is the repository's, so that a restore or an archive ends with it, unless all that is left is wanted.
+    pub(crate) fn ends_run(&self) -> bool {
+        // One archived pack is seldom the only one, and waiting for it helps all files.
+        matches!(self.kind(), Kind::Damage | Kind::Unreachable | Kind::Interrupted) || matches!(self.cause(), Error::Archived { .. })
+    }
+
     /// Whether this says that an object is not there.
     pub fn is_missing(&self) -> bool {
         matches!(self, Error::Damaged { damage: Damage::Missing, .. })

@@ -54,7 +54,7 @@ pub const RECORD_PACKS_MAX: usize = 1 << 20;
 
 /// Entries after which a leaf is cut even where no path asks for it.
 pub const LEAF_ENTRIES_MAX: usize = 2048;
-/// Bytes of names, or of lists, after which a leaf is cut even where no path asks for it.
+/// Bytes of entries and the paths of their directories, or of lists, after which a leaf is cut even where no path asks for it.
 pub const LEAF_BYTES_SOFT_MAX: usize = 1 << 20;
 /// Longest encoded entry: attributes above this are reported and left out.
 pub const ENTRY_BYTES_MAX: usize = 4 << 20;

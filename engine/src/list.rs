@@ -4,7 +4,6 @@
 use crate::catalog::Snapshot;
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, EntryKind, compare_dirs, join, split};
-use crate::format::manifest::ROOT_STREAM;
 use crate::repository::Repository;
 use crate::repository::entries::{is_below, stream_entry};
 use crate::repository::merged::{Item, Merged};
@@ -41,13 +40,12 @@ pub fn list(
 ) -> Result<()> {
     let mut found = path.is_empty();
     for (index, names) in snapshot.index.roots.iter().zip(&snapshot.names.roots) {
-        if names.kind == ROOT_STREAM {
-            let Some((dir, entry)) = stream_entry(names, index.bytes) else { continue };
-            if wanted(path, &dir, &entry, recursive) {
-                found = true;
-                if !each(&dir, &entry)? {
-                    return Ok(());
-                }
+        if let Some((dir, entry)) = stream_entry(names, index.bytes)
+            && wanted(path, &dir, &entry, recursive)
+        {
+            found = true;
+            if !each(&dir, &entry)? {
+                return Ok(());
             }
         }
     }

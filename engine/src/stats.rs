@@ -10,7 +10,7 @@ use crate::format::wire::to_bytes;
 use crate::id::{ChunkId, Class};
 use crate::index::numbers::Numbers;
 use crate::index::session::IdHasher;
-use crate::observe::{Observer, Progress};
+use crate::observe::{Observer, Progress, Stage};
 use crate::pack::reader::{ChunkReader, ReadBuffers};
 use crate::repository::Repository;
 use crate::repository::entries::stream_entry;
@@ -35,6 +35,7 @@ pub enum Mode {
 
 /// What was counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Totals {
     /// Entries of any kind in [`Mode::RestoreSize`], contents in [`Mode::FilesByContents`], paths in [`Mode::BlobsPerFile`].
     pub files: u64,
@@ -137,7 +138,7 @@ impl Counting<'_> {
                     self.totals.files += 1;
                     self.add(entry.size);
                 } else if let Some(content) = &index.content {
-                    self.content(&join(&dir, &entry.name.0), &entry, content)?;
+                    self.content(&dir, &entry, content)?;
                 }
             }
         }
@@ -175,7 +176,8 @@ impl Counting<'_> {
                 continue;
             }
             self.looked_at += groups.iter().map(|group| group.entries.len() as u64).sum::<u64>();
-            self.observer.progress(&Progress { files_done: self.looked_at, bytes_done: self.totals.bytes, ..Progress::default() });
+            let (files_done, bytes_done) = (self.looked_at, self.totals.bytes);
+            self.observer.progress(&Progress { stage: Stage::Working, files_done, bytes_done, ..Progress::default() });
             if self.mode == Mode::RestoreSize {
                 self.leaf(names, &groups, &mut met);
                 continue;
@@ -183,7 +185,7 @@ impl Counting<'_> {
             for group in &groups {
                 for (entry, content) in &group.entries {
                     if let Some(content) = content {
-                        self.content(&join(&group.dir, &entry.name.0), entry, content)?;
+                        self.content(&group.dir, entry, content)?;
                     }
                 }
             }
@@ -248,7 +250,7 @@ impl Counting<'_> {
         Ok(())
     }
 
-    fn content(&mut self, path: &[u8], entry: &Entry, content: &Content) -> Result<()> {
+    fn content(&mut self, dir: &[u8], entry: &Entry, content: &Content) -> Result<()> {
         if !self.contents.insert(short(blake3::hash(&to_bytes(content)))) {
             return Ok(());
         }
@@ -257,24 +259,26 @@ impl Counting<'_> {
             self.add(entry.size);
             return Ok(());
         }
+        let path = blake3::hash(&join(dir, &entry.name.0));
+        let mut has_chunks = false;
         let mut cursor = ContentCursor::new(content);
         while let Some(found) = cursor.next_items(self.reader, &mut self.buffers)? {
             for item in found.items {
                 let Item::Chunk(id) = item else { continue };
+                has_chunks = true;
                 let mut reference = blake3::Hasher::new();
-                // The path last: the id before it is of one length.
-                reference.update(id.as_bytes()).update(path);
+                reference.update(id.as_bytes()).update(path.as_bytes());
                 if self.references.insert(short(reference.finalize())) {
                     self.totals.blobs += 1;
                     self.measure(&id)?;
-                }
-                if self.paths.insert(short(blake3::hash(path))) {
-                    self.totals.files += 1;
                 }
             }
             if self.observer.interrupted() {
                 return Err(Error::Interrupted);
             }
+        }
+        if has_chunks && self.paths.insert(short(path)) {
+            self.totals.files += 1;
         }
         Ok(())
     }

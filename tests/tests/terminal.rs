@@ -288,6 +288,36 @@ fn what_was_to_be_ignored_stays_ignored() {
     }
 }
 
+/// A mount takes its signals over in a way of its own, which ended `nohup seabed mount m &` with its terminal; and who asked it was told
+/// that it prepared, for as long as it was there.
+#[test]
+fn a_mount_tells_that_it_works_and_lets_be_ignored_what_was() {
+    assert!(std::path::Path::new("/dev/fuse").exists(), "this test needs /dev/fuse");
+    let home = ready();
+    std::fs::create_dir(home.path("mnt")).unwrap();
+    let is_mounted = || home.path("mnt/snapshots").exists();
+    let seabed = home.command(&[]).get_program().to_str().unwrap().to_owned();
+    for (name, number, json) in [("HUP", Signal::HUP, "--json"), ("INT", Signal::INT, "")] {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("trap '' {name}; exec {seabed} mount mnt {json}")]).current_dir(home.path("")).env_clear();
+        let mut child = spawned(command.env("HOME", home.path("")).env("PATH", "/usr/bin:/bin"));
+        let (mut out, mut said) = (BufReader::new(child.stdout.take().unwrap()), String::new());
+        out.read_line(&mut said).unwrap();
+        let line = if said.contains("mounted") { asked(&mut child) } else { String::new() };
+        signal(&child, number);
+        // Longer than it takes to look whether somebody wants an end.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let stays = is_mounted();
+        signal(&child, Signal::TERM);
+        let status = child.wait().unwrap();
+        // Only now, so that no mount outlives this.
+        assert!(said.contains("mounted") && stays && !is_mounted(), "{name}: {said}");
+        assert_eq!(status.code(), Some(0), "{name}");
+        let works = if json.is_empty() { "seabed: mount, 0:" } else { "\"stage\":\"working\"" };
+        assert!(line.contains(works), "{line}");
+    }
+}
+
 #[test]
 fn ctrl_c_takes_the_bar_away() {
     let home = ready();

@@ -37,6 +37,11 @@ pub fn file_of(target: Option<&Path>) -> Option<&Path> {
     target.filter(|target| *target != Path::new("-"))
 }
 
+/// Listens to what is written. Where it goes to standard output, nothing else does.
+pub fn listener<'a>(out: &'a Output, what: &'static str, target: Option<&Path>) -> Listener<'a> {
+    if target.is_some() { Listener::new(out, what) } else { Listener::beside_lines(out, what) }
+}
+
 /// Writes it.
 pub fn write(repository: &Repository, selected: &Selected, options: &ArchiveOptions, target: Option<&Path>, out: &Output) -> Run {
     let target = file_of(target);
@@ -44,8 +49,7 @@ pub fn write(repository: &Repository, selected: &Selected, options: &ArchiveOpti
         let fail = Fail::new(Code::Refused, format!("a {} archive is nothing for a terminal", options.format.word()));
         return Err(fail.hint("name a file with --target FILE, or pipe it to a program"));
     }
-    // Where the archive goes to standard output, nothing else does.
-    let listener = if target.is_some() { Listener::new(out, "archive") } else { Listener::beside_lines(out, "archive") };
+    let listener = listener(out, "archive", target);
     let result = match target {
         None => out.data(|to| archive(repository, selected, options, to, &listener)).map_err(Fail::from),
         Some(path) => NewFile::begin(path).and_then(|mut new| {

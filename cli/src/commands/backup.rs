@@ -146,7 +146,7 @@ pub struct Args {
     /// Target size of packs in MiB, 4 to 128 [default: 32]
     #[arg(long, value_name = "MIB", help_heading = "How files are compared and stored")]
     pub pack_size: Option<u64>,
-    /// Do not count beforehand, beside a first backup that somebody watches, how much there is
+    /// Do not count, beside a first backup that somebody watches, how much there is
     #[arg(long, help_heading = "How files are compared and stored")]
     pub no_scan: bool,
     /// Worker threads [default: one per core]

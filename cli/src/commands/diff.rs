@@ -7,8 +7,8 @@ mod stat;
 
 use crate::args::{FilterArgs, Global};
 use crate::commands::excludes::ExcludeArgs;
-use crate::commands::refresh;
-use crate::exit::{Code, Fail, Run, help};
+use crate::commands::{refresh, sources};
+use crate::exit::{Code, Fail, Run, Stopped, help};
 use crate::open::{self, Opened};
 use crate::output::Output;
 use crate::progress::Listener;
@@ -17,7 +17,7 @@ use clap::ValueEnum;
 use seabed_engine::diff::{Against, DiffOptions, DiffReport, Live, Reading, diff};
 use seabed_engine::format::manifest::ROOT_PATHS;
 use seabed_engine::repository::selector::{Selected, split_path};
-use seabed_engine::source::roots::{Root, display};
+use seabed_engine::source::roots::display;
 use seabed_engine::source::{Attributes, WalkOptions};
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind::{NotADirectory, NotFound};
@@ -56,7 +56,7 @@ pub struct Args {
     /// Compare with the paths that the snapshot was made of, as they are now
     #[arg(long, conflicts_with = "after")]
     live: bool,
-    /// Attributes too, and which: mode, owner, group, mtime, target, rdev, links, xattrs, flags
+    /// Attributes too, and which: size, mode, owner, group, mtime, target, rdev, links, xattrs, flags, status
     #[arg(long)]
     metadata: bool,
     /// Read every file of this machine and compare its content
@@ -103,15 +103,15 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     refresh(repository, out)?;
     let filter = args.filter.filter();
     let mut before = repository.select(&args.before, &filter)?;
-    let (after, target) = match &args.after {
-        Some(after) if !is_path(after) => {
-            let text = after.to_str().ok_or_else(|| Fail::config(format!("`{}` names no snapshot", after.to_string_lossy())))?;
+    let other = args.after.as_deref();
+    let (after, target) = match other.filter(|after| !is_path(after)).and_then(OsStr::to_str) {
+        Some(text) => {
             let selected = repository.select(text, &filter)?;
             let target = show::End::stored(&selected);
             (Against::Snapshot(Box::new(selected)), target)
         }
-        path => {
-            let live = live(args, path.as_deref(), &mut before, &opened, out)?;
+        None => {
+            let live = live(args, other, &mut before, &opened, out)?;
             let target = show::End::live(&live);
             (Against::Live(live), target)
         }
@@ -134,22 +134,15 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let mut shown = show::Shown::new(out, args, &ends);
     shown.begin()?;
     let listener = Listener::beside_lines(out, "comparing");
-    let mut stopped: Option<Fail> = None;
-    let result = diff(repository, &before, &after, &options, &listener, &mut |change| {
-        Ok(match shown.change(change) {
-            Ok(()) => true,
-            Err(fail) => {
-                stopped = Some(fail);
-                false
-            }
-        })
-    });
+    let mut stopped = Stopped::default();
+    let result =
+        diff(repository, &before, &after, &options, &listener, &mut |change| Ok(stopped.goes_on(shown.change(change).map(|()| true))));
     listener.finish();
-    let report = match (result, stopped) {
-        (_, Some(fail)) => return Err(fail),
-        (Ok(report), None) => report,
-        (Err(_), None) if signals::interrupted() => return Err(Fail::new(Code::Interrupted, "interrupted")),
-        (Err(error), None) => {
+    stopped.check()?;
+    let report = match result {
+        Ok(report) => report,
+        Err(_) if signals::interrupted() => return Err(Fail::new(Code::Interrupted, "interrupted")),
+        Err(error) => {
             // What was found until then is no secret.
             shown.flush()?;
             return Err(error.into());
@@ -201,7 +194,7 @@ fn live(args: &Args, path: Option<&OsStr>, before: &mut Selected, opened: &Opene
         excludes,
     };
     let root = match path {
-        Some(path) => Some(root_of(path)?),
+        Some(path) => Some(sources::root(Path::new(path), &sources::current_directory()?)?),
         None if !before.path.is_empty() => Some((display(&before.path), before.path.clone())),
         None => None,
     };
@@ -227,21 +220,6 @@ fn live(args: &Args, path: Option<&OsStr>, before: &mut Selected, opened: &Opene
         return Err(fail.hint("name what to compare it with: seabed diff SNAPSHOT PATH"));
     }
     Ok(Live { roots, path: Vec::new(), walk })
-}
-
-/// A path of this machine: as it is walked, and as it is stored.
-fn root_of(path: &OsStr) -> Result<(PathBuf, Vec<u8>), Fail> {
-    let cwd =
-        std::env::current_dir().map_err(|e| Fail::config(format!("cannot find the current directory: {}", crate::exit::plain(&e))))?;
-    let root = Root::new(Path::new(path), &cwd).ok_or_else(|| Fail::config(format!("`{}` cannot be a path", path.to_string_lossy())))?;
-    let mut full = display(&root.path);
-    // As in a backup: a slash behind a symlink means what it leads to.
-    if root.follow && full.symlink_metadata().is_ok_and(|m| m.is_symlink()) {
-        let mut text = full.into_os_string();
-        text.push("/");
-        full = text.into();
-    }
-    Ok((full, root.path))
 }
 
 #[cfg(test)]

@@ -2,17 +2,15 @@
 //! It must never write a byte that was not verified, nor anything else there. It obeys what README.md says of it.
 
 use crate::args::{FilterArgs, Global};
-use crate::commands::{archive, refresh};
+use crate::commands::{archive, below, cleaned, refresh};
 use crate::exit::{Code, Fail, Run, help};
 use crate::newfile::NewFile;
 use crate::open;
 use crate::output::Output;
-use crate::progress::{Listener, Ways};
 use crate::{signals, size, time};
 use seabed_engine::archive::{ArchiveOptions, Format, has_streams};
 use seabed_engine::dump::{DIRECTORY, dump};
 use seabed_engine::error::Error;
-use seabed_engine::format::entry::join;
 use seabed_engine::repository::Repository;
 use seabed_engine::repository::selector::Selected;
 use serde_json::json;
@@ -64,17 +62,14 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let repository = &opened.repository;
     refresh(repository, out)?;
     let selected = repository.select(&args.selector, &args.filter.filter())?;
-    let below = args.path.as_ref().map(|path| {
-        let parts: Vec<&[u8]> = path.as_bytes().split(|b| *b == b'/').filter(|p| !p.is_empty() && *p != b".").collect();
-        parts.join(&b'/')
-    });
-    if below.is_none() && selected.path.is_empty() && args.archive.is_none() && !args.selector.contains(':') {
+    let path = args.path.as_ref().map(|path| cleaned(path.as_bytes()));
+    if path.is_none() && selected.path.is_empty() && args.archive.is_none() && !args.selector.contains(':') {
         return Err(
             Fail::config("nothing is named that could be dumped").hint("`seabed ls SNAPSHOT` lists what there is; `/` is all of it")
         );
     }
     let options = ArchiveOptions {
-        below: below.unwrap_or_default(),
+        below: path.unwrap_or_default(),
         keep_going: args.keep_going,
         ..ArchiveOptions::new(args.archive.map_or(Format::Tar, Format::from))
     };
@@ -88,19 +83,13 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
 }
 
 /// Writes one file; `None` where it is a directory, and nothing was written.
-fn single(repository: &Repository, selected: &Selected, below: &[u8], target: Option<&Path>, out: &Output) -> Result<Option<Code>, Fail> {
-    let path = match (&selected.path[..], below) {
-        (path, b"") => path.to_vec(),
-        (b"", below) => below.to_vec(),
-        (path, below) => join(path, below),
-    };
+fn single(repository: &Repository, selected: &Selected, path: &[u8], target: Option<&Path>, out: &Output) -> Result<Option<Code>, Fail> {
+    let path = below(&selected.path, path);
     if path.is_empty() {
         return Ok(None);
     }
     let selected = Selected { snapshot: selected.snapshot.clone(), path };
-    // On a terminal that shows the file itself a bar would be in its midst.
-    let bar = target.is_some() || !out.on_terminal();
-    let listener = Listener::with(out, "dump", Ways { bar, status: false, ..Ways::default() });
+    let listener = archive::listener(out, "dump", target);
     let result = match target {
         None => out.data(|to| dump(repository, &selected, to, &listener)),
         Some(path) => {

@@ -3,9 +3,9 @@
 
 use crate::args::{FilterArgs, Global};
 use crate::commands::ls::permissions;
-use crate::exit::{Code, Fail, Run, help};
+use crate::exit::{Code, Fail, Run, Stopped, help};
 use crate::looking::{OfflineArgs, look, missing};
-use crate::output::{Bulk, Output, path_bytes, terminal_width};
+use crate::output::{Bulk, Output, path_bytes, path_hex, terminal_width};
 use crate::{signals, size, time};
 use clap::ValueEnum;
 use seabed_engine::catalog::Snapshot;
@@ -143,6 +143,7 @@ fn wanted(args: &Args) -> Result<Wanted, Fail> {
 pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let wanted = wanted(args)?;
     let looked = look(global, &args.offline, out)?;
+    out.works();
     let filter = args.filter.filter();
     let mut snapshots: Vec<Snapshot> = looked.snapshots.iter().filter(|snapshot| filter.matches(snapshot)).cloned().collect();
     if !args.snapshots.is_empty() {
@@ -153,20 +154,14 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let chosen = Chosen::new(&looked.paths, &snapshots)?;
     missing(chosen.missing.len(), out);
     let mut shown = Shown { args, out, snapshots: &snapshots, lines: out.bulk(), held: Some(Vec::new()), all: Vec::new(), paths: 0 };
-    let mut stopped: Option<Fail> = None;
+    let mut stopped = Stopped::default();
     find(&looked.paths, &chosen, &wanted, &mut |hits| {
         if signals::interrupted() {
             return Err(Error::Interrupted);
         }
-        let goes_on = shown.take(hits);
-        Ok(goes_on.unwrap_or_else(|fail| {
-            stopped = Some(fail);
-            false
-        }))
+        Ok(stopped.goes_on(shown.take(hits)))
     })?;
-    if let Some(fail) = stopped {
-        return Err(fail);
-    }
+    stopped.check()?;
     shown.finish()?;
     Ok(Code::Done)
 }
@@ -360,10 +355,7 @@ fn node_json(path: &[u8], found: &Match) -> Value {
         if version.kind == EntryKind::File {
             map.insert("size".to_owned(), version.size.into());
         }
-        // JSON is text: a name that is none is given in full beside it.
-        if std::str::from_utf8(path).is_err() {
-            map.insert("path_hex".to_owned(), seabed_engine::id::hex(path).into());
-        }
+        path_hex(map, path);
     }
     value
 }

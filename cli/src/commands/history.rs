@@ -4,7 +4,7 @@
 use crate::args::{FilterArgs, Global};
 use crate::exit::{Code, Fail, Run, help};
 use crate::looking::{OfflineArgs, look, missing};
-use crate::output::{Output, clean, terminal_width};
+use crate::output::{Output, clean, path_hex, terminal_width};
 use crate::{size, time};
 use seabed_engine::catalog::Snapshot;
 use seabed_engine::find::{Chosen, Event, What, history};
@@ -61,6 +61,7 @@ fn candidates(path: &OsString) -> Vec<Vec<u8>> {
 /// Tells it.
 pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let looked = look(global, &args.offline, out)?;
+    out.works();
     let filter = args.filter.filter();
     let snapshots: Vec<Snapshot> = looked.snapshots.into_iter().filter(|snapshot| filter.matches(snapshot)).collect();
     let chosen = Chosen::new(&looked.paths, &snapshots)?;
@@ -75,9 +76,8 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         if out.json {
             let lines: Vec<Value> = lines.iter().map(|line| line_json(&line.events, &snapshots, &text)).collect();
             let mut value = json!({"message_type": "history", "path": text, "series": lines});
-            // JSON is text: a name that is none is given in full beside it.
-            if let (Some(map), Err(_)) = (value.as_object_mut(), std::str::from_utf8(&full)) {
-                map.insert("path_hex".to_owned(), seabed_engine::id::hex(&full).into());
+            if let Some(map) = value.as_object_mut() {
+                path_hex(map, &full);
             }
             out.json_result(&value)?;
             return Ok(Code::Done);

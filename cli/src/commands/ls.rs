@@ -6,11 +6,11 @@ mod ncdu;
 mod sort;
 
 use crate::args::{FilterArgs, Global};
-use crate::commands::refresh;
 use crate::commands::snapshots::snapshot_json;
-use crate::exit::{Code, Fail, Run, help};
+use crate::commands::{below, cleaned, refresh};
+use crate::exit::{Code, Fail, Run, Stopped, help};
 use crate::open;
-use crate::output::{Bulk, Output, path_bytes};
+use crate::output::{Bulk, Output, path_bytes, path_hex};
 use crate::time;
 pub use long::permissions;
 use long::{Cells, Widths};
@@ -44,7 +44,7 @@ pub struct Args {
     /// An id, `latest`, `latest~N`; each also with `:/sub/path`
     #[arg(value_name = "SNAPSHOT")]
     selector: String,
-    /// Only this path and what is below it
+    /// Only this path and what is below it; with SNAPSHOT:/sub/path it begins there
     #[arg(value_name = "PATH")]
     path: Option<OsString>,
     /// Modes, owners, sizes and times too
@@ -82,13 +82,10 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     refresh(repository, out)?;
     let mut selected = repository.select(&args.selector, &args.filter.filter())?;
     if let Some(path) = &args.path {
-        if !selected.path.is_empty() {
-            return Err(Fail::config("a path is given twice").hint("write it behind the snapshot, or as SNAPSHOT:PATH, not both"));
-        }
-        let parts: Vec<&[u8]> = path.as_bytes().split(|b| *b == b'/').filter(|p| !p.is_empty() && *p != b".").collect();
-        selected.path = parts.join(&b'/');
+        selected.path = below(&selected.path, &cleaned(path.as_bytes()));
     }
     open::remark(&opened, out);
+    out.works();
     if args.ncdu {
         return export(repository, &selected, out);
     }
@@ -129,20 +126,10 @@ fn each(
     list: impl FnOnce(&mut dyn FnMut(&[u8], &Entry) -> Result<bool, Error>) -> Result<(), Error>,
     receive: &mut dyn FnMut(&[u8], &Entry) -> Result<(), Fail>,
 ) -> Result<(), Fail> {
-    let mut stopped: Option<Fail> = None;
-    let listed = list(&mut |dir, entry| {
-        Ok(match receive(dir, entry) {
-            Ok(()) => true,
-            Err(fail) => {
-                stopped = Some(fail);
-                false
-            }
-        })
-    });
-    match stopped {
-        Some(fail) => Err(fail),
-        None => listed.map_err(|error| repository.unless_forgotten(&snapshot.id, error).into()),
-    }
+    let mut stopped = Stopped::default();
+    let listed = list(&mut |dir, entry| Ok(stopped.goes_on(receive(dir, entry).map(|()| true))));
+    stopped.check()?;
+    listed.map_err(|error| repository.unless_forgotten(&snapshot.id, error).into())
 }
 
 fn export(repository: &Repository, selected: &Selected, out: &Output) -> Run {
@@ -262,10 +249,7 @@ fn node_json(path: &[u8], entry: &Entry) -> Value {
         if entry.status != 0 {
             put("incomplete", true.into());
         }
-        // JSON is text: names that are none are given in full beside it.
-        if std::str::from_utf8(path).is_err() {
-            put("path_hex", seabed_engine::id::hex(path).into());
-        }
+        path_hex(map, path);
     }
     value
 }

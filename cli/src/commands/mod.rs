@@ -40,6 +40,7 @@ use crate::args::{Cli, Command};
 use crate::exit::{Fail, Run};
 use crate::output::Output;
 use crate::size;
+use seabed_engine::format::entry::join;
 use seabed_engine::limits::{PACK_BYTES_DATA, PACK_BYTES_TARGET_MAX, PACK_BYTES_TARGET_MIN};
 use seabed_engine::repository::Repository;
 
@@ -89,6 +90,17 @@ fn pack_bytes(mib: Option<u64>) -> Result<u64, Fail> {
     })
 }
 
+/// A path as it is stored: nothing of what is only how it was typed.
+fn cleaned(path: &[u8]) -> Vec<u8> {
+    let parts: Vec<&[u8]> = path.split(|b| *b == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
+    parts.join(&b'/')
+}
+
+/// What a path means behind SNAPSHOT or SNAPSHOT:PATH: one below that. Both are cleaned, and either may be empty.
+fn below(selected: &[u8], path: &[u8]) -> Vec<u8> {
+    if path.is_empty() { selected.to_vec() } else { join(selected, path) }
+}
+
 /// Brings the catalog up to date and says which manifests do not open. Returns how many.
 pub fn refresh(repository: &Repository, out: &Output) -> Result<usize, Fail> {
     let refresh = repository.refresh()?;
@@ -107,4 +119,17 @@ pub fn refresh(repository: &Repository, out: &Output) -> Result<usize, Fail> {
         out.warn(&format!("{lost} that this machine has seen are gone, and nobody has forgotten them: `seabed check` says more"));
     }
     Ok(refresh.unreadable.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_joined_as_they_are_typed() {
+        let joined =
+            |selected: &str, path: &str| String::from_utf8(below(&cleaned(selected.as_bytes()), &cleaned(path.as_bytes()))).unwrap();
+        assert_eq!(joined("/tmp/", "/a//./b/"), "tmp/a/b");
+        assert_eq!((joined("", "/a"), joined("/tmp", "/"), joined("", "")), ("a".into(), "tmp".into(), String::new()));
+    }
 }

@@ -30,9 +30,10 @@ const EXAMPLES: &str = "  seabed mount /mnt/backups
 
 /// Show snapshots as a file system
 ///
-/// Below DIR stand ids/, snapshots/ (by time), hosts/HOST/, tags/TAG/ and series/SERIES/, where
-/// `latest` leads to the newest; with SNAPSHOT, that snapshot alone. New snapshots appear while it
-/// is mounted. What is read is fetched and verified then; what is damaged gives an I/O error.
+/// Below DIR stand ids/, snapshots/ (by time), hosts/HOST/, tags/TAG/ and series/SERIES/; in each
+/// but ids/ `latest` leads to the newest. With SNAPSHOT, that snapshot alone. New snapshots appear
+/// while it is mounted. What is read is fetched and verified then; what is damaged gives an I/O
+/// error.
 ///
 /// It ends with Ctrl-C or `umount DIR`; both are its normal end (exit status 0).
 /// In names of series, hosts and tags `/` is shown as `+`, and `+` as `%2B`.
@@ -124,6 +125,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     signals::catch_all();
     let flags = MountFlags { allow_other: args.allow_other, checked, privileged: args.privileged, threads };
     let mount = Mount::new(mounted, &at, flags)?;
+    out.works();
     let began = Instant::now();
     let what = match &args.selector {
         Some(selector) => format!("snapshot {selector}"),

@@ -85,6 +85,15 @@ fn stream(file: &Value, which: &str) -> Vec<String> {
     named.chain(ALWAYS.into_iter().filter(|_| which == "stderr").map(str::to_owned)).collect()
 }
 
+/// A line of a stream, and what is to be said of all of them.
+fn line(file: &Value, which: &str) -> Value {
+    let mut line = one_of(stream(file, which));
+    if let (Some(map), Some(note)) = (line.as_object_mut(), file.get(format!("{which}_note"))) {
+        map.insert("description".to_owned(), note.clone());
+    }
+    line
+}
+
 /// What one command prints.
 fn of_command(name: &str, text: &str) -> Result<Value, Fail> {
     let (file, common) = (parsed(name, text)?, parsed("common", COMMON)?);
@@ -100,11 +109,7 @@ fn of_command(name: &str, text: &str) -> Result<Value, Fail> {
         }
     }
     for which in ["stdout", "stderr"] {
-        let mut lines = one_of(stream(&file, which));
-        if let (Some(map), Some(note)) = (lines.as_object_mut(), file.get(format!("{which}_note"))) {
-            map.insert("description".to_owned(), note.clone());
-        }
-        used.insert(which.to_owned(), lines);
+        used.insert(which.to_owned(), line(&file, which));
     }
     Ok(json!({
         "$schema": DIALECT,
@@ -134,7 +139,7 @@ fn of_all() -> Result<Value, Fail> {
         let file = parsed(name, text)?;
         all.extend(defs(&file));
         for which in ["stdout", "stderr"] {
-            all.insert(format!("{name}.{which}"), one_of(stream(&file, which)));
+            all.insert(format!("{name}.{which}"), line(&file, which));
             lines.push(format!("{name}.{which}"));
         }
     }

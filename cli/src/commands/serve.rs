@@ -83,19 +83,20 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
 
 fn listener(listen: &str) -> Result<(TcpListener, SocketAddr), Fail> {
     let bad = |why: String| Fail::config(format!("cannot listen at {listen}: {why}"));
-    let addresses = listen.to_socket_addrs().map_err(|error| bad(plain(&error)).hint("write an address and a port: 127.0.0.1:8080"))?;
-    let address = addresses.into_iter().next().ok_or_else(|| bad("it is no address".to_owned()))?;
+    let write = "write an address and a port: 127.0.0.1:8080";
+    let mut addresses = listen.to_socket_addrs().map_err(|error| bad(plain(&error)).hint(write))?;
+    let address = addresses.next().ok_or_else(|| bad("it is no address".to_owned()).hint(write))?;
     let listener = TcpListener::bind(address).map_err(|error| bad(plain(&error)).hint("choose another port with --listen"))?;
-    let address = listener.local_addr().map_err(|error| bad(plain(&error)))?;
+    let address = listener.local_addr().map_err(|error| bad(plain(&error)).hint("run it again, or listen elsewhere with --listen"))?;
     Ok((listener, address))
 }
 
 fn login(args: &WebdavArgs) -> Result<Option<Login>, Fail> {
     let Some(user) = &args.user else { return Ok(None) };
     if user.contains(':') || user.is_empty() {
-        return Err(Fail::config("the name in --user is empty or holds a `:`"));
+        return Err(Fail::config("the name in --user is empty or holds a `:`").hint("choose one such as --user ann: HTTP takes no other"));
     }
-    let password = secret::other(args.webdav_password_file.as_deref(), PASSWORD)?;
+    let password = secret::other(args.webdav_password_file.as_deref(), "--webdav-password-file", PASSWORD)?;
     let password = password
         .ok_or_else(|| Fail::config("--user needs a password").hint(format!("give it with --webdav-password-file or {PASSWORD}")))?;
     Ok(Some(Login { user: user.clone(), password }))
@@ -127,14 +128,17 @@ fn webdav(global: &Global, args: &WebdavArgs, out: &Output) -> Run {
             "password and content go over plain HTTP and can be read on the way: put a proxy that speaks TLS before it"
         });
     }
+    out.works();
     out.say(&format!("serving {what} of repository {} at {url}; Ctrl-C ends it", id.short()));
     if out.json {
         let snapshots = view.snapshots();
         out.message(&json!({"message_type": "serving", "url": url, "repository": opened.place.text(), "repository_id": id.to_string(), "snapshots": snapshots}));
     }
     let began = Instant::now();
-    serve(view.clone(), Gate::new(address, login), listener, signals::interrupted)
-        .map_err(|error| Fail::new(Code::Failed, format!("cannot serve at {url}: {}", plain(&error))))?;
+    serve(view.clone(), Gate::new(address, login), listener, signals::interrupted).map_err(|error| {
+        let fail = Fail::new(Code::Failed, format!("cannot serve at {url}: {}", plain(&error)));
+        fail.hint("raise the limits on processes and open files (`ulimit -u`, `ulimit -n`), then run it again")
+    })?;
     ended(&view, began, out);
     Ok(Code::Done)
 }

@@ -168,7 +168,8 @@ fn text(out: &Output, groups: &BTreeMap<Values, Vec<Snapshot>>, by: &Groups, siz
         }
         total += snapshots.len();
     }
-    out.say(&size::of(total as u64, "snapshot"));
+    // Beside the table: who reads that in a pipe takes every line for one of it.
+    out.remark(&size::of(total as u64, "snapshot"));
     Ok(())
 }
 

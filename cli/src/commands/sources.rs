@@ -2,6 +2,7 @@
 //! It must never wait for a silent stream so that Ctrl-C is not heard. It obeys DESIGN's words: a stream lies beside the tree, under a name of its own.
 
 use crate::commands::backup::Args;
+use crate::commands::cleaned;
 use crate::exit::{Fail, plain};
 use seabed_engine::backup::StreamSource;
 use seabed_engine::format::entry::name_is_valid;
@@ -47,7 +48,10 @@ fn command(flag: &str, spec: &OsStr) -> Result<(Vec<u8>, Vec<Vec<u8>>, Open), Fa
             Fail::config(format!("{flag} {} names no command", spec.to_string_lossy()))
                 .hint(format!("write {flag} NAME='COMMAND ARGUMENTS'"))
         })?;
-    let command = String::from_utf8(command.to_vec()).map_err(|_| Fail::config(format!("a command of {flag} is not UTF-8")))?;
+    let command = String::from_utf8(command.to_vec()).map_err(|_| {
+        let fail = Fail::config(format!("a command of {flag} is not UTF-8"));
+        fail.hint(format!("put it into a script, and name that: {flag} NAME=SCRIPT"))
+    })?;
     let argv = [&b"/bin/sh"[..], b"-c", command.as_bytes()].map(<[u8]>::to_vec).to_vec();
     let open = move || Ok(Box::new(CommandStream::start(&command)?) as Box<dyn Stream>);
     Ok((stream_name(name)?, argv, Box::new(open)))
@@ -63,7 +67,8 @@ pub fn tars(args: &Args) -> Result<Vec<StreamSource>, Fail> {
                 if args.stdin
                     || [&args.files_from, &args.files_from_verbatim, &args.files_from_raw].iter().any(|lists| lists.contains(file))
                 {
-                    return Err(Fail::config("standard input is asked for twice"));
+                    let fail = Fail::config("standard input is asked for twice");
+                    return Err(fail.hint("read one of the two from a file: --tar FILE, or --files-from FILE"));
                 }
                 Box::new(|| Ok(Box::new(FdStream(io::stdin()))))
             }
@@ -99,12 +104,13 @@ pub fn series_of_tar(args: &Args) -> Option<String> {
 
 /// A stored path for a stream: relative or absolute as typed, always below `/`.
 fn stream_name(text: &[u8]) -> Result<Vec<u8>, Fail> {
-    let parts: Vec<&[u8]> = text.split(|b| *b == b'/').filter(|p| !p.is_empty() && *p != b".").collect();
-    if parts.is_empty() || parts.iter().any(|p| !name_is_valid(p)) {
+    let name = cleaned(text);
+    // Of nothing the only part is empty, which is no name either.
+    if name.split(|b| *b == b'/').any(|part| !name_is_valid(part)) {
         return Err(Fail::config(format!("`{}` cannot be the name of a stream", String::from_utf8_lossy(text)))
             .hint("write a path without `..`, such as shop/dump.sql"));
     }
-    Ok(parts.join(&b'/'))
+    Ok(name)
 }
 
 /// The paths, absolute. A trailing `/` stays only where it means something: behind a symlink that is to be followed.
@@ -127,25 +133,37 @@ pub fn paths(args: &Args) -> Result<Vec<PathBuf>, Fail> {
         }
         given.extend(text.split(|b| *b == 0).filter(|l| !l.is_empty()).map(|l| PathBuf::from(OsStr::from_bytes(l))));
     }
-    let cwd = std::env::current_dir().map_err(|e| {
-        Fail::config(format!("cannot find the current directory: {}", plain(&e)))
-            .hint("it may be gone: `cd` to one that is there, or write whole paths")
-    })?;
+    let cwd = current_directory()?;
     let mut out: Vec<PathBuf> = Vec::with_capacity(given.len());
     for path in given {
-        let root = Root::new(&path, &cwd)
-            .ok_or_else(|| Fail::config(format!("`{}` cannot be a path", path.display())).hint("leave it out, or correct it"))?;
-        let mut full = display(&root.path);
-        if root.follow && full.symlink_metadata().is_ok_and(|m| m.is_symlink()) {
-            let mut text = full.into_os_string();
-            text.push("/");
-            full = text.into();
-        }
+        let (full, _) = root(&path, &cwd)?;
         if !out.contains(&full) {
             out.push(full);
         }
     }
     Ok(out)
+}
+
+/// Where relative paths begin.
+pub fn current_directory() -> Result<PathBuf, Fail> {
+    std::env::current_dir().map_err(|e| {
+        Fail::config(format!("cannot find the current directory: {}", plain(&e)))
+            .hint("it may be gone: `cd` to one that is there, or write whole paths")
+    })
+}
+
+/// A path of this machine: as it is walked, and as it is stored.
+pub fn root(path: &Path, cwd: &Path) -> Result<(PathBuf, Vec<u8>), Fail> {
+    let root = Root::new(path, cwd)
+        .ok_or_else(|| Fail::config(format!("`{}` cannot be a path", path.display())).hint("leave it out, or correct it"))?;
+    let mut full = display(&root.path);
+    // A slash behind a symlink means what it leads to.
+    if root.follow && full.symlink_metadata().is_ok_and(|m| m.is_symlink()) {
+        let mut text = full.into_os_string();
+        text.push("/");
+        full = text.into();
+    }
+    Ok((full, root.path))
 }
 
 /// The path under which the only path is stored, absolute like it.

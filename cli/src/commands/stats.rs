@@ -186,6 +186,11 @@ fn whole(repository: &Repository, snapshots: &[Snapshot], out: &Output) -> Run {
         ("Deduplication", saved(restored, usage.needed_plain)),
         ("Compression", saved(usage.needed_plain, usage.needed)),
     ];
+    said(&rows, out)
+}
+
+/// Figures, each behind what it is of.
+fn said(rows: &[(&str, String)], out: &Output) -> Run {
     for (what, figure) in rows {
         out.result(format!("{what:<14} {figure}").as_bytes())?;
     }
@@ -223,10 +228,7 @@ fn raw(usage: &Usage, snapshots: &[Snapshot], out: &Output) -> Run {
         ("Compressed", format!("{progress:.1} % of it, {compression:.2} : 1")),
         ("Saved", format!("{saved:.1} %")),
     ];
-    for (what, figure) in rows {
-        out.result(format!("{what:<14} {figure}").as_bytes())?;
-    }
-    Ok(Code::Done)
+    said(&rows, out)
 }
 
 fn totals_said(totals: &Totals, counted: Counted, snapshots: &[Snapshot], out: &Output) -> Run {
@@ -258,8 +260,5 @@ fn totals_said(totals: &Totals, counted: Counted, snapshots: &[Snapshot], out: &
         rows.push(("Chunks", size::count(totals.blobs)));
     }
     rows.push(("Size", size::human(totals.bytes)));
-    for (what, figure) in rows {
-        out.result(format!("{what:<14} {figure}").as_bytes())?;
-    }
-    Ok(Code::Done)
+    said(&rows, out)
 }

@@ -7,6 +7,7 @@ use crate::size;
 use crate::time::{clock, left};
 use seabed_engine::observe::{Progress, Stage};
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -15,13 +16,25 @@ pub struct Board {
     /// What was asked for: `backup`.
     command: String,
     began: Instant,
+    /// The command itself works, also while no operation runs.
+    works: AtomicBool,
     running: Mutex<Option<Arc<Running>>>,
 }
 
 impl Board {
     /// Nothing runs yet.
     pub fn new(command: &str) -> Self {
-        Board { command: command.to_owned(), began: Instant::now(), running: Mutex::default() }
+        Board { command: command.to_owned(), began: Instant::now(), works: AtomicBool::new(false), running: Mutex::default() }
+    }
+
+    /// From now on the command does what it was asked for.
+    pub fn work(&self) {
+        self.works.store(true, Ordering::Relaxed);
+    }
+
+    /// Where the command is, while no operation runs.
+    fn stage(&self) -> Stage {
+        if self.works.load(Ordering::Relaxed) { Stage::Working } else { Stage::Preparing }
     }
 
     /// From now on this runs, or nothing.
@@ -41,7 +54,9 @@ impl Board {
             None => {
                 let mut line = Line::default();
                 line.push(0, "", &self.command);
-                line.push(1, " ", Stage::Preparing.word());
+                if self.stage() != Stage::Working {
+                    line.push(1, " ", self.stage().word());
+                }
                 line.push(2, ", ", clock(self.began.elapsed()));
                 line.text(width)
             }
@@ -55,7 +70,7 @@ impl Board {
             None => json!({
                 "message_type": "status",
                 "seconds_elapsed": self.began.elapsed().as_secs(),
-                "stage": Stage::Preparing.word(),
+                "stage": self.stage().word(),
                 "files_done": 0,
                 "bytes_done": 0,
                 "error_count": 0,
@@ -270,6 +285,18 @@ mod tests {
             shown(None, Progress { stage: Stage::Finishing, ..counted }),
             "backup finishing, 1 error, 12 files of 24, 3.0 MiB of 6.0 MiB, 0:00"
         );
+    }
+
+    /// A mount that was being read said that it prepared: what counts nothing has no operation that runs.
+    #[test]
+    fn a_command_without_counts_says_that_it_works() {
+        let board = Board::new("mount");
+        assert_eq!((board.line(None), &board.status()["stage"]), ("mount preparing, 0:00".to_owned(), &json!("preparing")));
+        board.work();
+        assert_eq!((board.line(None), &board.status()["stage"]), ("mount, 0:00".to_owned(), &json!("working")));
+        // What an operation tells is worth more.
+        board.set(Some(Arc::new(Running::new("indexing", None, false))));
+        assert_eq!(board.line(None), "indexing preparing, 0:00");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! An open directory as a file system lists it: from any position on, in pieces as large as the reader's buffer.
+//! An open directory as it is listed: from any position on, in pieces as large as the reader's buffer.
 //! It must never hold more of a directory than a few pages, however large that is.
 
 use seabed_engine::view::node::Node;

@@ -83,7 +83,10 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
 
 /// Looks whether something can be mounted at all, before a repository is opened and a passphrase asked for.
 pub fn check(at: &Path) -> Result<PathBuf, Fail> {
-    let no_fuse = |what: String| Err(Fail::config(what));
+    let failed = |error: &Error| {
+        let fail = Fail::config(format!("cannot mount at {}: {}", at.display(), plain(error)));
+        fail.hint("make the directory first, and see that this user may read it")
+    };
     match std::fs::metadata(at) {
         Ok(meta) if meta.is_dir() => {}
         Ok(_) => return Err(Fail::config(format!("{} is no directory", at.display())).hint("name an empty directory")),
@@ -91,27 +94,28 @@ pub fn check(at: &Path) -> Result<PathBuf, Fail> {
             let fail = Fail::config(format!("{} is a mount that nobody answers any more", at.display()));
             return Err(fail.hint(format!("take it away with `fusermount3 -u {0}` or `umount -l {0}`", at.display())));
         }
-        Err(error) => {
-            let fail = Fail::config(format!("cannot mount at {}: {}", at.display(), plain(&error)));
-            return Err(fail.hint("make the directory first, and see that this user may read it"));
-        }
+        Err(error) => return Err(failed(&error)),
     }
-    match std::fs::File::options().read(true).write(true).open(DEVICE) {
+    possible()?;
+    File::open(MOUNTS).map_err(|error| unlisted(&error))?;
+    std::fs::canonicalize(at).map_err(|error| failed(&error))
+}
+
+/// Looks whether this user can mount anything on this machine.
+pub fn possible() -> Result<(), Fail> {
+    match File::options().read(true).write(true).open(DEVICE) {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return no_fuse(format!("this machine has no {DEVICE}"))
-                .map_err(|fail| fail.hint(format!("`modprobe fuse`, or start the container with `--device {DEVICE}`; {WITHOUT}")));
+            let fail = Fail::config(format!("this machine has no {DEVICE}"));
+            return Err(fail.hint(format!("`modprobe fuse`, or start the container with `--device {DEVICE}`; {WITHOUT}")));
         }
-        Err(error) => {
-            return no_fuse(format!("cannot open {DEVICE}: {}", plain(&error))).map_err(|fail| fail.hint(format!("{WITHOUT} it")));
-        }
+        Err(error) => return Err(Fail::config(format!("cannot open {DEVICE}: {}", plain(&error))).hint(format!("{WITHOUT} it"))),
     }
     if !rustix::process::geteuid().is_root() && helper().is_none() {
-        return no_fuse(format!("{} is not installed, and only root can mount without it", HELPERS[0]))
-            .map_err(|fail| fail.hint(format!("install it (Debian: `apt install fuse3`); {WITHOUT} it")));
+        let fail = Fail::config(format!("{} is not installed, and only root can mount without it", HELPERS[0]));
+        return Err(fail.hint(format!("install it (Debian: `apt install fuse3`); {WITHOUT} it")));
     }
-    File::open(MOUNTS).map_err(|error| unlisted(&error))?;
-    std::fs::canonicalize(at).map_err(|error| Fail::config(format!("cannot mount at {}: {}", at.display(), plain(&error))))
+    Ok(())
 }
 
 /// The helper that is installed.
@@ -145,7 +149,10 @@ impl Mount {
         let session = Session::new(mounted, at, &config).map_err(refused)?;
         // As long as there is nothing but the mount. Where this fails fuser takes it away.
         let device = devices_at(&mounts, at).map_err(|error| unlisted(&error))?.pop();
-        let device = device.ok_or_else(|| Fail::new(Code::Failed, format!("what was mounted at {} is not there", at.display())))?;
+        let device = device.ok_or_else(|| {
+            let fail = Fail::new(Code::Failed, format!("what was mounted at {} is not there", at.display()));
+            fail.hint("somebody may have unmounted it just now: mount it again")
+        })?;
         let mut session = ManuallyDrop::new(session.spawn().map_err(refused)?);
         let guard = std::mem::replace(&mut session.guard, other);
         Ok(Mount { guard: Some(guard), _session: session, at: at.to_owned(), device, mounts })

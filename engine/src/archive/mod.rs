@@ -9,11 +9,11 @@ mod zip;
 use crate::archive::plan::{Member, Plan, Word};
 use crate::archive::tar::TarWriter;
 use crate::archive::zip::{Packed, Packer, ZipWriter};
-use crate::error::{Damage, Error, Kind, Result};
+use crate::error::{Damage, Error, Result};
 use crate::format::entry::EntryKind;
 use crate::format::manifest::ROOT_STREAM;
 use crate::id::ObjectName;
-use crate::observe::{Action, Observer, Progress};
+use crate::observe::{Action, Observer, Progress, Stage};
 use crate::repository::Repository;
 use crate::repository::entries::is_below;
 use crate::repository::ordered::{Got, Part, Planner, in_order, write_zeros};
@@ -117,10 +117,7 @@ impl Shared<'_> {
 
     /// Records an error. The result is an error itself where the archive is to end with it.
     fn error(&self, place: &[u8], error: Error) -> Result<()> {
-        // One archived pack is seldom the only one, and waiting for it helps all files.
-        let ends =
-            matches!(error.kind(), Kind::Damage | Kind::Unreachable | Kind::Interrupted) || matches!(error.cause(), Error::Archived { .. });
-        if ends && !self.keep_going || matches!(error, Error::Interrupted) {
+        if error.ends_run() && !self.keep_going || matches!(error, Error::Interrupted) {
             return Err(error);
         }
         let nth = {
@@ -384,11 +381,10 @@ impl Writing<'_, '_> {
             }
         }
         let report = self.shared.report();
-        let mut progress =
-            Progress { files_done: report.files, bytes_done: report.bytes, errors: report.error_count, ..Progress::default() };
+        let (files_done, bytes, errors) = (report.files, report.bytes, report.error_count);
         drop(report);
-        progress.bytes_done = progress.bytes_done.saturating_add(self.long.as_ref().map_or(0, |long| long.written));
-        self.shared.observer.progress(&progress);
+        let bytes_done = bytes.saturating_add(self.long.as_ref().map_or(0, |long| long.written));
+        self.shared.observer.progress(&Progress { stage: Stage::Working, files_done, bytes_done, errors, ..Progress::default() });
         Ok(())
     }
 

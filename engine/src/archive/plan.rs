@@ -9,7 +9,7 @@ use crate::format::lists::{Content, Item};
 use crate::format::manifest::ROOT_STREAM;
 use crate::format::wire::{Time, from_bytes, to_bytes};
 use crate::id::{Class, ObjectName};
-use crate::pack::reader::ReadBuffers;
+use crate::pack::reader::{ChunkReader, Measured, ReadBuffers};
 use crate::repository::entries::{find_content, holds, is_below, place_of, stream_entry};
 use crate::repository::ordered::{Ask, GaveUp, PART_BYTES, Planner, asks_of};
 use crate::repository::selection::Selection;
@@ -112,6 +112,7 @@ pub struct Plan<'a, 'p, 'q> {
     members: usize,
     bytes: u64,
     buffers: ReadBuffers,
+    measured: Measured,
     /// Directories whose content is still to come.
     ahead: BTreeMap<Vec<u8>, Ahead>,
     /// Those above the present one that are only written if something in them is.
@@ -147,6 +148,7 @@ impl<'a, 'p, 'q> Plan<'a, 'p, 'q> {
             members: 0,
             bytes: 0,
             buffers: ReadBuffers::default(),
+            measured: Measured::default(),
             ahead: BTreeMap::new(),
             above: Vec::new(),
             linked: HashMap::new(),
@@ -319,7 +321,7 @@ impl<'a, 'p, 'q> Plan<'a, 'p, 'q> {
         }
         self.directories()?;
         if content.as_ref().is_some_and(|content| !content.can_be(entry.size)) {
-            let wrong = Error::damaged(&ObjectName::snapshot(&self.selected.snapshot.id), Damage::Malformed("length of a file"));
+            let wrong = wrong_length(self.selected);
             return self.say(Member { place, entry, link: None, map: None }, vec![Ask::Lost(wrong)], 0);
         }
         if entry.links > 1 && self.options.format == Format::Tar {
@@ -378,9 +380,9 @@ impl<'a, 'p, 'q> Plan<'a, 'p, 'q> {
             }
         }
         if size <= WHOLE_BYTES && member.map.is_none() {
-            let asks = match self.items(content) {
-                Ok(items) => asks_of(&items),
-                Err(error) => vec![Ask::Lost(error)],
+            let asks = match content {
+                Content::Inline(items) => asks_of(items),
+                Content::Tree(_) => self.items(content).map_or_else(|error| vec![Ask::Lost(error)], |items| asks_of(&items)),
             };
             return self.say(member, asks, size);
         }
@@ -393,27 +395,25 @@ impl<'a, 'p, 'q> Plan<'a, 'p, 'q> {
         self.flush()?;
         let mut beside = member.map.clone().map(|map| Beside { map, at: 0 });
         self.planner.send(vec![Ask::Say(Word::Begin(Box::new(member)))])?;
-        let mut cursor = ContentCursor::new(content);
-        while let Some(found) = cursor.next_items(self.planner.reader, &mut self.buffers)? {
-            let bytes = found.bytes.unwrap_or(size);
-            let Some(beside) = &mut beside else {
-                self.planner.send_items(&found.items, bytes)?;
-                continue;
-            };
+        let Plan { planner, buffers, measured, .. } = self;
+        let reader = planner.reader;
+        each_node::<Stopped>((reader, buffers), content, &mut |items, bytes| {
+            let bytes = bytes.unwrap_or(size);
+            let Some(beside) = &mut beside else { return Ok(planner.send_items(items, bytes)?) };
             // Holes that the map tells of are not written.
-            let mut written = Vec::with_capacity(found.items.len());
-            for item in found.items {
-                let bytes = match &item {
+            let mut written = Vec::with_capacity(items.len());
+            for item in items {
+                let bytes = match item {
                     Item::Hole(bytes) => *bytes,
-                    Item::Chunk(id) => u64::from(self.planner.reader.length(Class::Data, id)?),
+                    Item::Chunk(id) => reader.chunk_bytes(Class::Data, id, measured)?,
                 };
-                if beside.is_written(&item, bytes) {
-                    written.push(item);
+                if beside.is_written(item, bytes) {
+                    written.push(*item);
                 }
             }
-            self.planner.send_items(&written, bytes)?;
-        }
-        Ok(self.planner.send(vec![Ask::Say(Word::End)])?)
+            Ok(planner.send_items(&written, bytes)?)
+        })?;
+        Ok(planner.send(vec![Ask::Say(Word::End)])?)
     }
 
     /// All items of a short file.
@@ -427,35 +427,32 @@ impl<'a, 'p, 'q> Plan<'a, 'p, 'q> {
 
     /// The stretches of data of a file that is worth a map; lengths of chunks stand in the footers of packs.
     fn map(&mut self, content: &Content, size: u64) -> Result<Option<Map>> {
+        let (reader, selected) = (self.planner.reader, self.selected);
+        let Plan { buffers, measured, .. } = self;
         let mut holes = 0u64;
-        let reader = self.planner.reader;
-        let mut cursor = ContentCursor::new(content);
-        while let Some(found) = cursor.next_items(reader, &mut self.buffers)? {
-            holes = found.items.iter().fold(holes, |sum, item| sum.saturating_add(if let Item::Hole(bytes) = item { *bytes } else { 0 }));
-        }
+        each_node::<Error>((reader, buffers), content, &mut |items, _| {
+            holes = items.iter().fold(holes, |sum, item| sum.saturating_add(if let Item::Hole(bytes) = item { *bytes } else { 0 }));
+            Ok(())
+        })?;
         if holes == 0 || holes < HOLES_BYTES_MIN && size <= WHOLE_BYTES {
             return Ok(None);
         }
         let (mut stretches, mut at) = (Stretches::new(STRETCHES_MAX), 0u64);
-        let mut cursor = ContentCursor::new(content);
-        while let Some(found) = cursor.next_items(reader, &mut self.buffers)? {
-            for item in found.items {
+        each_node::<Error>((reader, buffers), content, &mut |items, _| {
+            for item in items {
                 let bytes = match item {
-                    Item::Hole(bytes) => bytes,
+                    Item::Hole(bytes) => *bytes,
                     Item::Chunk(id) => {
-                        let bytes = u64::from(reader.length(Class::Data, &id)?);
+                        let bytes = reader.chunk_bytes(Class::Data, id, measured)?;
                         stretches.data(at, bytes);
                         bytes
                     }
                 };
-                at = at.checked_add(bytes).filter(|at| *at <= size).ok_or_else(|| self.wrong_length())?;
+                at = at.checked_add(bytes).filter(|at| *at <= size).ok_or_else(|| wrong_length(selected))?;
             }
-        }
-        if at == size { Ok(Some(stretches.finish(size))) } else { Err(self.wrong_length()) }
-    }
-
-    fn wrong_length(&self) -> Error {
-        Error::damaged(&ObjectName::snapshot(&self.selected.snapshot.id), Damage::Malformed("length of a file"))
+            Ok(())
+        })?;
+        if at == size { Ok(Some(stretches.finish(size))) } else { Err(wrong_length(selected)) }
     }
 
     /// Reads all of a file, for the first error.
@@ -473,8 +470,28 @@ impl<'a, 'p, 'q> Plan<'a, 'p, 'q> {
                 });
             }
         }
-        if at == size { Ok(()) } else { Err(self.wrong_length()) }
+        if at == size { Ok(()) } else { Err(wrong_length(self.selected)) }
     }
+}
+
+fn wrong_length(selected: &Selected) -> Error {
+    Error::damaged(&ObjectName::snapshot(&selected.snapshot.id), Damage::Malformed("length of a file"))
+}
+
+/// Calls `each` with the items of every node of a list, and what these are together. An inline list is one, as it stands.
+fn each_node<E: From<Error>>(
+    (reader, buffers): (&ChunkReader, &mut ReadBuffers),
+    content: &Content,
+    each: &mut dyn FnMut(&[Item], Option<u64>) -> Result<(), E>,
+) -> Result<(), E> {
+    if let Content::Inline(items) = content {
+        return each(items, None);
+    }
+    let mut cursor = ContentCursor::new(content);
+    while let Some(found) = cursor.next_items(reader, buffers)? {
+        each(&found.items, found.bytes)?;
+    }
+    Ok(())
 }
 
 /// Goes through a sparse file beside its map.

@@ -8,9 +8,8 @@ use crate::catalog::Snapshot;
 use crate::clock;
 use crate::commit::{Commit, ledger};
 use crate::error::{Result, SourceError};
-use crate::format::manifest::{
-    FAILURES_MAX, Failure as RecordedFailure, IndexPart, IndexRoot, NamesPart, NamesRoot, ROOT_PATHS, ROOT_STREAM, ROOT_TAR, Summary,
-};
+use crate::format::lists::Content;
+use crate::format::manifest::{FAILURES_MAX, Failure as RecordedFailure, IndexPart, NamesPart, NamesRoot, Roots, Summary};
 use crate::format::tree::TreeRoot;
 use crate::format::wire::{Bytes, Time};
 use crate::id::SnapshotId;
@@ -62,7 +61,8 @@ pub fn commit(repository: &Repository, options: &BackupOptions, made: Made<'_>) 
     summary.bytes_stored = written.bytes;
     let spoke = ends.streams.iter().chain(&ends.tars).filter(|end| !end.stream.stderr.0.is_empty());
     let remarks: Vec<_> = spoke.map(|end| (end.name.clone(), end.stream.stderr.0.clone())).collect();
-    let (index_roots, names_roots) = roots(tree.as_ref().filter(|_| ends.entries > 0), (streams, ends.streams), (tars, ends.tars));
+    let Roots { index: index_roots, names: names_roots } =
+        roots(tree.as_ref().filter(|_| ends.entries > 0), (streams, ends.streams), (tars, ends.tars));
     // A stream of the same content under another name is another path.
     let named = |roots: &[NamesRoot]| roots.iter().map(|root| (root.kind, root.name.clone())).collect::<Vec<_>>();
     let is_same = |parent: &Snapshot| parent.index.roots == index_roots && named(&parent.names.roots) == named(&names_roots);
@@ -146,26 +146,19 @@ pub fn parts(
 
 fn roots(
     tree: Option<&TreeRoot>,
-    (streams, ends): (Vec<(crate::format::lists::Content, u64)>, Vec<StreamEnd>),
+    (streams, ends): (Vec<(Content, u64)>, Vec<StreamEnd>),
     (tars, tar_ends): (Vec<Option<TreeRoot>>, Vec<StreamEnd>),
-) -> (Vec<IndexRoot>, Vec<NamesRoot>) {
-    let mut index = Vec::new();
-    let mut names = Vec::new();
-    if let Some(tree) = tree {
-        index.push(IndexRoot::tree(ROOT_PATHS, tree));
-        names.push(NamesRoot { kind: ROOT_PATHS, name: Bytes::default(), stream: None, extra: Vec::new() });
-    }
-    for ((content, bytes), end) in streams.into_iter().zip(ends) {
-        index.push(IndexRoot::stream(content, bytes));
-        names.push(NamesRoot { kind: ROOT_STREAM, name: Bytes(end.name), stream: Some(end.stream), extra: Vec::new() });
+) -> Roots {
+    let mut roots = Roots::default();
+    tree.into_iter().for_each(|tree| roots.paths(tree));
+    for (content, end) in streams.into_iter().zip(ends) {
+        roots.stream(content, end.name, end.stream);
     }
     // An archive without entries is no tree.
     for (tree, end) in tars.into_iter().zip(tar_ends) {
-        let Some(tree) = tree else { continue };
-        index.push(IndexRoot::tree(ROOT_TAR, &tree));
-        names.push(NamesRoot { kind: ROOT_TAR, name: Bytes(end.name), stream: Some(end.stream), extra: Vec::new() });
+        tree.iter().for_each(|tree| roots.tar(tree, end.name.clone(), end.stream.clone()));
     }
-    (index, names)
+    roots
 }
 
 fn asked_for(options: &BackupOptions) -> Vec<Bytes> {

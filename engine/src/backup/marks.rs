@@ -3,9 +3,8 @@
 
 use crate::backup::options::BackupOptions;
 use crate::format::lists::Content;
-use crate::format::manifest::{IndexPart, IndexRoot, NamesPart, NamesRoot, ROOT_PATHS, ROOT_STREAM, ROOT_TAR, Stream, Summary};
+use crate::format::manifest::{IndexPart, NamesPart, Roots, Stream, Summary};
 use crate::format::tree::TreeRoot;
-use crate::format::wire::{Bytes, Time};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -71,38 +70,19 @@ impl<'a> Marks<'a> {
         index.incomplete = true;
         index.finished = crate::clock::now();
         names.summary = done.summary;
-        if let Some(tree) = &done.tree {
-            index.roots.push(IndexRoot::tree(ROOT_PATHS, tree));
-            names.roots.push(NamesRoot { kind: ROOT_PATHS, name: Bytes::default(), stream: None, extra: Vec::new() });
-        }
-        for (tree, name, stream) in done.tars {
-            index.roots.push(IndexRoot::tree(ROOT_TAR, &tree));
-            let stream = Some(stream.unwrap_or_else(|| part_of_stream(self.options, index.finished)));
-            names.roots.push(NamesRoot { kind: ROOT_TAR, name: Bytes(name), stream, extra: Vec::new() });
-        }
-        for (number, ((content, bytes), stream)) in done.streams.into_iter().enumerate() {
+        // What is said of one that has not ended: of the hash of all of it, nothing.
+        let part = |format| Stream::new(format, self.options.uid_gid, index.finished);
+        let mut roots = Roots::default();
+        done.tree.iter().for_each(|tree| roots.paths(tree));
+        for (number, (content, facts)) in done.streams.into_iter().enumerate() {
             // Streams come one after the other, and before the files.
             let name = self.options.streams.get(number).map_or_else(|| UNFINISHED.to_vec(), |stream| stream.name.clone());
-            let stream = stream.unwrap_or_else(|| part_of_stream(self.options, index.finished));
-            index.roots.push(IndexRoot::stream(content, bytes));
-            names.roots.push(NamesRoot { kind: ROOT_STREAM, name: Bytes(name), stream: Some(stream), extra: Vec::new() });
+            roots.stream(content, name, facts.unwrap_or_else(|| part("")));
         }
+        for (tree, name, facts) in done.tars {
+            roots.tar(&tree, name, facts.unwrap_or_else(|| part("tar")));
+        }
+        (index.roots, names.roots) = (roots.index, roots.names);
         (index, names)
-    }
-}
-
-/// What is said of a stream that has not ended: of the hash of all of it, nothing.
-fn part_of_stream(options: &BackupOptions, now: Time) -> Stream {
-    Stream {
-        argv: Vec::new(),
-        exit: None,
-        stderr: Bytes::default(),
-        format: String::new(),
-        hash: [0; 32],
-        mode: 0o600,
-        uid: options.uid_gid.0,
-        gid: options.uid_gid.1,
-        mtime: now,
-        extra: Vec::new(),
     }
 }

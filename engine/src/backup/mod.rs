@@ -135,8 +135,8 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let credits = Credits::new(&trouble);
     let segments = Buffers::default();
     let totals = Totals::default();
-    // Of a series that has a snapshot that tells about how much there is. How long a stream is nobody can count.
-    let counts = observer.wants_totals() && parents.snapshot.is_none() && options.streams.is_empty();
+    // Of a series that has a snapshot that tells about how much there is. How long a stream or an archive is nobody can count.
+    let counts = observer.wants_totals() && parents.snapshot.is_none() && options.streams.is_empty() && options.tars.is_empty();
 
     let run: Result<_, Failure> = std::thread::scope(|scope| {
         let _stop = StopOnPanic(&trouble);

@@ -15,11 +15,10 @@ use crate::format::manifest::Stream;
 use crate::format::wire::{Bytes, Time};
 use crate::observe::{Action, Observer};
 use crate::pack::Probe;
-use crate::pack::sink::PanicGuard;
+use crate::pack::sink::{PanicGuard, Trouble};
 use crate::repository::Repository;
-use crate::source::stream::StreamFailure;
+use crate::source::stream::{Stream as SourceStream, StreamEnd as StreamOutcome, StreamFailure};
 use crate::source::{Completer, WalkEntry, WalkItem, Walker, data_ranges};
-use std::io::Read;
 use std::os::fd::AsFd;
 use std::sync::{Arc, PoisonError};
 
@@ -486,18 +485,7 @@ impl Reads<'_> {
         let read = self.cut_all(Profile::Fine, |data| {
             let before = data.len();
             data.resize(before + step.min(data.capacity() - before), 0);
-            let read = loop {
-                match stream.ready() {
-                    Ok(true) => {}
-                    Ok(false) if trouble.is_set() || observer.interrupted() => break Err(std::io::ErrorKind::TimedOut.into()),
-                    Ok(false) => continue,
-                    Err(e) => break Err(e),
-                }
-                match stream.read(&mut data[before..]) {
-                    Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                    other => break other,
-                }
-            };
+            let read = read_on(&mut *stream, &mut data[before..], trouble, observer);
             let got = read.as_ref().map_or(0, |n| *n);
             if got == step {
                 step = STREAM_READ_BYTES.min(step * 4);
@@ -516,19 +504,34 @@ impl Reads<'_> {
         if total == 0 && !source.allow_empty {
             return Err(StreamFailure::Empty { name: name() }.into());
         }
-        let stream = Stream {
-            argv: source.argv.iter().map(|a| Bytes(a.clone())).collect(),
-            exit: end.exit,
-            stderr: Bytes(end.stderr),
-            format: String::new(),
-            hash: *hasher.finalize().as_bytes(),
-            mode: 0o600,
-            uid,
-            gid,
-            mtime: crate::clock::now(),
-            extra: Vec::new(),
-        };
+        let stream = facts(source, "", (uid, gid), end, &hasher);
         self.send_done(64, Done::EndStream(Box::new(stream.clone())))?;
         Ok(StreamEnd { name: source.name.clone(), stream })
+    }
+}
+
+/// Reads from a stream that may have nothing for hours, as long as the run is to go on.
+fn read_on(stream: &mut dyn SourceStream, into: &mut [u8], trouble: &Trouble, observer: &dyn Observer) -> std::io::Result<usize> {
+    loop {
+        while !stream.ready()? {
+            if trouble.is_set() || observer.interrupted() {
+                return Err(std::io::ErrorKind::TimedOut.into());
+            }
+        }
+        match stream.read(into) {
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// What is known of a stream or archive that has ended.
+fn facts(source: &StreamSource, format: &str, owner: (u32, u32), end: StreamOutcome, hasher: &blake3::Hasher) -> Stream {
+    Stream {
+        argv: source.argv.iter().map(|a| Bytes(a.clone())).collect(),
+        exit: end.exit,
+        stderr: Bytes(end.stderr),
+        hash: *hasher.finalize().as_bytes(),
+        ..Stream::new(format, owner, crate::clock::now())
     }
 }

@@ -4,7 +4,7 @@
 use crate::check::findings::{FindingId, Findings, Warning};
 use crate::check::is_about_an_object;
 use crate::error::{Damage, Error, Result};
-use crate::format::manifest::{IndexPart, IndexRoot, NamesPart, ROOT_PATHS, ROOT_STREAM, ROOT_TAR};
+use crate::format::manifest::{IndexPart, IndexRoot, NamesPart};
 use crate::format::object::{ObjectType, Purpose};
 use crate::format::protocol::{Hold, Note, Record, Release, Tombstone};
 use crate::format::repo::Feature;
@@ -154,7 +154,7 @@ impl Reader<'_> {
         mut take: impl FnMut(&Self, &ObjectName, SnapshotId, Option<(IndexPart, NamesPart)>),
     ) -> Result<()> {
         for batch in names.chunks(MANIFESTS_BATCH) {
-            let read = |name: &ObjectName| self.repository.read_manifest(name).and_then(|m| checked(name, m));
+            let read = |name: &ObjectName| self.repository.read_manifest(name);
             for (name, read) in batch.iter().zip(each_busy(self.repository.origin(), batch, read)) {
                 let Some(id) = id_of(name) else { continue };
                 let committed = (name.as_snapshot() == Some(id)).then_some(id);
@@ -208,25 +208,6 @@ impl Reader<'_> {
             return Ok((segments.len() as u64, Index::new(segments), bad));
         }
     }
-}
-
-/// What both parts of a manifest must say so that it can be restored.
-fn checked(name: &ObjectName, (index, names): (IndexPart, NamesPart)) -> Result<(IndexPart, NamesPart)> {
-    let bad = || Error::damaged(name, Damage::Malformed("roots"));
-    for (root, named) in index.roots.iter().zip(&names.roots) {
-        let fits = match root.kind {
-            ROOT_STREAM => root.content.is_some() && named.stream.is_some() && root.names.is_none() && root.lists.is_none(),
-            ROOT_PATHS | ROOT_TAR => {
-                let empty = root.names.is_none() && root.lists.is_none() && root.entries == 0;
-                root.content.is_none() && (empty || root.as_tree().is_some())
-            }
-            _ => false,
-        };
-        if !fits {
-            return Err(bad());
-        }
-    }
-    Ok((index, names))
 }
 
 /// Reads all that there is besides packs.

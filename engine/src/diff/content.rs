@@ -3,11 +3,10 @@
 
 use crate::error::Result;
 use crate::format::lists::{Content, Item, ListNode};
-use crate::format::wire::{Malformed, from_bytes};
-use crate::id::{ChunkId, Class};
+use crate::id::ChunkId;
 use crate::limits::TREE_LEVELS_MAX;
 use crate::pack::reader::{ChunkReader, ReadBuffers};
-use crate::repository::tree::decoded;
+use crate::repository::tree::{list_node_damaged, list_node_is, read_list_node};
 use std::collections::{HashMap, HashSet};
 
 /// Chunks of one version that are told apart one by one: 2 GiB of them, some 16 MiB of memory. What is longer is told apart by nodes.
@@ -83,19 +82,13 @@ pub fn differing(
                     continue;
                 }
                 found(Found::Node(which, *id))?;
-                let plain = reader.chunk(Class::Lists, id, buffers)?;
-                let wrong = || decoded(Class::Lists, id, Err(Malformed::Field("list node")));
-                match decoded(Class::Lists, id, from_bytes::<ListNode>(&plain, "list node"))? {
-                    ListNode::Items(items) if level == 0 => found(Found::Items(which, &items, Some(*bytes)))?,
-                    ListNode::Children { level: at, children } if at == level && level > 0 => {
-                        // As for whoever reads content: else a few nodes would be walked for ever.
-                        let sum = children.iter().try_fold(0u64, |sum, (_, bytes)| sum.checked_add(*bytes));
-                        if sum != Some(*bytes) || children.iter().any(|(_, bytes)| *bytes == 0) {
-                            return wrong();
-                        }
-                        below.extend(children);
-                    }
-                    _ => return wrong(),
+                let node = read_list_node(reader, buffers, id)?;
+                if !list_node_is(&node, level, *bytes) {
+                    return Err(list_node_damaged(id));
+                }
+                match node {
+                    ListNode::Items(items) => found(Found::Items(which, &items, Some(*bytes)))?,
+                    ListNode::Children { children, .. } => below.extend(children),
                 }
             }
         }
@@ -106,6 +99,7 @@ pub fn differing(
 
 /// What only one of two versions of a file has, in bytes; holes are nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Delta {
     /// Only the version after.
     pub added: u64,

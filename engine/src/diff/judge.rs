@@ -50,6 +50,10 @@ pub struct Worker {
     measured: Measured,
 }
 
+fn stored(item: Option<&Item>) -> Option<&Content> {
+    item?.at.content.as_ref()
+}
+
 /// Compares pairs; many threads at a time.
 #[derive(Clone, Copy)]
 pub struct Judge<'j> {
@@ -144,12 +148,10 @@ impl Judge<'_> {
 
     /// Counts what stored content the two have and have not in common.
     fn contents(&self, pair: &Pair, worker: &mut Worker, mut tally: Option<&mut Tally>, verdict: &mut Verdict) -> Result<()> {
-        let content = |item: &Option<Item>| item.as_ref().and_then(|item| item.at.content.clone());
         let size =
             |item: &Option<Item>| item.as_ref().filter(|item| item.at.entry.kind == EntryKind::File).map_or(0, |item| item.at.entry.size);
         let (removed, added) = (size(&pair.before), size(&pair.after));
-        let stored: [Option<Content>; 2] = [content(&pair.before), content(&pair.after)];
-        let versions = [stored[0].as_ref(), stored[1].as_ref()];
+        let versions = [stored(pair.before.as_ref()), stored(pair.after.as_ref())];
         let wants_delta = self.options.deltas && verdict.differs && verdict.delta.is_none();
         // Only where there are two versions to be told apart.
         let told_apart = wants_delta && versions[0].is_some() && versions[1].is_some() && versions[0] != versions[1];

@@ -38,7 +38,7 @@ impl Handle {
 }
 
 /// What is walked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Live {
     /// Absolute paths.
     pub roots: Vec<PathBuf>,

@@ -24,7 +24,7 @@ use crate::diff::tally::Tally;
 use crate::error::{Error, Result, SourceError};
 use crate::format::entry::{Entry, EntryKind, join};
 use crate::format::manifest::{IndexRoot, ROOT_PATHS};
-use crate::observe::{Observer, Progress};
+use crate::observe::{Observer, Progress, Stage};
 use crate::pack::reader::ChunkReader;
 use crate::repository::Repository;
 use crate::repository::merged::{Head, Merged};
@@ -311,8 +311,8 @@ impl<'r> Diff<'_, 'r> {
             if self.observer.interrupted() {
                 return Err(Error::Interrupted);
             }
-            let errors = self.report.error_count;
-            self.observer.progress(&Progress { files_done: self.pairs, bytes_done: self.bytes, errors, ..Progress::default() });
+            let (files_done, bytes_done, errors) = (self.pairs, self.bytes, self.report.error_count);
+            self.observer.progress(&Progress { stage: Stage::Working, files_done, bytes_done, errors, ..Progress::default() });
         }
         Ok(())
     }

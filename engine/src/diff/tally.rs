@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 /// What only one side has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counts {
     /// Files that the other side does not have at all.
     pub files: u64,

@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::entry::EntryKind;
 use crate::id::SnapshotId;
 use crate::index::Index;
-use crate::observe::{Observer, Progress};
+use crate::observe::{Observer, Progress, Stage};
 use crate::pack::reader::ChunkReader;
 use crate::paths::{Filling, Known, PLACE_STEP, PathIndex, State, Version};
 use crate::repository::Repository;
@@ -115,7 +115,7 @@ fn round(
         if observer.interrupted() {
             return Err(Error::Interrupted);
         }
-        observer.progress(&Progress { files_done: at as u64, files_total: total, ..Progress::default() });
+        observer.progress(&Progress { stage: Stage::Working, files_done: at as u64, files_total: total, ..Progress::default() });
         match take_in(trees, paths, snapshot, living, observer) {
             Ok(Taken::In) => {
                 filled.indexed += 1;
@@ -225,18 +225,28 @@ fn spot<'s>(filling: &mut Filling<'_>, snapshot: &Snapshot, living: &HashMap<Sna
     let (host, series) = line_of(snapshot);
     let line = filling.line(host, series)?;
     let own = order(snapshot);
-    let of_line: Vec<Known> = filling.known()?.into_iter().filter(|known| known.line == line && known.state == State::Indexed).collect();
-    let split = of_line.partition_point(|known| (known.time, known.id) < own);
     let usable = |known: &Known| living.get(&known.id).map(|snapshot| (*snapshot, known.place));
-    let before = of_line[..split].iter().rev().find_map(usable);
-    let after = of_line[split..].iter().find_map(usable);
+    let (mut before, mut after, mut last) = (None, None, None);
+    let mut taken: Vec<i64> = Vec::new();
+    // From the end on, where most belong: a first fill of a long line would else read all of it for each of its snapshots.
+    filling.back(line, &mut |known| {
+        // Those that were left out have places too, and keep them.
+        if known.state != State::Indexed {
+            taken.push(known.place);
+            return true;
+        }
+        last = last.or(Some(known.place));
+        if (known.time, known.id) < own {
+            before = usable(&known);
+            return before.is_none();
+        }
+        after = usable(&known).or(after);
+        true
+    })?;
     let floor = before.map_or(0, |(_, place)| place);
-    // Those that were left out have places too, and keep them.
-    let taken: Vec<i64> =
-        filling.known()?.iter().filter(|known| known.line == line && known.state != State::Indexed).map(|k| k.place).collect();
     let ceiling = after.map(|(_, place)| place);
     // What the index says of them is the difference to what came before them, and that is to change.
-    let last = of_line.last().map_or(floor, |known| known.place);
+    let last = last.unwrap_or(floor);
     if last > floor {
         filling.drop_places(line, floor, ceiling.unwrap_or(last))?;
     }
@@ -267,7 +277,7 @@ fn take_in(
     observer: &dyn Observer,
 ) -> Result<Taken, Stop> {
     let mut filling = paths.fill()?;
-    if filling.known()?.iter().any(|known| known.id == snapshot.id && known.state != State::Unreadable) {
+    if filling.state(&snapshot.id)?.is_some_and(|state| state != State::Unreadable) {
         return Ok(Taken::ByAnother);
     }
     let Some(spot) = spot(&mut filling, snapshot, living)? else {

@@ -23,6 +23,7 @@ pub enum What {
 
 /// Something that happened between two snapshots, or in the first.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Event {
     /// What.
     pub what: What,
@@ -38,6 +39,7 @@ pub struct Event {
 
 /// The events of one series on one host, in order.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct History {
     /// What happened; never empty.
     pub events: Vec<Event>,

@@ -38,6 +38,11 @@ impl Match {
 }
 
 impl Wanted {
+    /// All that matches.
+    pub fn new(pattern: Pattern) -> Self {
+        Wanted { pattern, kinds: Vec::new(), size: None, mtime: None }
+    }
+
     fn takes(&self, version: &Version) -> bool {
         let kind = version.kind;
         (self.kinds.is_empty() || self.kinds.contains(&kind))
@@ -54,6 +59,7 @@ fn has_no_time(version: &Version) -> bool {
 
 /// A path as it was in some snapshots in a row.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Match {
     /// What it was.
     pub version: Version,
@@ -63,6 +69,7 @@ pub struct Match {
 
 /// A path that was found.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Hit {
     /// With leading slash, any bytes.
     pub path: Vec<u8>,
@@ -129,9 +136,8 @@ impl Chosen {
 /// fill(&repository, &mut paths, Which::All, &Silent)?;
 /// let snapshots = repository.catalog().snapshots()?;
 /// let pattern = Pattern::new(&["*.txt".to_owned()], Syntax::Glob, false)?;
-/// let wanted = Wanted { pattern, kinds: Vec::new(), size: None, mtime: None };
 /// let mut found = Vec::new();
-/// find(&paths, &Chosen::new(&paths, &snapshots)?, &wanted, &mut |hits| {
+/// find(&paths, &Chosen::new(&paths, &snapshots)?, &Wanted::new(pattern), &mut |hits| {
 ///     found.extend(hits.into_iter().map(|hit| hit.path));
 ///     Ok(true)
 /// })?;

@@ -70,6 +70,45 @@ pub fn stream_name_is_valid(name: &[u8]) -> bool {
     !name.is_empty() && path_is_valid(name)
 }
 
+impl Stream {
+    /// Of a stream of which nothing is known yet but whose it will be; `format` is `tar` for an archive.
+    pub fn new(format: &str, (uid, gid): (u32, u32), mtime: Time) -> Self {
+        let (argv, stderr, extra) = Default::default();
+        Stream { argv, exit: None, stderr, format: format.to_owned(), hash: [0; 32], mode: 0o600, uid, gid, mtime, extra }
+    }
+}
+
+/// The roots of a snapshot: what both parts of its manifest say of each.
+#[derive(Default)]
+pub struct Roots {
+    /// For the part that needs the lists key.
+    pub index: Vec<IndexRoot>,
+    /// For the other one.
+    pub names: Vec<NamesRoot>,
+}
+
+impl Roots {
+    /// Adds the tree of all paths.
+    pub fn paths(&mut self, tree: &TreeRoot) {
+        self.push(IndexRoot::tree(ROOT_PATHS, tree), Vec::new(), None);
+    }
+
+    /// Adds a stream.
+    pub fn stream(&mut self, (content, bytes): (Content, u64), name: Vec<u8>, facts: Stream) {
+        self.push(IndexRoot::stream(content, bytes), name, Some(facts));
+    }
+
+    /// Adds the tree of an archive.
+    pub fn tar(&mut self, tree: &TreeRoot, name: Vec<u8>, facts: Stream) {
+        self.push(IndexRoot::tree(ROOT_TAR, tree), name, Some(facts));
+    }
+
+    fn push(&mut self, index: IndexRoot, name: Vec<u8>, stream: Option<Stream>) {
+        self.names.push(NamesRoot { kind: index.kind, name: Bytes(name), stream, extra: Vec::new() });
+        self.index.push(index);
+    }
+}
+
 impl IndexRoot {
     /// A root that is a tree.
     pub fn tree(kind: u8, root: &TreeRoot) -> Self {

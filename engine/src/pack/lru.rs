@@ -38,33 +38,46 @@ impl<K: Hash + Eq + Copy, V> Lru<K, V> {
         self.max = max;
     }
 
-    /// The most that it holds.
-    pub fn max(&self) -> usize {
-        self.max
-    }
-
     /// Whether the value is there.
     pub fn has(&self, key: &K) -> bool {
         lock(&self.state).slots.get(key).is_some_and(|slot| slot.2 > 0)
     }
 
-    /// The value, made where it is not there. `None` only where another thread makes it and the caller does not want to `wait`.
-    pub fn get(&self, key: K, wait: bool, weigh: impl FnOnce(&V) -> usize, make: impl FnOnce() -> Result<V>) -> Result<Option<Arc<V>>> {
-        let slot = {
-            let mut state = lock(&self.state);
-            state.clock += 1;
-            let now = state.clock;
-            let slot = state.slots.entry(key).or_insert_with(|| (Arc::default(), now, 0));
-            slot.1 = now;
-            slot.0.clone()
-        };
-        let mut value = match slot.try_lock() {
+    /// The value, made where it is not there.
+    pub fn get(&self, key: K, weigh: impl FnOnce(&V) -> usize, make: impl FnOnce() -> Result<V>) -> Result<Arc<V>> {
+        let cell = self.cell(key);
+        self.made(key, lock(&cell), weigh, make)
+    }
+
+    /// The same, but `None` where another thread makes it right now.
+    pub fn try_get(&self, key: K, weigh: impl FnOnce(&V) -> usize, make: impl FnOnce() -> Result<V>) -> Result<Option<Arc<V>>> {
+        let cell = self.cell(key);
+        let value = match cell.try_lock() {
             Ok(value) => value,
-            Err(TryLockError::WouldBlock) if !wait => return Ok(None),
-            Err(_) => lock(&slot),
+            Err(TryLockError::Poisoned(value)) => value.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(None),
         };
+        self.made(key, value, weigh, make).map(Some)
+    }
+
+    fn cell(&self, key: K) -> Cell<V> {
+        let mut state = lock(&self.state);
+        state.clock += 1;
+        let now = state.clock;
+        let slot = state.slots.entry(key).or_insert_with(|| (Arc::default(), now, 0));
+        slot.1 = now;
+        slot.0.clone()
+    }
+
+    fn made(
+        &self,
+        key: K,
+        mut value: MutexGuard<'_, Option<Arc<V>>>,
+        weigh: impl FnOnce(&V) -> usize,
+        make: impl FnOnce() -> Result<V>,
+    ) -> Result<Arc<V>> {
         if let Some(value) = &*value {
-            return Ok(Some(value.clone()));
+            return Ok(value.clone());
         }
         // The slot's own lock is held while the value is made: a second reader waits for it instead of decoding it again.
         let made = match make() {
@@ -88,6 +101,6 @@ impl<K: Hash + Eq + Copy, V> Lru<K, V> {
             state.slots.remove(&oldest);
             state.weight -= weight;
         }
-        Ok(Some(made))
+        Ok(made)
     }
 }

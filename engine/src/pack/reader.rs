@@ -116,9 +116,9 @@ pub struct Expected {
     unreadable: HashSet<u32>,
 }
 
-/// The pack of the chunk that was measured last: the next one most often is in it too.
+/// Where the chunk is that was measured last: the next one most often lies behind it.
 #[derive(Default)]
-pub struct Measured(Option<(u32, Arc<OpenPack>)>);
+pub struct Measured(Option<(Location, Arc<OpenPack>)>);
 
 impl ChunkReader {
     /// A reader over what `index` knows.
@@ -181,8 +181,7 @@ impl ChunkReader {
     fn open(&self, pack: u32) -> Result<Arc<OpenPack>> {
         let info = &self.index.packs()[pack as usize];
         let weigh = |p: &OpenPack| 512 + p.table.chunks.len() * 48 + p.table.frames.len() * 96;
-        let opened = self.packs.get(pack, true, weigh, || OpenPack::open(&*self.store, &self.keys, info.class, &info.id))?;
-        opened.ok_or(Error::Interrupted)
+        self.packs.get(pack, weigh, || OpenPack::open(&*self.store, &self.keys, info.class, &info.id))
     }
 
     /// Whether reading is waiting: then it is worth while to say beforehand what will be read.
@@ -231,33 +230,52 @@ impl ChunkReader {
     /// The lengths of these chunks in bytes, by the footers of packs that hold them: no frame is read for it. `None` for one whose packs do
     /// not open, and why for the first of them. A length is no more than a claim until the chunk itself was read.
     pub fn lengths<'i>(&self, class: Class, ids: impl IntoIterator<Item = &'i ChunkId>) -> (Vec<Option<u32>>, Option<Error>) {
-        let (mut lengths, mut failure) = (Vec::new(), None);
-        let mut last: Option<(Location, Arc<OpenPack>)> = None;
+        let (mut lengths, mut failure, mut last) = (Vec::new(), None, Measured::default());
         for id in ids {
-            last = match self.place_behind(last, class, id) {
-                Ok(place) => Some(place),
+            lengths.push(match self.measure(class, id, &mut last) {
+                Ok(length) => Some(length),
                 Err(error) => {
-                    failure = failure.or(Some(error));
+                    failure.get_or_insert(error);
                     None
                 }
-            };
-            let span = last.as_ref().and_then(|(at, pack)| pack.table.chunks.get(at.chunk as usize));
-            lengths.push(span.map(|span| span.bytes));
+            });
         }
         (lengths, failure)
     }
 
+    /// The same of one chunk, for whoever needs no more of them once one is not known.
+    pub fn chunk_bytes(&self, class: Class, id: &ChunkId, last: &mut Measured) -> Result<u64> {
+        self.measure(class, id, last).map(u64::from)
+    }
+
+    fn measure(&self, class: Class, id: &ChunkId, last: &mut Measured) -> Result<u32> {
+        match self.place_behind(last.0.take(), class, id) {
+            Ok((at, pack)) => {
+                let bytes = pack.table.chunks.get(at.chunk as usize).map(|span| span.bytes);
+                last.0 = Some((at, pack));
+                bytes.ok_or(Error::ChunkMissing { id: *id })
+            }
+            Err(error @ (Error::PackMissing { .. } | Error::ChunkMissing { .. })) => match self.renewed() {
+                // Its numbers of packs are others.
+                Some(renewed) => renewed.measure(class, id, &mut Measured::default()),
+                None => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
     /// Where a chunk is: behind the last one, else at the first place whose pack opens and says the same.
     fn place_behind(&self, last: Option<(Location, Arc<OpenPack>)>, class: Class, id: &ChunkId) -> Result<(Location, Arc<OpenPack>)> {
-        if let Some((at, pack)) = last
+        if let Some((at, pack)) = &last
             && pack.class == class
             && pack.table.id(at.chunk as usize + 1).is_some_and(|next| next == *id)
         {
-            return Ok((Location { chunk: at.chunk + 1, ..at }, pack));
+            return Ok((Location { chunk: at.chunk + 1, ..*at }, pack.clone()));
         }
         let mut failure = None;
         for at in self.index.find(class, id) {
-            match self.open(at.pack) {
+            let known = last.as_ref().filter(|(last, _)| last.pack == at.pack).map(|(_, pack)| pack.clone());
+            match known.map_or_else(|| self.open(at.pack), Ok) {
                 Ok(pack) if pack.table.id(at.chunk as usize).is_some_and(|found| found == *id) => return Ok((at, pack)),
                 Ok(_) => {}
                 Err(error) => failure = failure.or(Some(error)),
@@ -288,14 +306,15 @@ impl ChunkReader {
         let ReadBuffers { stored, decoder, .. } = buffers;
         // By capacity: what a frame holds of its former life is memory too.
         let weigh = |frame: &Frame| frame.plain.capacity() + frame.checked.len();
-        self.frames.get(at, wait, weigh, || {
+        let make = || {
             let chunks = pack.table.frames.get(at.1 as usize).map_or(0, |span| span.info.chunks as usize);
             let checked = (0..chunks).map(|_| AtomicBool::new(false)).collect();
             let mut frame = Frame { plain: self.spare.take(), home: self.spare.clone(), checked };
             self.decoded.fetch_add(1, Relaxed);
             reread(&*self.store, &pack.name, || pack.frame(&*self.store, at.1, stored, decoder, &mut frame.plain))?;
             Ok(frame)
-        })
+        };
+        if wait { self.frames.get(at, weigh, make).map(Some) } else { self.frames.try_get(at, weigh, make) }
     }
 
     fn piece_at(&self, at: Location, (class, id): (Class, &ChunkId), buffers: &mut ReadBuffers, wait: bool) -> Result<Option<Piece>> {
@@ -329,24 +348,6 @@ impl ChunkReader {
         }
         buffers.last = Some(Last { at, frame_at, pack, frame: frame.clone() });
         Ok(Some(Piece { frame, range }))
-    }
-
-    /// Length of a chunk, as the footer of its pack says: nothing of it is read. It is true where the chunk turns out to be what its id says.
-    pub fn length(&self, class: Class, id: &ChunkId) -> Result<u32> {
-        let mut failure = None;
-        for at in self.index.find(class, id) {
-            match self.open(at.pack) {
-                Ok(pack) => match pack.table.chunks.get(at.chunk as usize) {
-                    Some(place) => return Ok(place.bytes),
-                    None => drop(failure.insert(Error::damaged(&pack.name, crate::error::Damage::Malformed("index position")))),
-                },
-                Err(error) => drop(failure.insert(error)),
-            }
-        }
-        if let Some(renewed) = self.renewed() {
-            return renewed.length(class, id);
-        }
-        Err(failure.unwrap_or(Error::ChunkMissing { id: *id }))
     }
 
     /// The bytes of a chunk where they were decoded. Where a chunk has several copies, a damaged one is passed over.
@@ -386,29 +387,6 @@ impl ChunkReader {
         {
             // Its numbers of packs are others, so that nothing of what this thread remembers holds there.
             return renewed.find_piece(class, id, &mut ReadBuffers::default(), wait);
-        }
-        Err(failure)
-    }
-
-    /// How long a chunk is, by the footer of a pack that has it. Nothing of it is read. For a few: whoever asks for many in any order reads
-    /// footers again and again, where packs are of tiny chunks.
-    pub fn chunk_bytes(&self, class: Class, id: &ChunkId, last: &mut Measured) -> Result<u64> {
-        let mut failure = Error::ChunkMissing { id: *id };
-        for at in self.index.find(class, id) {
-            let known = last.0.take().filter(|(number, _)| *number == at.pack);
-            match known.map_or_else(|| self.open(at.pack), |(_, pack)| Ok(pack)) {
-                Ok(pack) => {
-                    let place = pack.table.chunks.get(at.chunk as usize).map(|place| u64::from(place.bytes));
-                    if place.is_none() {
-                        failure = Error::damaged(&pack.name, crate::error::Damage::Malformed("index position"));
-                    }
-                    last.0 = Some((at.pack, pack));
-                    if let Some(bytes) = place {
-                        return Ok(bytes);
-                    }
-                }
-                Err(error) => failure = error,
-            }
         }
         Err(failure)
     }

@@ -6,14 +6,14 @@ mod needles;
 mod search;
 
 pub use needles::Needles;
-pub use search::{Accept, Found, Names, Span};
+pub use search::{Accept, Found, Span};
 
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, EntryKind};
 use crate::format::lists::Content;
 use crate::format::wire::{Time, to_bytes};
 use crate::id::{RepositoryId, SnapshotId};
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use std::fs;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ pub struct Version {
     pub mtime: i64,
     /// Digest of what is in it: of its list of chunks, of the target of a link.
     pub content: i64,
-    /// Digest of the rest: names of owners, attributes, flags, device numbers.
+    /// Digest of the rest: names of owners, attributes, flags, device numbers, status.
     pub rest: i64,
 }
 
@@ -286,15 +286,20 @@ impl PathIndex {
 
 fn known(db: &Connection) -> rusqlite::Result<Vec<Known>> {
     let mut query = db.prepare_cached("SELECT id, line, place, time, state, tried FROM snapshots ORDER BY line, place")?;
-    let rows = query.query_map([], |row| {
-        let state = match row.get(4)? {
-            0 => State::Indexed,
-            1 => State::Unreadable,
-            _ => State::LeftOut,
-        };
-        Ok(Known { id: SnapshotId::new(row.get(0)?), line: row.get(1)?, place: row.get(2)?, time: row.get(3)?, state, tried: row.get(5)? })
-    })?;
-    rows.collect()
+    query.query_map([], known_in)?.collect()
+}
+
+fn known_in(row: &Row<'_>) -> rusqlite::Result<Known> {
+    let state = state_of(row.get(4)?);
+    Ok(Known { id: SnapshotId::new(row.get(0)?), line: row.get(1)?, place: row.get(2)?, time: row.get(3)?, state, tried: row.get(5)? })
+}
+
+fn state_of(number: i64) -> State {
+    match number {
+        0 => State::Indexed,
+        1 => State::Unreadable,
+        _ => State::LeftOut,
+    }
 }
 
 /// What a path became: directory, name, version.
@@ -317,6 +322,31 @@ impl Filling<'_> {
     /// Every snapshot that the index knows, by line and place.
     pub fn known(&self) -> Result<Vec<Known>> {
         known(&self.tx).map_err(|e| self.failed(e))
+    }
+
+    /// What became of a snapshot; `None` for one that the index does not know.
+    pub fn state(&self, id: &SnapshotId) -> Result<Option<State>> {
+        let find = || {
+            let mut query = self.tx.prepare_cached("SELECT state FROM snapshots WHERE id = ?1")?;
+            query.query_row([id.as_bytes()], |row| row.get(0)).optional()
+        };
+        find().map(|number| number.map(state_of)).map_err(|e| self.failed(e))
+    }
+
+    /// Calls `each` with the snapshots of a line, from the last place backwards, until it says `false`.
+    pub fn back(&self, line: i64, each: &mut dyn FnMut(Known) -> bool) -> Result<()> {
+        let mut read = || {
+            let sql = "SELECT id, line, place, time, state, tried FROM snapshots WHERE line = ?1 ORDER BY place DESC";
+            let mut query = self.tx.prepare_cached(sql)?;
+            let mut rows = query.query([line])?;
+            while let Some(row) = rows.next()? {
+                if !each(known_in(row)?) {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        read().map_err(|e| self.failed(e))
     }
 
     /// The line of a series on a host.

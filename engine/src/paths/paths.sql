@@ -41,7 +41,7 @@ CREATE TABLE versions (
   size        INTEGER,
   mtime       INTEGER,               -- nanoseconds since 1970
   content     INTEGER,               -- digest of the list of its chunks, or of the target of a link
-  rest        INTEGER,               -- digest of names of owners, attributes, flags, device numbers
+  rest        INTEGER,               -- digest of names of owners, attributes, flags, device numbers, status
   PRIMARY KEY (path, line, since)
 ) STRICT, WITHOUT ROWID;
 -- Names of complete runs of ids, for searching: block n holds ids n * 4096 + 1 to (n + 1) * 4096. Made when first searched, and again once

@@ -3,11 +3,12 @@
 
 use crate::error::Result;
 use crate::format::entry::EntryKind;
-use crate::paths::{Needles, PathIndex, Version};
+use crate::paths::{BUSY_TIMEOUT, Needles, PathIndex, Version};
 use rayon::prelude::*;
 use rusqlite::{OptionalExtension, Row, TransactionBehavior, params};
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 /// Paths in a block.
 pub(super) const BLOCK_PATHS: i64 = 4096;
@@ -42,7 +43,7 @@ pub struct Found {
 
 /// Some paths one after the other, each with leading slash.
 #[derive(Default)]
-pub struct Names {
+struct Names {
     ids: Vec<i64>,
     text: Vec<u8>,
     ends: Vec<usize>,
@@ -245,7 +246,9 @@ impl PathIndex {
     /// Makes the blocks that are complete and not there. Where that cannot be done (the file may be read-only, the disk full, or somebody
     /// writing) rows will do.
     fn make_blocks(&self) {
-        self.write_blocks().unwrap_or(());
+        // Nobody is waited for: a fill holds the file for as long as it takes to read a tree.
+        self.db.busy_timeout(Duration::ZERO).and_then(|()| self.write_blocks()).unwrap_or(());
+        self.db.busy_timeout(BUSY_TIMEOUT).unwrap_or(());
     }
 
     fn write_blocks(&self) -> rusqlite::Result<()> {

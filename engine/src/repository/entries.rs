@@ -12,9 +12,9 @@ use crate::pack::reader::ChunkReader;
 use crate::repository::tree::TreeCursor;
 use std::cmp::Ordering;
 
-/// The entry that a stream is restored as.
+/// The entry that a stream is restored as; `None` for a root that is none.
 pub fn stream_entry(root: &NamesRoot, bytes: u64) -> Option<(Vec<u8>, Entry)> {
-    let stream = root.stream.as_ref()?;
+    let stream = root.stream.as_ref().filter(|_| root.kind == ROOT_STREAM)?;
     let (dir, name) = split(&root.name.0);
     let mut entry = Entry::new(name, EntryKind::File);
     entry.mode = stream.mode;
@@ -65,8 +65,10 @@ pub fn holds(entry: &Entry, content: Option<&Content>) -> [u8; 16] {
 /// Finds one entry with its content: a stream or a file of a tree.
 pub fn find_content(reader: &ChunkReader, snapshot: &Snapshot, path: &[u8]) -> Result<Option<(Entry, Option<Content>)>> {
     for (index, names) in snapshot.index.roots.iter().zip(&snapshot.names.roots) {
-        if names.kind == ROOT_STREAM && names.name.0 == path {
-            return Ok(stream_entry(names, index.bytes).map(|(_, entry)| (entry, index.content.clone())));
+        if names.name.0 == path
+            && let Some((_, entry)) = stream_entry(names, index.bytes)
+        {
+            return Ok(Some((entry, index.content.clone())));
         }
     }
     for root in snapshot.index.roots.iter().filter_map(|r| r.as_tree()) {

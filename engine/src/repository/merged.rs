@@ -44,6 +44,7 @@ impl Item {
 }
 
 /// What comes first, with the least that its key can be.
+#[doc(hidden)]
 pub enum Head<'s> {
     /// An entry.
     Entry {
@@ -79,6 +80,7 @@ impl<'s> Head<'s> {
 }
 
 /// Compares what heads have for keys: nothing known stands before all.
+#[doc(hidden)]
 pub fn compare_least(a: Option<(&[u8], &[u8])>, b: Option<(&[u8], &[u8])>) -> Ordering {
     match (a, b) {
         (Some(a), Some(b)) => compare(a, b),
@@ -211,6 +213,7 @@ impl Run<'_> {
 }
 
 /// What a snapshot has at and below a path.
+#[doc(hidden)]
 #[derive(Default)]
 pub struct Merged<'r> {
     runs: Vec<Run<'r>>,
@@ -304,8 +307,9 @@ impl<'r> Merged<'r> {
         }
     }
 
-    /// Takes the entry that comes first, where that is read. Of several under one key, which only several roots can have, the last is what a
-    /// restore leaves, unless it only leads to something.
+    /// Takes the entry that comes first, where that is read. Several under one key, which only several roots can have, the format forbids.
+    /// Where a manifest claims them all the same, one that only leads to something gives way, a stream goes before trees, and of trees the
+    /// last one's is taken. (A restore writes streams first, so that it leaves the last tree's.)
     pub fn take(&mut self) -> Option<Item> {
         let (run, _) = self.head().filter(|(_, head)| !head.is_unread())?;
         let mut best = self.runs.get_mut(run)?.take()?;

@@ -10,19 +10,23 @@ pub mod grounds;
 mod holds;
 #[doc(hidden)]
 pub mod ledger;
+#[doc(hidden)]
 pub mod lengths;
 mod manifests;
 mod mark;
 pub mod merged;
 mod open;
+#[doc(hidden)]
 pub mod ordered;
 mod orphans;
 mod pendings;
 #[doc(hidden)]
 pub mod reach;
 mod records;
+#[doc(hidden)]
 pub mod selection;
 pub mod selector;
+#[doc(hidden)]
 pub mod side_by_side;
 #[doc(hidden)]
 pub mod tree;

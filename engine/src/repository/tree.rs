@@ -200,11 +200,6 @@ impl<'r> TreeCursor<'r> {
         Ok(())
     }
 
-    /// The ids of the next leaf, which is not read yet.
-    pub fn next_leaf_ids(&mut self) -> Result<Option<Twins>> {
-        Ok(self.next_ahead()?.map(|ahead| ahead.twins))
-    }
-
     fn next_ahead(&mut self) -> Result<Option<Ahead>> {
         while let Some((level, queue)) = self.stack.last_mut() {
             let level = *level;
@@ -221,8 +216,7 @@ impl<'r> TreeCursor<'r> {
         Ok(None)
     }
 
-    /// Reads a leaf.
-    pub fn leaf(&mut self, at: Twins) -> Result<Vec<Group>> {
+    fn leaf(&mut self, at: Twins) -> Result<Vec<Group>> {
         if !self.names_only {
             return read_leaf(self.reader, &mut self.buffers, at);
         }

@@ -4,7 +4,6 @@
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, EntryKind, compare_dirs, join, split};
 use crate::format::lists::{Content, Item};
-use crate::format::manifest::ROOT_STREAM;
 use crate::format::wire::{from_bytes, to_bytes};
 use crate::id::Class;
 use crate::pack::reader::{Expected, ReadBuffers};
@@ -117,9 +116,7 @@ impl<'a> Plan<'a> {
     pub fn all(&mut self) -> Result<()> {
         let snapshot = &self.selected.snapshot;
         for (index, names) in snapshot.index.roots.iter().zip(&snapshot.names.roots) {
-            if names.kind == ROOT_STREAM
-                && let Some((dir, entry)) = stream_entry(names, index.bytes)
-            {
+            if let Some((dir, entry)) = stream_entry(names, index.bytes) {
                 self.entry(&dir.into(), entry, index.content.clone())?;
             }
         }

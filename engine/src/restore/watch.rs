@@ -2,15 +2,13 @@
 //! It must never decide anything: what a snapshot says of its size is a claim, and a count beside the restore only saves a guess.
 
 use crate::error::Result;
-use crate::format::entry::{Entry, EntryKind, compare_dirs, join, split};
+use crate::format::entry::EntryKind;
 use crate::observe::{Progress, Stage};
 use crate::pack::reader::ChunkReader;
-use crate::repository::entries::{is_below, place_of};
+use crate::repository::merged::Merged;
 use crate::repository::selection::Selection;
 use crate::repository::selector::Selected;
-use crate::repository::tree::TreeCursor;
 use crate::restore::options::RestoreReport;
-use std::cmp::Ordering;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -94,46 +92,23 @@ impl Watch {
 
     /// Counts what is meant of a snapshot, by its names. What cannot be read is the restore's to speak of.
     pub fn count(&self, reader: &ChunkReader, selected: &Selected, selection: &Selection) {
-        let mut sum = (0u64, 0u64);
-        let counted = self.count_trees(reader, selected, &mut |dir, entry| {
-            let path = join(dir, &entry.name.0);
-            let meant = place_of(&selected.path, &path, false).is_some_and(|place| selection.wants(&place));
-            if meant && entry.kind != EntryKind::Directory {
-                sum = (sum.0 + 1, sum.1.saturating_add(entry.size));
-            }
-        });
-        for (index, names) in selected.snapshot.index.roots.iter().zip(&selected.snapshot.names.roots) {
-            if let Some((dir, entry)) = crate::repository::entries::stream_entry(names, index.bytes) {
-                let meant = place_of(&selected.path, &join(&dir, &entry.name.0), false).is_some_and(|place| selection.wants(&place));
-                if names.kind == crate::format::manifest::ROOT_STREAM && meant {
-                    sum = (sum.0 + 1, sum.1.saturating_add(entry.size));
+        let count = || -> Result<Option<(u64, u64)>> {
+            let mut merged = Merged::new(reader, &selected.snapshot, &selected.path, true, |_| true)?;
+            let (mut files, mut bytes) = (0u64, 0u64);
+            while let Some(item) = merged.next_item()? {
+                if self.over.load(Relaxed) {
+                    return Ok(None);
+                }
+                // A single file goes into the target by its name.
+                let place = || if item.own { item.entry.name.0.clone() } else { item.path() };
+                if item.entry.kind != EntryKind::Directory && selection.wants(&place()) {
+                    (files, bytes) = (files + 1, bytes.saturating_add(item.entry.size));
                 }
             }
-        }
-        if matches!(counted, Ok(true)) {
+            Ok(Some((files, bytes)))
+        };
+        if let Ok(Some(sum)) = count() {
             self.totals.set(sum).unwrap_or(());
         }
-    }
-
-    /// Calls `each` for every entry at or below the path that is meant. `false`: it was told to stop.
-    fn count_trees(&self, reader: &ChunkReader, selected: &Selected, each: &mut dyn FnMut(&[u8], &Entry)) -> Result<bool> {
-        let sub = &selected.path;
-        for root in selected.snapshot.index.roots.iter().filter_map(|root| root.as_tree()) {
-            let mut cursor = TreeCursor::new(reader, &root).names_only();
-            let (parent, name) = split(sub);
-            cursor.seek(parent, name)?;
-            'leaves: while let Some(groups) = cursor.next_leaf()? {
-                if self.over.load(Relaxed) {
-                    return Ok(false);
-                }
-                for group in &groups {
-                    if !is_below(sub, &group.dir) && compare_dirs(&group.dir, sub) == Ordering::Greater {
-                        break 'leaves;
-                    }
-                    group.entries.iter().for_each(|(entry, _)| each(&group.dir, entry));
-                }
-            }
-        }
-        Ok(true)
     }
 }

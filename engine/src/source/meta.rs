@@ -8,6 +8,7 @@ use crate::format::entry::{Entry, EntryKind, Xattr, join};
 use crate::format::manifest::{WITHOUT_ACLS, WITHOUT_FLAGS, WITHOUT_OWNER_NAMES, WITHOUT_XATTRS};
 use crate::format::wire::Bytes;
 use crate::limits::{ENTRY_BYTES_MAX, SYMLINK_BYTES_MAX, XATTR_BYTES_MAX};
+use crate::tar::acl;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{IFlags, SeekFrom};
 use rustix::io::Errno;
@@ -34,10 +35,10 @@ pub const SETTABLE_FLAGS: u32 = IFlags::SECURE_REMOVAL.bits()
 const FS_CASEFOLD_FL: u32 = 0x4000_0000;
 
 /// Attributes that are permissions by another name.
-pub const ACLS: [&[u8]; 3] = [b"system.posix_acl_access", b"system.posix_acl_default", b"system.nfs4_acl"];
+pub const ACLS: [&[u8]; 3] = [acl::ACCESS, acl::DEFAULT, b"system.nfs4_acl"];
 
 /// Space that the attributes of one entry may take, so that the whole entry stays below its bound.
-const XATTRS_BYTES_MAX: usize = ENTRY_BYTES_MAX - (64 << 10);
+pub const XATTRS_BYTES_MAX: usize = ENTRY_BYTES_MAX - (64 << 10);
 
 /// Which attributes are stored, of those that `statx` does not tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -141,16 +141,15 @@ impl FileContent {
             }
         };
         let made = match (&part.id, &self.list) {
-            (Some(id), _) => lists.tables.get(*id, true, |table| 64 + table.spans.len() * size_of::<Span>(), make),
+            (Some(id), _) => lists.tables.get(*id, |table| 64 + table.spans.len() * size_of::<Span>(), make),
             (None, List::Inline(_, known)) => match known.get() {
-                Some(table) => Ok(Some(table.clone())),
-                None => make().map(|table| Some(known.get_or_init(|| Arc::new(table)).clone())),
+                Some(table) => Ok(table.clone()),
+                None => make().map(|table| known.get_or_init(|| Arc::new(table)).clone()),
             },
-            (None, List::Tree { .. }) => make().map(|table| Some(Arc::new(table))),
+            (None, List::Tree { .. }) => make().map(Arc::new),
         };
         match made {
-            Ok(Some(table)) => (table, None),
-            Ok(None) => (Arc::new(partial.unwrap_or(Table { spans: Vec::new() })), Some(Error::Interrupted)),
+            Ok(table) => (table, None),
             Err(error) => (Arc::new(partial.unwrap_or(Table { spans: Vec::new() })), Some(error)),
         }
     }
@@ -247,7 +246,7 @@ impl Lists {
             ListNode::Children { children, .. } => 64 + children.len() * size_of::<(ChunkId, u64)>(),
         };
         let make = || reading.with(|reader, buffers| read_list_node(reader, buffers, id));
-        self.nodes.get(*id, true, weigh, make)?.ok_or(Error::Interrupted)
+        self.nodes.get(*id, weigh, make)
     }
 }
 

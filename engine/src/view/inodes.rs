@@ -19,13 +19,15 @@ struct Known {
 /// See the module's text. As large as what the kernel remembers, which takes ten times as much there.
 pub struct Inodes {
     top: Node,
+    /// That of the top.
+    identity: Identity,
     known: Mutex<HashMap<u64, Known>>,
 }
 
 impl Inodes {
     /// Only the top, for good.
     pub fn new(top: Node) -> Self {
-        Inodes { top, known: Mutex::default() }
+        Inodes { identity: top.identity(), top, known: Mutex::default() }
     }
 
     /// The node with this number.
@@ -39,13 +41,13 @@ impl Inodes {
     /// The number of a node that nobody counts: what a listing says of it.
     pub fn number(&self, node: &Node) -> u64 {
         let identity = node.identity();
-        if identity == self.top.identity() { TOP } else { number(&identity, 0) }
+        if identity == self.identity { TOP } else { number(&identity, 0) }
     }
 
     /// Counts a node that is handed out; its number.
     pub fn remember(&self, node: &Node) -> u64 {
         let identity = node.identity();
-        if identity == self.top.identity() {
+        if identity == self.identity {
             return TOP;
         }
         let mut known = lock(&self.known);
@@ -76,16 +78,6 @@ impl Inodes {
             }
         }
     }
-
-    /// How many are known.
-    pub fn len(&self) -> usize {
-        lock(&self.known).len()
-    }
-
-    /// Whether only the top is known.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 #[cfg(test)]
@@ -101,12 +93,12 @@ mod tests {
         let inodes = Inodes::new(folder(b""));
         assert_eq!(inodes.remember(&folder(b"")), TOP);
         let a = inodes.remember(&folder(b"a"));
-        assert_eq!((inodes.remember(&folder(b"a")), inodes.len()), (a, 1));
+        assert_eq!((inodes.remember(&folder(b"a")), lock(&inodes.known).len()), (a, 1));
         assert!(inodes.remember(&folder(b"b")) != a && a > TOP);
         inodes.forget(a, 1);
         assert!(inodes.get(a).is_some());
         inodes.forget(a, 1);
-        assert!(inodes.get(a).is_none() && inodes.len() == 1);
+        assert!(inodes.get(a).is_none() && lock(&inodes.known).len() == 1);
         // What was never handed out, and the top, cannot be given back.
         inodes.forget(a, 7);
         inodes.forget(TOP, 7);

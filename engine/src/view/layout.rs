@@ -35,6 +35,13 @@ pub struct Layout {
     zone: TimeZone,
 }
 
+impl Default for Layout {
+    /// [`PATH_TEMPLATES`] and [`TIME_TEMPLATE`], times in UTC.
+    fn default() -> Self {
+        Layout { paths: PATH_TEMPLATES.map(str::to_owned).to_vec(), time: TIME_TEMPLATE.to_owned(), zone: TimeZone::UTC }
+    }
+}
+
 impl Layout {
     /// `paths` may hold `%i` (short id), `%I` (id), `%u` (user), `%h` (host), `%t` (each tag), `%s` (series), `%T` (time) and `%%`; empty for
     /// [`PATH_TEMPLATES`]. `time` is in the form of strftime, or in Go's, by which scripts for restic write it.

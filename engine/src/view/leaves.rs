@@ -91,14 +91,14 @@ impl Leaves {
 
     fn node(&self, reading: &Reading, level: u8, at: &Ahead) -> Result<Arc<Node>> {
         let make = || reading.with(|reader, buffers| Node::read(reader, buffers, level, at.twins));
-        let node = self.nodes.get(at.twins, true, weigh_node, make)?.ok_or(Error::Interrupted)?;
+        let node = self.nodes.get(at.twins, weigh_node, make)?;
         at.check_node(&node)?;
         Ok(node)
     }
 
     fn leaf(&self, reading: &Reading, at: &Ahead) -> Result<Arc<Vec<Group>>> {
         let make = || reading.with(|reader, buffers| read_leaf(reader, buffers, at.twins));
-        let leaf = self.leaves.get(at.twins, true, |leaf: &Vec<Group>| weigh_leaf(leaf), make)?.ok_or(Error::Interrupted)?;
+        let leaf = self.leaves.get(at.twins, |leaf: &Vec<Group>| weigh_leaf(leaf), make)?;
         at.check_leaf(&leaf)?;
         Ok(leaf)
     }

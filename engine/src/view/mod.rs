@@ -50,6 +50,13 @@ pub struct ViewOptions {
     pub refresh: Duration,
 }
 
+impl Default for ViewOptions {
+    /// All of them, where they stand if nobody says otherwise; the list is good for a minute.
+    fn default() -> Self {
+        ViewOptions { filter: Filter::default(), layout: Layout::default(), refresh: Duration::from_secs(60) }
+    }
+}
+
 /// What is read, and what is kept of it.
 struct Shared {
     reading: Reading,
@@ -93,6 +100,7 @@ enum Top {
 }
 
 /// One name in a directory.
+#[non_exhaustive]
 pub struct Listed {
     /// The name.
     pub name: Vec<u8>,
@@ -104,6 +112,7 @@ pub struct Listed {
 
 /// Some names of a directory, in order.
 #[derive(Default)]
+#[non_exhaustive]
 pub struct Page {
     /// The names.
     pub names: Vec<Listed>,
@@ -349,7 +358,8 @@ impl View {
         let path = inside.shown();
         let (Some(entry), Some(content)) = (thing.entry(), thing.content()) else {
             self.say(&path, "its content could not be read when the snapshot was made");
-            let path = String::from_utf8_lossy(&path).into_owned();
+            // In a view of one snapshot it begins with a slash, and the error says that itself.
+            let path = String::from_utf8_lossy(path.strip_prefix(b"/").unwrap_or(&path)).into_owned();
             return Err(Error::NotAFile { path, what: "file whose content could not be read when the snapshot was made" });
         };
         let opened = &inside.place.opened;

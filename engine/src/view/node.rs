@@ -3,8 +3,8 @@
 
 use crate::format::entry::{Entry, EntryKind, split};
 use crate::format::lists::{Content, Item};
-use crate::format::wire::{Time, to_bytes};
-use crate::id::SnapshotId;
+use crate::format::wire::Time;
+use crate::repository::entries::holds;
 use crate::view::opened::{Opened, Thing};
 use std::sync::Arc;
 
@@ -88,18 +88,8 @@ impl Inside {
 
 /// Links of one file have device and inode in common, and what they hold: the inode may have been another file's when that was read.
 fn link_identity(tag: &Identity, tree: usize, entry: &Entry, content: Option<&Content>) -> Identity {
-    let numbers = [
-        tree as u64,
-        entry.device,
-        entry.inode,
-        entry.kind as u64,
-        entry.size,
-        entry.mtime.secs.cast_unsigned(),
-        u64::from(entry.mtime.nanos),
-        u64::from(entry.rdev_major) << 32 | u64::from(entry.rdev_minor),
-    ];
-    let numbers: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-    identity(b"link", &[tag, &numbers, &entry.target.0, &content.map(to_bytes).unwrap_or_default()])
+    let numbers = [tree as u64, entry.device, entry.inode].map(u64::to_le_bytes);
+    identity(b"link", &[tag, numbers.as_flattened(), &holds(entry, content)])
 }
 
 fn identity(kind: &[u8], parts: &[&[u8]]) -> Identity {
@@ -165,11 +155,6 @@ impl Node {
     pub fn is_lasting(&self) -> bool {
         matches!(self, Node::Inside(_))
     }
-
-    /// The snapshot that it is in.
-    pub fn snapshot(&self) -> Option<SnapshotId> {
-        if let Node::Inside(inside) = self { Some(inside.place.opened.id) } else { None }
-    }
 }
 
 /// The number with this rank that an identity asks for. 0 is no inode, and 1 is the top of a file system.
@@ -181,6 +166,7 @@ pub fn number(identity: &Identity, rank: u64) -> u64 {
 
 /// What `stat` says of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Attributes {
     /// What it is.
     pub kind: EntryKind,

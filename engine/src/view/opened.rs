@@ -1,5 +1,6 @@
-//! A snapshot as one tree: its trees laid over each other as a restore would, and its streams among them as the files that they become.
-//! It must never show two things under one name: a stream goes before trees, and a tree before those behind it.
+//! A snapshot as one tree: its trees laid over each other, and its streams among them as the files that they become. It must never show two
+//! things under one name: a stream goes before trees, and a tree before those behind it. The format lets no two roots hold one path, and
+//! where a manifest claims so all the same a dump reads what is shown here; a restore, which writes streams first, leaves the last tree's.
 
 use crate::catalog::Snapshot;
 use crate::error::Result;
@@ -185,7 +186,7 @@ impl Opened {
         }
     }
 
-    /// Whether a path can be a directory: that of the snapshot itself always is.
+    /// The path of a name in a directory; without a name, that of the directory.
     pub fn path_of(dir: &[u8], name: &[u8]) -> Vec<u8> {
         if name.is_empty() { dir.to_vec() } else { join(dir, name) }
     }

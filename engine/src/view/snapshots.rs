@@ -69,23 +69,28 @@ impl Snapshots {
 
     /// Takes over what is there. What a view does not show of a manifest is let go.
     fn take(&self, all: Vec<Snapshot>) {
-        let mut state = lock(&self.state);
-        state.known = all.iter().map(|snapshot| snapshot.id).collect();
+        // All of this beside the lock, which every look at a folder needs: a million names take a while.
+        let known = all.iter().map(|snapshot| snapshot.id).collect();
+        let before = lock(&self.state).by_id.clone();
         let shown: Vec<Arc<Snapshot>> = all
             .into_iter()
             .filter(|snapshot| self.filter.matches(snapshot))
             .map(|mut snapshot| {
                 snapshot.index.heads = Vec::new();
                 (snapshot.names.failures, snapshot.names.excludes, snapshot.names.paths) = Default::default();
-                state.by_id.get(&snapshot.id).cloned().unwrap_or_else(|| Arc::new(snapshot))
+                before.get(&snapshot.id).cloned().unwrap_or_else(|| Arc::new(snapshot))
             })
             .collect();
         let (folder, is_whole) = self.layout.arrange(shown.iter().map(|snapshot| &**snapshot));
-        state.folder = Arc::new(folder);
-        state.by_id = shown.into_iter().map(|snapshot| (snapshot.id, snapshot)).collect();
+        let by_id = shown.into_iter().map(|snapshot| (snapshot.id, snapshot)).collect();
+        let mut state = lock(&self.state);
+        state.known = known;
+        let old = (std::mem::replace(&mut state.folder, Arc::new(folder)), std::mem::replace(&mut state.by_id, by_id));
         state.opened.retain(|_, opened| opened.strong_count() > 0);
         let crowded_before = std::mem::replace(&mut state.is_crowded, !is_whole);
         drop(state);
+        // So does letting go of the old ones.
+        drop(old);
         if !is_whole && !crowded_before {
             self.observer.warning("snapshots and their tags make more names than are shown: those of the oldest snapshots are left out");
         }

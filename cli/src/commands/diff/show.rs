@@ -4,7 +4,7 @@
 use crate::commands::diff::stat::Stat;
 use crate::commands::diff::{Args, By, patch};
 use crate::exit::Fail;
-use crate::output::{Bulk, Output, path_bytes};
+use crate::output::{Bulk, Output, path_bytes, path_hex};
 use crate::{size, time};
 use seabed_engine::diff::{Attribute, Change, Counts, DiffReport, Live};
 use seabed_engine::format::entry::{Entry, EntryKind, STATUS_CHANGED, STATUS_UNREADABLE};
@@ -245,9 +245,7 @@ fn change_json(change: &Change<'_>) -> Value {
     let path = full_path(change);
     let mut value = json!({"message_type": "change", "path": String::from_utf8_lossy(&path), "modifier": modifier(change)});
     if let Some(map) = value.as_object_mut() {
-        if std::str::from_utf8(&path).is_err() {
-            map.insert("path_hex".to_owned(), seabed_engine::id::hex(&path).into());
-        }
+        path_hex(map, &path);
         if let Some(entry) = newest(change) {
             map.insert("type".to_owned(), entry.kind.word().into());
         }

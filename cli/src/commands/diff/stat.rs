@@ -3,7 +3,7 @@
 
 use crate::commands::diff::By;
 use crate::commands::diff::show::{full_path, modifier};
-use crate::output::path_bytes;
+use crate::output::{path_bytes, path_hex};
 use crate::size;
 use seabed_engine::diff::{Change, Delta};
 use seabed_engine::format::entry::split;
@@ -45,9 +45,7 @@ impl Row {
             };
             map.insert("bytes_added".to_owned(), self.delta.added.into());
             map.insert("bytes_removed".to_owned(), self.delta.removed.into());
-            if std::str::from_utf8(&self.path).is_err() {
-                map.insert("path_hex".to_owned(), seabed_engine::id::hex(&self.path).into());
-            }
+            path_hex(map, &self.path);
         }
         value
     }

@@ -165,7 +165,7 @@ impl Sorter {
     pub fn push(&mut self, key: &[u8], line: &[u8]) -> Result<(), Fail> {
         let taken = self.bytes.len() + self.records.len() * size_of::<Place>();
         if taken + key.len() + line.len() > self.memory && !self.records.is_empty() {
-            self.spill().map_err(|e| Fail::new(Code::Failed, format!("cannot sort: {}", plain(&e))))?;
+            self.spill().map_err(failed)?;
         }
         let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         self.records.push(Place { start: self.bytes.len(), key: length(key), line: length(line) });
@@ -212,7 +212,6 @@ impl Sorter {
 
     /// Gives the lines back, sorted.
     pub fn finish(mut self, mut each: impl FnMut(&[u8]) -> Result<(), Fail>) -> Result<(), Fail> {
-        let failed = |e: io::Error| Fail::new(Code::Failed, format!("cannot sort: {}", plain(&e)));
         if self.spilled.is_none() {
             self.sort();
             return self.records.iter().try_for_each(|record| each(self.parts(record).1));
@@ -240,6 +239,11 @@ impl Sorter {
         }
         Ok(())
     }
+}
+
+fn failed(error: io::Error) -> Fail {
+    let fail = Fail::new(Code::Failed, format!("cannot sort: {}", plain(&error)));
+    fail.hint("lines are put aside in the cache or TMPDIR: make room there, name another place (--cache-dir, TMPDIR), or leave --sort out")
 }
 
 /// A file that nobody else can open, and that is gone when it is closed, whatever ends this process.

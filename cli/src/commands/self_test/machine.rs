@@ -2,6 +2,7 @@
 //! It must never call what only costs speed a failure.
 
 use crate::commands::findings::{Finding, Level, finding};
+use crate::serve::mounting::possible;
 use crate::{size, time};
 use rustix::process::{Resource, getrlimit};
 use seabed_engine::clock;
@@ -120,19 +121,9 @@ fn directory(what: &str, path: &Path) -> Finding {
 }
 
 fn fuse() -> Finding {
-    use rustix::fs::{Access, access};
-    match access("/dev/fuse", Access::READ_OK | Access::WRITE_OK) {
+    match possible() {
         Ok(()) => finding(Level::Fine, "/dev/fuse is there: snapshots can be mounted", None),
-        Err(rustix::io::Errno::NOENT) => finding(
-            Level::Note,
-            "/dev/fuse is not there: snapshots cannot be mounted",
-            Some("load the module (`modprobe fuse`), or give the container the device"),
-        ),
-        Err(_) => finding(
-            Level::Note,
-            "/dev/fuse may not be used by this user: snapshots cannot be mounted",
-            Some("let this user read and write /dev/fuse"),
-        ),
+        Err(fail) => finding(Level::Note, format!("snapshots cannot be mounted: {}", fail.message), fail.hint.as_deref()),
     }
 }
 

@@ -5,7 +5,7 @@ use super::tree::{self, Content};
 use crate::commands::findings::{Finding, Level, finding};
 use crate::exit::{Fail, plain};
 use crate::output::Output;
-use crate::progress::{Listener, Ways};
+use crate::progress::Listener;
 use crate::{signals, size};
 use seabed_engine::backup::{BackupOptions, BackupReport, StreamSource, backup};
 use seabed_engine::check::{CheckOptions, CheckReport, ReadData, check};
@@ -196,7 +196,7 @@ impl Trial<'_> {
     }
 
     fn listening<T>(&self, what: &'static str, run: impl FnOnce(&Listener<'_>) -> Result<T, Trouble>) -> Result<T, Trouble> {
-        let listener = Listener::with(self.out, what, Ways { status: false, ..Ways::default() });
+        let listener = Listener::beside_result(self.out, what);
         let result = run(&listener);
         listener.finish();
         result

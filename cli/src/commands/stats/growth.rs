@@ -36,7 +36,8 @@ impl By {
     fn period(self, snapshot: &Snapshot) -> String {
         let time = &snapshot.index.time;
         match self {
-            By::Snapshot => time::local(time),
+            // To the minute: seconds are what makes a line too long for most terminals.
+            By::Snapshot => time::minute(time),
             By::Day => time::day(time),
             By::Week => time::week(time),
             By::Month => time::month(time),
@@ -49,8 +50,6 @@ const BAR_MAX: usize = 40;
 const BAR_MIN: usize = 5;
 /// Columns of a page that is no terminal.
 const PAGE_COLUMNS: usize = 80;
-/// Columns that may be left out where there is no room, the last of which is missed most: New, Size, Files.
-const LEFT_OUT_MAX: usize = 3;
 
 /// One row.
 struct Row<'s> {
@@ -115,7 +114,7 @@ pub fn run(snapshots: &[Snapshot], by: By, out: &Output) -> Run {
     for line in table(&rows, by, terminal_width()) {
         out.result(line.as_bytes())?;
     }
-    out.say(&size::of(snapshots.len() as u64, "snapshot"));
+    out.remark(&size::of(snapshots.len() as u64, "snapshot"));
     Ok(Code::Done)
 }
 
@@ -145,7 +144,7 @@ fn row_json(row: &Row<'_>, by: By) -> Value {
 
 /// The lines, with bars as long as there is room for. Where there is not even room for all columns, some are left out.
 fn table(rows: &[Row<'_>], by: By, terminal: Option<usize>) -> Vec<String> {
-    let lines = |bar: usize, left_out: usize| {
+    let lines = |bar: usize| {
         let first = match by {
             By::Snapshot => "Time",
             By::Day => "Day",
@@ -162,36 +161,31 @@ fn table(rows: &[Row<'_>], by: By, terminal: Option<usize>) -> Vec<String> {
             ("Stored", true, false),
             ("Sum", true, false),
             ("", false, false),
-        ]);
+        ])
+        .spare(&["Files", "Size", "New"]);
         let most = rows.iter().map(|row| row.stored).max().unwrap_or(0).max(1);
         for row in rows {
             let each = by == By::Snapshot;
             // Rounded up: what added anything is seen.
-            let shown = |place: usize, text: String| if left_out < place { text } else { String::new() };
             let length = (u128::from(row.stored) * bar as u128).div_ceil(u128::from(most)) as usize;
-            // To the minute: seconds are what makes a line too long for most terminals.
-            let minute = row.period.get(..16).filter(|_| row.period.len() == "2026-01-31 23:59:59".len());
-            let period = minute.unwrap_or(&row.period).to_owned();
             table.row(vec![
                 row.snapshots.first().filter(|_| each).map(|snapshot| snapshot.id.short()).unwrap_or_default(),
-                period,
+                row.period.clone(),
                 if each { String::new() } else { size::count(row.snapshots.len() as u64) },
-                shown(3, size::count(row.files)),
-                shown(2, size::human(row.bytes)),
-                shown(1, size::human(row.added)),
+                size::count(row.files),
+                size::human(row.bytes),
+                size::human(row.added),
                 size::human(row.stored),
                 size::human(row.stored_sum),
                 "#".repeat(length.min(bar)),
             ]);
         }
-        table.lines(None)
+        table.lines(terminal)
     };
-    let fits = |lines: &[String]| terminal.is_none_or(|max| lines.iter().all(|line| line.chars().count() <= max));
-    let left_out = (0..LEFT_OUT_MAX).find(|left_out| fits(&lines(0, *left_out))).unwrap_or(LEFT_OUT_MAX);
-    let plain = lines(0, left_out);
+    let plain = lines(0);
     let wide = plain.iter().map(|line| line.chars().count()).max().unwrap_or(0);
     let bar = terminal.unwrap_or(PAGE_COLUMNS).saturating_sub(wide + 2).min(BAR_MAX);
-    if bar < BAR_MIN { plain } else { lines(bar, left_out) }
+    if bar < BAR_MIN { plain } else { lines(bar) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One request and its answer: files with ranges, directories as pages or as what PROPFIND asks for, and a refusal for everything that would
 //! write. It must never wait for a store on a thread that others need.
 
+use crate::serve::directory::{Directory, End};
 use crate::serve::web::asked::{Asked, parse};
 use crate::serve::web::body::{Body, Pieces, Text};
 use crate::serve::web::gate::{Gate, Verdict};
@@ -31,8 +32,6 @@ const DOCUMENT_PATIENCE: Duration = Duration::from_secs(20);
 const WRONG_PASSWORD: Duration = Duration::from_millis(500);
 /// What is read of a file at a time.
 const PIECE_BYTES: usize = 256 << 10;
-/// Names that are asked for at a time.
-const PAGE: usize = 256;
 const ALLOWED: &str = "OPTIONS, GET, HEAD, PROPFIND";
 
 /// Answers a request.
@@ -225,19 +224,12 @@ fn file(view: &Arc<View>, node: &Node, attributes: &Attributes, name: &[u8], hea
 
 /// Gives all names of a directory to `each`; whether some are missing.
 fn all(view: &View, node: &Node, mut each: impl FnMut(&Listed) -> std::io::Result<()>) -> std::io::Result<bool> {
-    let mut after: Option<Vec<u8>> = None;
-    let mut is_torn = false;
-    loop {
-        let page = view.list(node, after.as_deref(), PAGE);
-        is_torn |= page.is_torn;
-        for listed in &page.names {
-            each(listed)?;
-        }
-        match page.names.last() {
-            Some(last) if !page.is_last => after = Some(last.name.clone()),
-            _ => return Ok(is_torn),
-        }
-    }
+    let mut given = Ok(());
+    let end = Directory::new(node.clone()).list(view, 0, |_, listed| {
+        given = each(listed);
+        given.is_ok()
+    });
+    given.map(|()| end == End::Torn)
 }
 
 fn listing(view: &Arc<View>, node: Node, names: Vec<Vec<u8>>, head: &Parts) -> Response<Body> {

@@ -91,6 +91,10 @@ fn value(item: &Item<'_>, name: &str) -> Option<String> {
     })
 }
 
+fn with_value(name: &str, value: &str) -> String {
+    format!("<D:{name}>{value}</D:{name}>")
+}
+
 /// The beginning.
 pub fn begin(text: &mut Text<'_>) -> Result<()> {
     text.push("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:multistatus xmlns:D=\"DAV:\">")
@@ -104,18 +108,14 @@ pub fn end(text: &mut Text<'_>) -> Result<()> {
 /// What is asked of one item.
 pub fn push(text: &mut Text<'_>, item: &Item<'_>, asked: &Asked) -> Result<()> {
     let (mut found, mut missing) = (String::new(), String::new());
-    let mut tell = |name: &str, with_value: bool| match value(item, name) {
-        Some(value) if with_value => found.push_str(&format!("<D:{name}>{value}</D:{name}>")),
-        Some(_) => found.push_str(&format!("<D:{name}/>")),
-        None => {}
-    };
+    let has = || KNOWN.iter().filter_map(move |name| value(item, name).map(|value| (name, value)));
     match asked {
-        Asked::All => KNOWN.iter().for_each(|name| tell(name, true)),
-        Asked::Names => KNOWN.iter().for_each(|name| tell(name, false)),
+        Asked::All => has().for_each(|(name, value)| found.push_str(&with_value(name, &value))),
+        Asked::Names => has().for_each(|(name, _)| found.push_str(&format!("<D:{name}/>"))),
         Asked::These(these) => {
             for Property { space, name } in these {
-                if space == DAV && value(item, name).is_some() {
-                    tell(name, true);
+                if let Some(value) = value(item, name).filter(|_| space == DAV) {
+                    found.push_str(&with_value(name, &value));
                 } else {
                     let space = escape(space.as_bytes());
                     // A prefix for no name space at all is no XML.

@@ -4,11 +4,10 @@
 
 use crate::backup::flow::{Done, DoneContent, DoneItem, Todo};
 use crate::backup::options::{Failure, StreamSource};
-use crate::backup::reads::{BATCH_BYTES, BATCH_ENTRIES, COARSE_FILE_BYTES, ENTRY_COST, Reads, SMALL_FILE_BYTES, StreamEnd};
+use crate::backup::reads::{BATCH_BYTES, BATCH_ENTRIES, COARSE_FILE_BYTES, ENTRY_COST, Reads, SMALL_FILE_BYTES, StreamEnd, facts, read_on};
 use crate::chunk::Profile;
 use crate::error::{Error, SourceError};
 use crate::format::entry::{EntryKind, join, path_is_valid, split};
-use crate::format::manifest::Stream as StreamFacts;
 use crate::format::wire::Bytes;
 use crate::observe::{Action, Observer};
 use crate::pack::sink::Trouble;
@@ -33,12 +32,7 @@ struct Input<'a> {
 
 impl Read for Input<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while !self.stream.ready()? {
-            if self.trouble.is_set() || self.observer.interrupted() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-        }
-        let bytes = self.stream.read(buffer)?;
+        let bytes = read_on(self.stream, buffer, self.trouble, self.observer)?;
         self.hasher.update(&buffer[..bytes]);
         Ok(bytes)
     }
@@ -126,18 +120,7 @@ impl Reads<'_> {
         if entries == 0 && !source.allow_empty {
             return Err(StreamFailure::Empty { name }.into());
         }
-        let stream = StreamFacts {
-            argv: source.argv.iter().map(|a| Bytes(a.clone())).collect(),
-            exit: end.exit,
-            stderr: Bytes(end.stderr),
-            format: "tar".to_owned(),
-            hash: *hasher.finalize().as_bytes(),
-            mode: 0o600,
-            uid,
-            gid,
-            mtime: crate::clock::now(),
-            extra: Vec::new(),
-        };
+        let stream = facts(source, "tar", (uid, gid), end, &hasher);
         self.send_done(ENTRY_COST, Done::EndTar(Box::new(stream.clone())))?;
         Ok(StreamEnd { name: source.name.clone(), stream })
     }

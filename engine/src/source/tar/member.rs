@@ -3,15 +3,14 @@
 
 use crate::format::entry::{Entry, EntryKind, Xattr, name_is_valid, path_is_valid, split};
 use crate::format::wire::{Bytes, Time};
-use crate::limits::{ENTRY_BYTES_MAX, NAME_BYTES_MAX, SYMLINK_BYTES_MAX, XATTR_BYTES_MAX};
+use crate::limits::{NAME_BYTES_MAX, SYMLINK_BYTES_MAX, XATTR_BYTES_MAX};
+use crate::source::meta::XATTRS_BYTES_MAX;
 use crate::tar::sparse::Map;
 use crate::tar::{Dialect, Header, acl, pax, sparse};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use std::collections::{BTreeMap, HashSet};
 
-/// Space that the attributes of one entry may take, so that the whole entry stays below its bound.
-const XATTRS_BYTES_MAX: usize = ENTRY_BYTES_MAX - (64 << 10);
 /// Extended attributes of one entry.
 const XATTRS_MAX: usize = 4096;
 /// Attributes of one entry that are named when they cannot be kept.
