@@ -57,6 +57,42 @@ pub struct Global {
     /// Say more; twice: also what did not change
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
+    /// Whose environment variables are looked at.
+    #[arg(skip)]
+    pub side: Side,
+}
+
+/// Which of two repositories is meant where a command has to do with two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Side {
+    /// The one that every command has.
+    #[default]
+    Own,
+    /// Another one, that is read.
+    From,
+    /// Another one, that is written.
+    To,
+}
+
+impl Side {
+    /// An environment variable of this side: `SEABED_` and the like, and `name`.
+    pub fn variable(self, name: &str) -> String {
+        match self {
+            Side::Own => format!("SEABED_{name}"),
+            Side::From => format!("SEABED_FROM_{name}"),
+            Side::To => format!("SEABED_TO_{name}"),
+        }
+    }
+
+    /// An option of this side.
+    pub fn flag(self, name: &str) -> String {
+        match (self, name) {
+            (Side::Own, _) => format!("--{name}"),
+            (Side::From, _) => format!("--from-{name}"),
+            (Side::To, "repo") => "--to".to_owned(),
+            (Side::To, _) => format!("--to-{name}"),
+        }
+    }
 }
 
 /// How to talk to a store over a network. Keys come from AWS_* variables, profiles or the machine, never from the command line.

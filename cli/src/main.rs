@@ -9,6 +9,7 @@ mod habits;
 mod looking;
 mod newfile;
 mod open;
+mod other;
 mod output;
 mod progress;
 mod remote;

@@ -2,7 +2,7 @@
 //! It must never create a repository that was not asked for: a cron job with another HOME has to fail, not to start a new one.
 //! It obeys what README.md says of it.
 
-use crate::args::Global;
+use crate::args::{Global, Side};
 use crate::exit::{Code, Fail};
 use crate::output::Output;
 use crate::remote;
@@ -72,8 +72,14 @@ fn default_path() -> Option<PathBuf> {
 /// Which repository is meant.
 pub fn place(global: &Global) -> Result<Place, Fail> {
     let default = default_path();
-    let named = global.repo.clone().or_else(|| std::env::var_os("SEABED_REPOSITORY").map(PathBuf::from));
+    let named = global.repo.clone().or_else(|| std::env::var_os(global.side.variable("REPOSITORY")).map(PathBuf::from));
     let Some(named) = named else {
+        // Only the repository that every command has may go without a name.
+        if global.side != Side::Own {
+            let fail = Fail::config("no other repository is named");
+            let (flag, variable) = (global.side.flag("repo"), global.side.variable("REPOSITORY"));
+            return Err(fail.hint(format!("name it with {flag} or {variable}")));
+        }
         let path = default.ok_or_else(|| {
             Fail::config("no repository is named, and without HOME there is no default one")
                 .hint("name one with --repo or SEABED_REPOSITORY")

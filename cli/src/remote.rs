@@ -1,12 +1,12 @@
 //! Stores over a network: what the command line and the environment say of them, as the engine takes it.
 //! It must never take a key from the command line, nor print one. It obeys what README.md says of S3.
 
-use crate::args::Global;
+use crate::args::{Global, Side};
 use crate::exit::Fail;
 use crate::output::Output;
 use crate::{signals, size};
 use seabed_engine::error::Error;
-use seabed_engine::store::s3::{Pace, S3Options, S3Place, S3Store, Sse};
+use seabed_engine::store::s3::{Pace, S3Credentials, S3Options, S3Place, S3Store, Sse};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +39,26 @@ pub fn sse(global: &Global) -> Result<Option<Sse>, Fail> {
     })
 }
 
+/// Keys for a store that is not that of the own repository, where variables name them: `SEABED_FROM_AWS_ACCESS_KEY_ID` and the like. Else the
+/// two share what AWS' tools know.
+fn credentials(global: &Global) -> Result<Option<S3Credentials>, Fail> {
+    if global.side == Side::Own {
+        return Ok(None);
+    }
+    let named = |name: &str| std::env::var(global.side.variable(name)).ok().filter(|value| !value.is_empty());
+    let (id, secret) = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY");
+    match (named(id), named(secret)) {
+        (None, None) => Ok(None),
+        (Some(access_key_id), Some(secret_access_key)) => {
+            Ok(Some(S3Credentials { access_key_id, secret_access_key, session_token: named("AWS_SESSION_TOKEN") }))
+        }
+        _ => {
+            let (id, secret) = (global.side.variable(id), global.side.variable(secret));
+            Err(Fail::config(format!("only one of {id} and {secret} is set")).hint("set both, or none"))
+        }
+    }
+}
+
 /// The store at a place, as the options say.
 pub fn store(global: &Global, out: &Output, place: S3Place) -> Result<S3Store, Fail> {
     let asked = &global.remote;
@@ -61,7 +81,7 @@ pub fn store(global: &Global, out: &Output, place: S3Place) -> Result<S3Store, F
         limit_upload: rate(&asked.limit_upload)?,
         limit_download: rate(&asked.limit_download)?,
         pace: Pace { budget: Duration::from_secs(asked.retry_minutes.saturating_mul(60)), ..Pace::default() },
-        credentials: None,
+        credentials: credentials(global)?,
         stop: Some(signals::flag()),
         say: Some(out.teller()),
     };

@@ -116,19 +116,23 @@ pub fn given(global: &Global) -> Result<Given, Fail> {
     if let Some(path) = &global.key_file {
         return Ok(Given::KeyFile(path.clone()));
     }
-    const NAMES: [&str; 4] = ["SEABED_PASSWORD", "SEABED_PASSWORD_FILE", "SEABED_PASSWORD_COMMAND", "SEABED_KEY_FILE"];
-    let set: Vec<&str> = NAMES.into_iter().filter(|name| variable(name).is_some()).collect();
+    const NAMES: [&str; 4] = ["PASSWORD", "PASSWORD_FILE", "PASSWORD_COMMAND", "KEY_FILE"];
+    let whole = |name: &str| global.side.variable(name);
+    let set: Vec<&str> = NAMES.into_iter().filter(|name| variable(&whole(name)).is_some()).collect();
     if let [first, second, ..] = set[..] {
-        return Err(Fail::config(format!("both {first} and {second} are set")).hint("unset all but one of them"));
+        return Err(Fail::config(format!("both {} and {} are set", whole(first), whole(second))).hint("unset all but one of them"));
     }
-    let Some((name, value)) = set.first().and_then(|name| variable(name).map(|value| (*name, value))) else { return Ok(Given::Nothing) };
+    let Some((which, value)) = set.first().and_then(|name| variable(&whole(name)).map(|value| (*name, value))) else {
+        return Ok(Given::Nothing);
+    };
+    let name = whole(which);
     if value.is_empty() {
         return Err(Fail::config(format!("{name} is set but empty")).hint("unset it, or give it a value"));
     }
-    match name {
-        "SEABED_PASSWORD" => passphrase(&Zeroizing::new(value.into_vec()), name).map(Secret::Passphrase).map(Given::Secret),
-        "SEABED_PASSWORD_FILE" => from_file(Path::new(&value)).map(Given::Secret),
-        "SEABED_PASSWORD_COMMAND" => {
+    match which {
+        "PASSWORD" => passphrase(&Zeroizing::new(value.into_vec()), &name).map(Secret::Passphrase).map(Given::Secret),
+        "PASSWORD_FILE" => from_file(Path::new(&value)).map(Given::Secret),
+        "PASSWORD_COMMAND" => {
             let line = value
                 .into_string()
                 .map_err(|_| Fail::config(format!("{name} is not UTF-8")).hint("give the passphrase by a file: --password-file FILE"))?;

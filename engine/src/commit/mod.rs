@@ -4,8 +4,10 @@
 
 mod check;
 mod rescue;
+mod usable;
 
 pub use check::Known;
+pub use usable::{Usable, usable_index};
 
 use crate::catalog::Snapshot;
 use crate::clock;

@@ -9,7 +9,7 @@ use crate::index::Index;
 use crate::limits::{PACK_BYTES_DATA, PACK_BYTES_META};
 use crate::pack::Compression;
 use crate::pack::bits::Bits;
-use crate::pack::repack::{From, Take, repack};
+use crate::pack::repack::{From, Seals, Take, repack};
 use crate::pack::sink::{Sink, SinkOptions, Trouble};
 use crate::repository::Repository;
 use crate::store::there;
@@ -45,7 +45,8 @@ pub fn rescue(
     let sink =
         Sink::new(repository.store(), repository.keys(), options, (repository.writer(), session), (&put_segment, &|_| Ok(())), &trouble);
     let go_on = |_| go_on();
-    let from = From { store: repository.store(), keys: repository.keys(), ids: repository.ids(), go_on: &go_on, spare: 0.0 };
+    let from =
+        From { store: repository.store(), keys: repository.keys(), ids: repository.ids(), go_on: &go_on, spare: 0.0, seals: Seals::Kept };
     // Few chunks; the source is being read meanwhile.
     match repack(&sink, &from, takes, rayon::current_num_threads().min(2)) {
         // Deleted between the question and the read. The CHECK that follows finds another copy, or that there is none.

@@ -14,7 +14,7 @@ use crate::gc::{is_overtaken, merge};
 use crate::id::{ObjectId, ObjectName, PackId, SnapshotId};
 use crate::index::compact::{Copy, Rows};
 use crate::observe::{Observer, Progress, Stage};
-use crate::pack::repack::{From, REFRAMED, Repacked, Take, repack};
+use crate::pack::repack::{From, REFRAMED, Repacked, Seals, Take, repack};
 use crate::pack::sink::{Sink, SinkOptions, Trouble, Written};
 use crate::repository::grounds::{Grounds, State};
 use crate::repository::{Records, Repository};
@@ -89,7 +89,7 @@ fn carry_out(repository: &Repository, plan: Plan, observer: &dyn Observer) -> Re
             observer.progress(&Progress { stage: Stage::Working, bytes_done: read, bytes_total: total, ..Progress::default() });
             !observer.interrupted()
         };
-        let from = From { store, keys: repository.keys(), ids: repository.ids(), go_on: &go_on, spare };
+        let from = From { store, keys: repository.keys(), ids: repository.ids(), go_on: &go_on, spare, seals: Seals::Kept };
         report.repacked = repack(&sink, &from, listed, options.threads())?;
         report.written = sink.written();
         grounds.own = sink.into_packs().into_iter().collect();

@@ -329,8 +329,15 @@ impl OpenPack {
 
     /// Whether `stored` is frame `number` as it was sealed, and opens it where it lies. `false` too where the keyring cannot tell.
     pub fn authenticates(&self, number: u32, stored: &mut [u8]) -> bool {
-        let Some((cipher, info)) = self.cipher(number) else { return false };
-        stored.len() == info.stored as usize && cipher.open(info.ordinal, info.codec, stored).is_some()
+        self.unseal(number, stored).is_some()
+    }
+
+    /// Opens the seal of frame `number` where it lies, in `stored`: what is left is compressed. `None` where it does not authenticate, or
+    /// where the keyring lacks its key.
+    pub fn unseal<'s>(&self, number: u32, stored: &'s mut [u8]) -> Option<&'s [u8]> {
+        let (cipher, info) = self.cipher(number)?;
+        (stored.len() == info.stored as usize).then_some(())?;
+        cipher.open(info.ordinal, info.codec, stored)
     }
 
     /// Opens frame `number` where it lies, in `stored`, and decodes it into `plain`.

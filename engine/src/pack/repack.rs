@@ -6,14 +6,16 @@
 use crate::buffers::Buffers;
 use crate::chunk::ChunkIds;
 use crate::error::{Damage, Error, Result};
+use crate::format::object::Purpose;
 use crate::format::pack::CODEC_ZSTD;
 use crate::id::{ChunkId, Class, PackId};
 use crate::pack::bits::Bits;
 use crate::pack::frames::FrameBuilder;
 use crate::pack::sink::{Job, PanicGuard, Sink, ToPack, frame_channel, job_channel, write_channel};
-use crate::pack::writer::{CopiedFrame, NewFrame};
+use crate::pack::writer::{CopiedFrame, EncodedFrame, NewFrame};
 use crate::pack::{Compression, FrameDecoder, OpenPack, check_chunk};
 use crate::seal::key::Keys;
+use crate::seal::{unwrap_pack_key, wrap_pack_key};
 use crate::store::{Store, each, reread};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::ops::Range;
@@ -77,6 +79,19 @@ pub struct From<'a> {
     pub go_on: &'a (dyn Fn(u64) -> bool + Sync),
     /// The part of a frame that nobody may want for it to be copied all the same. See [`stays`].
     pub spare: f64,
+    /// What becomes of the seals of frames that are copied.
+    pub seals: Seals<'a>,
+}
+
+/// What becomes of the seals of frames that are copied as they are compressed.
+#[derive(Clone, Copy)]
+pub enum Seals<'a> {
+    /// They stay, and the keys of their packs come along as they are wrapped.
+    Kept,
+    /// They stay, and the keys of their packs are wrapped anew for these keys, of the same family, where these do not open them.
+    Rewrapped(&'a Keys),
+    /// Frames are sealed anew, by the key of the pack that they go to: whoever knows their old keys reads nothing of them there.
+    Renewed,
 }
 
 /// Whether a frame is copied of which so much is wanted: all of it, or so much that to open it and make it anew is not worth the rest; and
@@ -270,6 +285,8 @@ struct Part {
 enum Taken {
     /// It was copied, with so many bytes that nobody wants.
     Copied(CopiedFrame, u64),
+    /// It is to be sealed anew, as it is compressed.
+    Renewed(EncodedFrame),
     /// The chunks that are wanted of it, one after the other.
     Opened(Vec<(ChunkId, u32)>, Vec<u8>),
 }
@@ -288,10 +305,14 @@ impl Opener<'_> {
         let Group { pack, take, parts, mut bytes } = group;
         for part in &parts {
             let stored = bytes.get_mut(part.at.clone()).ok_or(Error::SelfCheck { what: "the place of a frame" })?;
-            hand(if part.copied {
-                copy(&pack, part, stored, &take.chunks, self.copies.take())?
-            } else {
-                self.open(&pack, part, stored, &take.chunks)?
+            hand(match (part.copied, self.from.seals) {
+                (false, _) => self.open(&pack, part, stored, &take.chunks)?,
+                (true, Seals::Renewed) => renew(&pack, part, stored, self.copies.take())?,
+                (true, Seals::Kept) => copy(&pack, part, stored, &take.chunks, self.copies.take())?,
+                (true, Seals::Rewrapped(to)) => {
+                    let taken = copy(&pack, part, stored, &take.chunks, self.copies.take())?;
+                    rewrapped(&pack, taken, self.from.keys, to)?
+                }
             })?;
         }
         self.buffers.read.give_filled(bytes);
@@ -346,6 +367,11 @@ impl Taker<'_, '_> {
                 self.done.bytes_stuck += stuck;
                 // Nobody takes frames any more only when a thread failed; that failure is the one to report.
                 self.frames.send(ToPack::Frame(class, NewFrame::Copied(frame))).map_err(|_| Error::Interrupted)
+            }
+            Taken::Renewed(frame) => {
+                self.done.frames_copied += 1;
+                self.done.bytes_copied += frame.bytes.len() as u64;
+                self.frames.send(ToPack::Frame(class, NewFrame::Fresh(frame))).map_err(|_| Error::Interrupted)
             }
             Taken::Opened(chunks, bytes) => {
                 self.done.frames_opened += 1;
@@ -411,4 +437,37 @@ fn copy(pack: &OpenPack, part: &Part, stored: &mut [u8], wanted: &Bits, mut byte
     }
     let stuck = if opens { 0 } else { dead * u64::from(info.stored) / u64::from(info.plain).max(1) };
     Ok(Taken::Copied(CopiedFrame { bytes, info, key, chunks }, stuck))
+}
+
+/// Opens the seal of a frame and leaves it compressed. Whoever lacks its key cannot renew it: that is an error, not a copy.
+fn renew(pack: &OpenPack, part: &Part, stored: &mut [u8], mut bytes: Vec<u8>) -> Result<Taken> {
+    let damaged = || Error::damaged(&pack.name, Damage::Frame { frame: part.number });
+    if !pack.holds_key(part.number) {
+        return Err(Error::UnknownFeature { object: pack.name.clone(), feature: "a pack key that this keyring lacks".to_owned() });
+    }
+    let encoded = pack.unseal(part.number, stored).ok_or_else(damaged)?;
+    bytes.extend_from_slice(encoded);
+    let info = &pack.table.frames.get(part.number as usize).ok_or_else(damaged)?.info;
+    let mut chunks = Vec::new();
+    for (id, number) in chunks_of(pack, part)? {
+        chunks.push((id, pack.table.chunks.get(number).ok_or_else(damaged)?.bytes));
+    }
+    Ok(Taken::Renewed(EncodedFrame { codec: info.codec, bytes, plain: info.plain, chunks }))
+}
+
+/// Wraps the key of a copied frame for `to`, unless that opens it already. Two repositories of a family rotate each for itself: of one's
+/// epochs the other knows nothing, or another key by the same number.
+fn rewrapped(pack: &OpenPack, taken: Taken, from: &Keys, to: &Keys) -> Result<Taken> {
+    let Taken::Copied(mut frame, stuck) = taken else { return Ok(taken) };
+    let purpose = Purpose::wraps(pack.class);
+    let opens = |keys: &Keys| {
+        let wrapping = keys.get(purpose, frame.key.epoch)?;
+        unwrap_pack_key(wrapping, &keys.family, pack.class, &frame.key)
+    };
+    if opens(to).is_none() {
+        let key = opens(from).ok_or_else(|| Error::damaged(&pack.name, Damage::Seal))?;
+        let wrapping = to.require(&pack.name, purpose, to.epoch)?;
+        frame.key = wrap_pack_key(wrapping, to.epoch, &to.family, pack.class, &frame.key.birth, &key)?;
+    }
+    Ok(Taken::Copied(frame, stuck))
 }

@@ -1,0 +1,97 @@
+//! A second repository beside the one that every command has: where it is, and how it is opened.
+//! It must never take one's secret for the other's unasked, but for targets, which are often siblings under the same secret.
+//! It obeys what README.md says of copies.
+
+use crate::args::{Global, Side};
+use crate::exit::{Code, Fail};
+use crate::open::{self, Opened};
+use crate::output::Output;
+use std::path::{Path, PathBuf};
+
+/// Another repository, from which something is taken.
+#[derive(clap::Args, Debug, Clone, Default)]
+pub struct FromArgs {
+    /// The other repository [env: SEABED_FROM_REPOSITORY]
+    #[arg(long, value_name = "PLACE", help_heading = "The other repository")]
+    pub from_repo: Option<PathBuf>,
+    /// Read its passphrase from FILE [env: SEABED_FROM_PASSWORD, SEABED_FROM_PASSWORD_FILE]
+    #[arg(long, value_name = "FILE", help_heading = "The other repository")]
+    #[arg(conflicts_with_all = ["from_password_command", "from_key_file"])]
+    pub from_password_file: Option<PathBuf>,
+    /// Take its passphrase from what COMMAND prints [env: SEABED_FROM_PASSWORD_COMMAND]
+    #[arg(long, value_name = "COMMAND", help_heading = "The other repository", conflicts_with = "from_key_file")]
+    pub from_password_command: Option<String>,
+    /// Use its key file FILE [env: SEABED_FROM_KEY_FILE]
+    #[arg(long, value_name = "FILE", help_heading = "The other repository")]
+    pub from_key_file: Option<PathBuf>,
+}
+
+impl FromArgs {
+    /// Whether one is named.
+    pub fn is_named(&self) -> bool {
+        self.from_repo.is_some() || std::env::var_os(Side::From.variable("REPOSITORY")).is_some()
+    }
+
+    /// The global options as they are for it.
+    pub fn global(&self, global: &Global) -> Global {
+        Global {
+            repo: self.from_repo.clone(),
+            password_file: self.from_password_file.clone(),
+            password_command: self.from_password_command.clone(),
+            key_file: self.from_key_file.clone(),
+            side: Side::From,
+            ..global.clone()
+        }
+    }
+
+    /// Opens it.
+    pub fn open(&self, global: &Global, out: &Output) -> Result<Opened, Fail> {
+        open::open(&self.global(global), out)
+    }
+}
+
+/// Other repositories, to which something goes.
+#[derive(clap::Args, Debug, Clone, Default)]
+pub struct ToArgs {
+    /// A repository that it goes to (repeatable)
+    #[arg(long, value_name = "PLACE", help_heading = "Other repositories")]
+    pub to: Vec<PathBuf>,
+    /// Read their passphrase from FILE [env: SEABED_TO_PASSWORD, SEABED_TO_PASSWORD_FILE] [default: as for --repo]
+    #[arg(long, value_name = "FILE", help_heading = "Other repositories", requires = "to")]
+    #[arg(conflicts_with_all = ["to_password_command", "to_key_file"])]
+    pub to_password_file: Option<PathBuf>,
+    /// Take their passphrase from what COMMAND prints [env: SEABED_TO_PASSWORD_COMMAND]
+    #[arg(long, value_name = "COMMAND", help_heading = "Other repositories", requires = "to", conflicts_with = "to_key_file")]
+    pub to_password_command: Option<String>,
+    /// Use the key file FILE for them [env: SEABED_TO_KEY_FILE]
+    #[arg(long, value_name = "FILE", help_heading = "Other repositories", requires = "to")]
+    pub to_key_file: Option<PathBuf>,
+}
+
+impl ToArgs {
+    /// Opens one of them. Where nothing says how, and no key file is known, the secret of the own repository is tried.
+    pub fn open(&self, to: &Path, global: &Global, out: &Output) -> Result<Opened, Fail> {
+        let other = Global {
+            repo: Some(to.to_owned()),
+            password_file: self.to_password_file.clone(),
+            password_command: self.to_password_command.clone(),
+            key_file: self.to_key_file.clone(),
+            side: Side::To,
+            ..global.clone()
+        };
+        let says = ["PASSWORD", "PASSWORD_FILE", "PASSWORD_COMMAND", "KEY_FILE"]
+            .iter()
+            .any(|name| std::env::var_os(Side::To.variable(name)).is_some());
+        if says || other.password_file.is_some() || other.password_command.is_some() || other.key_file.is_some() {
+            return open::open(&other, out);
+        }
+        // As the own one is opened: with its secret, its environment, the key files that this program made.
+        let same = Global { repo: Some(to.to_owned()), ..global.clone() };
+        match open::open(&same, out) {
+            Err(fail) if fail.code == Code::WrongKey => {
+                Err(fail.hint("it has a secret of its own: --to-password-file, --to-key-file, SEABED_TO_PASSWORD …"))
+            }
+            other => other,
+        }
+    }
+}
