@@ -268,8 +268,20 @@ map_struct! {
         0 => repository: crate::id::RepositoryId,
         /// The snapshot there.
         2 => snapshot: SnapshotId,
-        /// How: `copy`, `rewrite`, `undelete`.
+        /// How: [`COPY`], `rewrite`, `undelete`, [`REKEY`].
         4 => how: String,
+    }
+}
+
+/// [`Origin::how`] of a copy in another repository.
+pub const COPY: &str = "copy";
+/// [`Origin::how`] of a snapshot that was sealed anew after a rotation.
+pub const REKEY: &str = "rekey";
+
+impl Origin {
+    /// Whether the snapshot is the very same as the one it comes from, but for its id and what it is sealed with.
+    pub fn is_the_same(&self) -> bool {
+        self.how == COPY || self.how == REKEY
     }
 }
 

@@ -74,6 +74,14 @@ pub struct Figures {
     pub cold_packs: u64,
     /// Their bytes.
     pub cold_bytes: u64,
+    /// Packs under older epochs whose needed chunks are sealed anew; they are among those that are repacked.
+    pub renew_packs: u64,
+    /// What is read of them.
+    pub renew_bytes: u64,
+    /// Packs under older epochs that stay for now: beyond the budget, too young, or in colder storage.
+    pub renew_left_packs: u64,
+    /// Their bytes.
+    pub renew_left_bytes: u64,
     /// Packs that earlier collections condemned, whose time has come.
     pub due_packs: u64,
     /// Their bytes.

@@ -3,7 +3,7 @@
 
 use crate::error::Result;
 use crate::faults;
-use crate::format::object::ObjectType;
+use crate::format::object::{HEADER_BYTES, ObjectType, PART_HEAD_BYTES, PartHead};
 use crate::format::protocol::Record;
 use crate::format::segment::{ENTRY_BYTES, Segment};
 use crate::format::wire::Time;
@@ -14,7 +14,7 @@ use crate::repository::grounds::{Grounds, SEGMENTS_BATCH, SegmentFacts};
 use crate::repository::{Records, Repository};
 use crate::seal::object::seal_object;
 use crate::seal::random;
-use crate::store::{each_busy, there};
+use crate::store::{Listed, each_busy, there};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Segments with fewer entries than this part of a full one are merged, once there are so many of them.
@@ -42,7 +42,8 @@ struct Part {
 }
 
 /// Merges what is worth merging. What the collection has read of the segments says which; whatever it is by now is read again.
-pub fn merge(repository: &Repository, grounds: &Grounds, observer: &dyn Observer) -> Result<Merged> {
+/// With `renew` also those that older epochs sealed.
+pub fn merge(repository: &Repository, grounds: &Grounds, renew: bool, observer: &dyn Observer) -> Result<Merged> {
     let mut merged = Merged::default();
     let absent: HashSet<PackId> = if faults::seeded("merge-drops-absent") { absent(repository)? } else { HashSet::new() };
     let known = &grounds.segments;
@@ -55,7 +56,8 @@ pub fn merge(repository: &Repository, grounds: &Grounds, observer: &dyn Observer
         named > 0 && named * GONE_PART >= facts.packs.len()
     };
     let taken = |name: &ObjectName| known.get(name).map_or(gather, |facts| gather && small(facts) || worn(facts));
-    let names: Vec<&ObjectName> = listed.iter().map(|object| &object.name).filter(|name| taken(name)).collect();
+    let old = if renew { sealed_before(repository, &listed)? } else { HashSet::new() };
+    let names: Vec<&ObjectName> = listed.iter().map(|object| &object.name).filter(|name| taken(name) || old.contains(*name)).collect();
     let mut group: Vec<Part> = Vec::new();
     for batch in names.chunks(SEGMENTS_BATCH) {
         if observer.interrupted() {
@@ -71,12 +73,33 @@ pub fn merge(repository: &Repository, grounds: &Grounds, observer: &dyn Observer
         }
         let entries: usize = group.iter().map(|part| part.segment.entries.0.len() / ENTRY_BYTES).sum();
         if entries >= SEGMENT_CHUNKS_TARGET {
-            merged.segments += put_merged(repository, std::mem::take(&mut group), &absent)?;
+            merged.segments += put_merged(repository, std::mem::take(&mut group), &absent, &old)?;
         }
     }
-    merged.segments += put_merged(repository, group, &absent)?;
+    merged.segments += put_merged(repository, group, &absent, &old)?;
     merged.records = fold(repository)?;
     Ok(merged)
+}
+
+/// The segments that keys of older epochs sealed. The epoch stands in the clear at their beginning.
+fn sealed_before(repository: &Repository, listed: &[Listed]) -> Result<HashSet<ObjectName>> {
+    let store = repository.store();
+    let head = |object: &Listed| {
+        let mut bytes = Vec::new();
+        store.get_range(&object.name, 0..(HEADER_BYTES + PART_HEAD_BYTES) as u64, &mut bytes)?;
+        PartHead::decode(&object.name, &bytes[HEADER_BYTES..]).map(|head| head.epoch < repository.keys().epoch)
+    };
+    let mut old = HashSet::new();
+    for (object, is_old) in listed.iter().zip(each_busy(store, listed, head)) {
+        match is_old {
+            Ok(true) => drop(old.insert(object.name.clone())),
+            Ok(false) => {}
+            // Merged meanwhile, or damaged: then there is nothing to seal anew.
+            Err(error) if error.is_damage() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(old)
 }
 
 /// What the store does not list: no reason to leave a pack out.
@@ -93,7 +116,7 @@ fn absent(repository: &Repository) -> Result<HashSet<PackId>> {
 }
 
 /// Puts one segment in the place of those of a group, unless it would say just the same.
-fn put_merged(repository: &Repository, group: Vec<Part>, absent: &HashSet<PackId>) -> Result<u64> {
+fn put_merged(repository: &Repository, group: Vec<Part>, absent: &HashSet<PackId>, old: &HashSet<ObjectName>) -> Result<u64> {
     if group.is_empty() {
         return Ok(0);
     }
@@ -106,7 +129,7 @@ fn put_merged(repository: &Repository, group: Vec<Part>, absent: &HashSet<PackId
     let there: HashSet<PackId> =
         there(repository.origin(), names)?.iter().filter_map(|object| object.name.as_pack()).map(|(_, id)| id).collect();
     let gone: HashSet<PackId> = named.iter().map(|(id, _)| **id).filter(|id| !there.contains(id)).chain(absent.iter().copied()).collect();
-    if group.len() == 1 && gone.is_empty() {
+    if group.len() == 1 && gone.is_empty() && !old.contains(&group[0].name) {
         return Ok(0);
     }
     let parts: Vec<ObjectName> = group.iter().map(|part| part.name.clone()).collect();

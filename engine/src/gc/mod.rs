@@ -4,6 +4,7 @@
 mod figures;
 mod merge;
 mod plan;
+mod renew;
 mod roots;
 mod sweep;
 mod weigh;
@@ -30,6 +31,9 @@ pub struct GcOptions {
     pub repack_cold: bool,
     /// Target of data packs, bytes.
     pub data_pack_bytes: u64,
+    /// Whether packs and segments that are sealed under keys of older epochs are sealed anew. Nothing else is written anew then but what has
+    /// to be, and the needed part of at most so many bytes of packs is, those of the oldest epochs first.
+    pub renew: Option<u64>,
     /// Whether the plan is to say what would be written to a few per cent: frames that would be made anew are read for it, some of them.
     pub weigh: bool,
     /// Threads; 0 for one per core.
@@ -71,6 +75,7 @@ impl Default for GcOptions {
             max_unused: MAX_UNUSED,
             max_repack: None,
             repack_cold: false,
+            renew: None,
             data_pack_bytes: crate::limits::PACK_BYTES_DATA,
             weigh: false,
             threads: 0,

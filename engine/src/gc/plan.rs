@@ -48,9 +48,9 @@ pub struct Plan {
 
 /// What would become of the needed part of a pack.
 #[derive(Clone, Copy, Default)]
-struct Share {
+pub(super) struct Share {
     /// Stored bytes that are read.
-    read: u64,
+    pub(super) read: u64,
     /// Unused bytes in frames that cannot be opened.
     stuck: u64,
     /// Bytes of a new pack that they would take.
@@ -172,11 +172,11 @@ pub(super) fn mark(
     Ok(())
 }
 
-struct Planner<'a> {
-    repository: &'a Repository,
-    options: &'a GcOptions,
+pub(super) struct Planner<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) options: &'a GcOptions,
     now: i64,
-    figures: Figures,
+    pub(super) figures: Figures,
     condemn: Vec<u32>,
     takes: Vec<(u32, Bits)>,
     /// The part of a frame that may stay unused in a copy of it.
@@ -200,10 +200,14 @@ impl Planner<'_> {
         self.figures.pack_bytes = grounds.packs.values().map(|object| object.bytes).sum();
         self.figures.chunks = grounds.rows.count();
         self.figures.chunks_needed = kept.iter().map(|bits| bits.as_ref().map_or(0, Bits::count)).sum();
+        let renewed = match self.options.renew {
+            Some(budget) => self.renew(budget, (&packs, &states, &kept), grounds, observer)?,
+            None => HashSet::new(),
+        };
         let mut candidates = Vec::new();
         let mut used = 0;
         for (number, pack) in packs.iter().enumerate() {
-            let Some(object) = listed(number) else { continue };
+            let Some(object) = listed(number).filter(|_| !renewed.contains(&number)) else { continue };
             let count = kept[number].as_ref().map_or(0, Bits::count);
             match states[number] {
                 State::Gone => continue,
@@ -239,6 +243,10 @@ impl Planner<'_> {
                 // No segment will ever name it: what is needed of it goes to a pack that one does.
                 let share = self.share(number, &packs, &kept)?;
                 self.repack(number, &kept, share, object);
+                continue;
+            }
+            if self.options.renew.is_some() {
+                self.figures.unused_bytes += if unused { object.bytes } else { 0 };
                 continue;
             }
             if object.class.as_deref().is_some_and(is_cold) && !self.options.repack_cold {
@@ -277,7 +285,11 @@ impl Planner<'_> {
         let row = &packs[number];
         let pack = OpenPack::open(self.repository.store(), self.repository.keys(), row.class, &row.id)?;
         let none = Bits::default();
-        let kept = kept[number].as_ref().unwrap_or(&none);
+        Ok(Self::share_of(&pack, kept[number].as_ref().unwrap_or(&none)))
+    }
+
+    /// What would become of the chunks `kept` of a pack.
+    pub(super) fn share_of(pack: &OpenPack, kept: &Bits) -> Share {
         let mut share = Share::default();
         for (frame, span) in pack.table.frames.iter().enumerate() {
             let (info, chunks) = (&span.info, span.chunks());
@@ -294,19 +306,19 @@ impl Planner<'_> {
             let part = stored * wanted / u64::from(info.plain).max(1);
             let copied = stored + FRAME_ROW_BYTES + CHUNK_ROW_BYTES * chunks.len() as u64;
             let unused = stored.saturating_sub(part);
-            if stays(&pack, frame as u32, kept, 0.0) {
+            if stays(pack, frame as u32, kept, 0.0) {
                 share.write += copied;
                 share.stuck += unused;
             } else {
                 let anew = part + CHUNK_ROW_BYTES * count;
                 share.write += anew;
-                if stays(&pack, frame as u32, kept, SPARE_PART) {
+                if stays(pack, frame as u32, kept, SPARE_PART) {
                     share.more += copied.saturating_sub(anew);
                     share.spared += unused;
                 }
             }
         }
-        Ok(share)
+        share
     }
 
     /// Which of the candidates are worth it.
@@ -369,7 +381,7 @@ impl Planner<'_> {
     }
 
     /// One record names no more; the next collection goes on.
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.condemn.len() >= RECORD_PACKS_MAX
     }
 
@@ -382,7 +394,7 @@ impl Planner<'_> {
         }
     }
 
-    fn repack(&mut self, number: usize, kept: &[Option<Bits>], share: Share, object: &Listed) {
+    pub(super) fn repack(&mut self, number: usize, kept: &[Option<Bits>], share: Share, object: &Listed) {
         self.figures.repack_packs += 1;
         self.figures.repack_bytes += object.bytes;
         self.take(number, kept, share);
@@ -421,7 +433,7 @@ impl Planner<'_> {
         charges[at].byte_days += u128::from(object.bytes) * u128::from(early.unsigned_abs());
     }
 
-    fn is_young(&self, object: &Listed) -> bool {
+    pub(super) fn is_young(&self, object: &Listed) -> bool {
         self.options.grace_nanos() > 0 && object.modified > 0 && !is_over(self.now, object.modified, self.options)
     }
 

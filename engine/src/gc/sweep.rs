@@ -89,7 +89,8 @@ fn carry_out(repository: &Repository, plan: Plan, observer: &dyn Observer) -> Re
             observer.progress(&Progress { stage: Stage::Working, bytes_done: read, bytes_total: total, ..Progress::default() });
             !observer.interrupted()
         };
-        let from = From { store, keys: repository.keys(), ids: repository.ids(), go_on: &go_on, spare, seals: Seals::Kept };
+        let seals = if options.renew.is_some() { Seals::Renewed } else { Seals::Kept };
+        let from = From { store, keys: repository.keys(), ids: repository.ids(), go_on: &go_on, spare, seals };
         report.repacked = repack(&sink, &from, listed, options.threads())?;
         report.written = sink.written();
         grounds.own = sink.into_packs().into_iter().collect();
@@ -154,7 +155,7 @@ fn carry_out(repository: &Repository, plan: Plan, observer: &dyn Observer) -> Re
     grounds.rows = Rows::default();
     // Who may not delete would put one more segment each time, and none would go.
     if report.refused_deletions == 0 {
-        let merged = merge::merge(repository, &grounds, observer)?;
+        let merged = merge::merge(repository, &grounds, options.renew.is_some(), observer)?;
         report.merged_segments = merged.segments;
         report.folded_records = merged.records;
     }

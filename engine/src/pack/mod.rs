@@ -233,6 +233,8 @@ pub struct OpenPack {
     pub bytes: u64,
     /// What it holds.
     pub table: PackTable,
+    /// The epoch of the key that its footer is sealed under.
+    pub epoch: u32,
     ciphers: Vec<Option<FrameCipher>>,
 }
 
@@ -314,7 +316,7 @@ impl OpenPack {
             };
             ciphers.push(cipher);
         }
-        Ok(OpenPack { name, class, bytes, table, ciphers })
+        Ok(OpenPack { name, class, bytes, table, epoch: head.epoch, ciphers })
     }
 
     fn cipher(&self, number: u32) -> Option<(&FrameCipher, &FrameInfo)> {

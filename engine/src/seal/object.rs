@@ -122,6 +122,12 @@ pub fn open_manifest_index(keys: &Keys, repository: &RepositoryId, name: &Object
     Ok(index)
 }
 
+/// The older one of the epochs that the parts of a manifest say they are sealed in: that stands in the clear, and nothing is proved by it.
+pub fn manifest_epoch(name: &ObjectName, bytes: &[u8]) -> Result<u32> {
+    let (index, names) = split(name, manifest_kind(name)?, bytes)?;
+    Ok(PartHead::decode(name, index)?.epoch.min(PartHead::decode(name, names)?.epoch))
+}
+
 /// Opens both parts of a manifest.
 pub fn open_manifest(keys: &Keys, repository: &RepositoryId, name: &ObjectName, bytes: &[u8]) -> Result<(IndexPart, NamesPart)> {
     let kind = manifest_kind(name)?;
