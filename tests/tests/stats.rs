@@ -157,7 +157,7 @@ fn growth_is_read_from_the_catalog_alone() {
         assert_eq!(number(rows(by).last().unwrap(), "data_added_packed_sum"), sum);
     }
     let text = home.ends(0, &["stats", "--growth", "--by", "month"]);
-    assert!(text.contains("2026-01") && text.contains("##") && text.contains("8 snapshots"), "{text}");
+    assert!(text.contains("2026-01") && text.contains("##"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     // Chosen ones, and a zone of its own.
     assert_eq!(lines(&home.ends(0, &["stats", "--growth", "latest", "--json"])).remove(0)["rows"].as_array().unwrap().len(), 1);

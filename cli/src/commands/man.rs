@@ -23,12 +23,22 @@ pub struct Args {
 }
 
 /// What the environment says, for the page of the program itself.
-const ENVIRONMENT: [(&str, &str); 16] = [
+const ENVIRONMENT: [(&str, &str); 18] = [
     ("SEABED_REPOSITORY", "The repository, as --repo names it."),
     ("SEABED_PASSWORD", "The passphrase."),
     ("SEABED_PASSWORD_FILE", "A file that holds the passphrase."),
     ("SEABED_PASSWORD_COMMAND", "A command that prints the passphrase; split like a shell does, not run by one."),
     ("SEABED_KEY_FILE", "A key file. Of these four only one may be set."),
+    (
+        "SEABED_FROM_REPOSITORY, SEABED_FROM_PASSWORD, SEABED_FROM_PASSWORD_FILE, SEABED_FROM_PASSWORD_COMMAND, SEABED_FROM_KEY_FILE, \
+         SEABED_FROM_AWS_ACCESS_KEY_ID, SEABED_FROM_AWS_SECRET_ACCESS_KEY, SEABED_FROM_AWS_SESSION_TOKEN",
+        "The same of the other repository that something is taken from, and keys of its bucket where they are others.",
+    ),
+    (
+        "SEABED_TO_PASSWORD, SEABED_TO_PASSWORD_FILE, SEABED_TO_PASSWORD_COMMAND, SEABED_TO_KEY_FILE, SEABED_TO_AWS_ACCESS_KEY_ID, \
+         SEABED_TO_AWS_SECRET_ACCESS_KEY, SEABED_TO_AWS_SESSION_TOKEN",
+        "The same of other repositories that something goes to.",
+    ),
     ("SEABED_CACHE_DIR", "Where caches are kept."),
     ("SEABED_HOST", "The host that new snapshots are of."),
     ("SEABED_WEBDAV_PASSWORD", "The password that `seabed serve webdav --user` asks for."),
