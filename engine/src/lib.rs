@@ -45,6 +45,7 @@ pub use store::Store;
 pub use store::local::LocalStore;
 pub use store::memory::MemoryStore;
 pub use store::s3::{S3Credentials, S3Options, S3Place, S3Store};
+pub use tag::{TagEdit, Tagged, describe, tag};
 pub use undelete::undelete;
 pub use usage::{Usage, freed, usage};
 
@@ -62,6 +63,7 @@ pub mod rebuild;
 pub mod restore;
 pub mod retention;
 pub mod stats;
+pub mod tag;
 pub mod undelete;
 pub mod usage;
 pub mod view;
