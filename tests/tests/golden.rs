@@ -7,7 +7,7 @@ use seabed_engine::format::object::{ObjectType, Purpose, open_header};
 use seabed_engine::format::pack::PackTable;
 use seabed_engine::format::tree::{get_leaf, get_names_node};
 use seabed_engine::format::wire::{Wire, from_bytes, to_bytes};
-use seabed_engine::format::{entry, lists, manifest, pack, protocol, repo, segment};
+use seabed_engine::format::{entry, lists, manifest, notes, pack, protocol, repo, segment};
 use seabed_engine::id::{Class, ObjectName, PackId, SnapshotId};
 use seabed_engine::pack::{FrameDecoder, OpenPack};
 use seabed_engine::seal::Key;

@@ -152,7 +152,7 @@ impl Memory {
                 report.bytes_overdue += bytes;
             }
             // Of several as old the first one by class and id, so that two checks say the same.
-            if oldest.is_none_or(|(oldest, _)| oldest < age) {
+            if oldest.as_ref().is_none_or(|(oldest, _)| *oldest < age) {
                 oldest = Some((age, OldestPack { pack: *id, age_secs: u64::try_from(age / SECOND_NANOS).unwrap_or(0), is_verified: verified }));
             }
         }
