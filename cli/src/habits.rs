@@ -7,10 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Commands of restic, rustic, borg and kopia that have no counterpart of that name: what to do instead.
 const COMMANDS: &[(&[&str], &str)] = &[
-    (
-        &["untag"],
-        "`seabed tag --remove TAG` takes tags from snapshots; `seabed hold` keeps a snapshot from being forgotten",
-    ),
+    (&["untag"], "`seabed tag --remove TAG` takes tags from snapshots; `seabed hold` keeps a snapshot from being forgotten"),
     (
         &["key", "passwd", "change-passphrase", "slot"],
         "a repository has the one passphrase or key file that `seabed init` was given; others cannot be added yet",

@@ -48,8 +48,10 @@ fn make_snapshots(db: &Connection) -> rusqlite::Result<()> {
 fn renew_snapshots(db: &Connection) -> rusqlite::Result<()> {
     let tx = rusqlite::Transaction::new_unchecked(db, rusqlite::TransactionBehavior::Immediate)?;
     if snapshots_version(&tx)? != SNAPSHOTS_VERSION {
-        tx.execute_batch("DROP VIEW IF EXISTS seabed_snapshots; DROP VIEW IF EXISTS seabed_series; DROP TABLE IF EXISTS snapshots; \
-             DROP TABLE IF EXISTS notes;")?;
+        tx.execute_batch(
+            "DROP VIEW IF EXISTS seabed_snapshots; DROP VIEW IF EXISTS seabed_series; DROP TABLE IF EXISTS snapshots; \
+             DROP TABLE IF EXISTS notes;",
+        )?;
         make_snapshots(&tx)?;
     }
     tx.commit()
@@ -283,27 +285,24 @@ impl Catalog {
     /// Takes down notes, and what they make of the snapshots that are here. Those of snapshots that come later wait for them.
     pub fn note(&mut self, rows: &[NoteRow]) -> Result<()> {
         let path = self.path.clone();
-        let run = |db: &mut Connection| {
-            let tx = db.transaction()?;
-            for row in rows {
-                let values = params![row.id.as_bytes(), row.about.as_bytes(), row.kind, row.time, row.body];
-                tx.prepare_cached("INSERT OR IGNORE INTO notes VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(values)?;
-            }
-            let edited: BTreeSet<SnapshotId> = rows.iter().filter(|row| !row.kind.is_empty()).map(|row| row.about).collect();
-            for id in edited {
-                let sql = "SELECT names_part FROM snapshots WHERE id = ?1";
-                let part: Option<Vec<u8>> = tx.prepare_cached(sql)?.query_row([id.as_bytes()], |row| row.get(0)).optional()?;
-                let Some(mut names) = part.and_then(|part| from_bytes::<NamesPart>(&part, "catalog").ok()) else { continue };
-                edit(&tx, &id, &mut names)?;
-                tx.prepare_cached("UPDATE snapshots SET names_part = ?2, tags = ?3, description = ?4 WHERE id = ?1")?.execute(params![
-                    id.as_bytes(),
-                    to_bytes(&names),
-                    json(names.tags.iter()),
-                    names.description
-                ])?;
-            }
-            tx.commit()
-        };
+        let run =
+            |db: &mut Connection| {
+                let tx = db.transaction()?;
+                for row in rows {
+                    let values = params![row.id.as_bytes(), row.about.as_bytes(), row.kind, row.time, row.body];
+                    tx.prepare_cached("INSERT OR IGNORE INTO notes VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(values)?;
+                }
+                let edited: BTreeSet<SnapshotId> = rows.iter().filter(|row| !row.kind.is_empty()).map(|row| row.about).collect();
+                for id in edited {
+                    let sql = "SELECT names_part FROM snapshots WHERE id = ?1";
+                    let part: Option<Vec<u8>> = tx.prepare_cached(sql)?.query_row([id.as_bytes()], |row| row.get(0)).optional()?;
+                    let Some(mut names) = part.and_then(|part| from_bytes::<NamesPart>(&part, "catalog").ok()) else { continue };
+                    edit(&tx, &id, &mut names)?;
+                    tx.prepare_cached("UPDATE snapshots SET names_part = ?2, tags = ?3, description = ?4 WHERE id = ?1")?
+                        .execute(params![id.as_bytes(), to_bytes(&names), json(names.tags.iter()), names.description])?;
+                }
+                tx.commit()
+            };
         run(&mut self.db).map_err(|source| Error::Catalog { path, source })
     }
 

@@ -88,7 +88,7 @@ fn hosts_go_on_where_others_stopped() {
     assert_eq!(never, (count as u64, all.iter().map(|pack| pack.bytes).sum()));
     let (age, is_verified) = before.oldest_unverified.map(|oldest| (oldest.age_secs, oldest.is_verified)).unwrap();
     assert_eq!((age, is_verified), (98 * DAY_SECS, false));
-    let mut read = 0;
+    let (mut read, mut first) = (0, BTreeSet::new());
     for day in 100..103 {
         let report = look(&store, day, oldest(Some(Budget::Bytes(third)), Some(30)));
         assert!(report.is_clean(), "{report:?}");
@@ -97,9 +97,15 @@ fn hosts_go_on_where_others_stopped() {
         assert!(report.packs_read > 0 && report.packs_never_verified == (count - read) as u64, "{report:?}");
         let newest = noted(&fresh(&store)).pop().unwrap();
         assert_eq!(newest, all[from..read].iter().map(|pack| prefix(&pack_of(pack))).collect(), "day {day}");
+        if first.is_empty() {
+            first = newest;
+        }
         if let Some(next) = all.get(read) {
             let found = report.oldest_unverified.unwrap();
-            assert_eq!((found.age_secs as i64, found.is_verified), (day * DAY_SECS as i64 - (next.modified - 1000 * DAY) / 1_000_000_000, false));
+            assert_eq!(
+                (found.age_secs as i64, found.is_verified),
+                (day * DAY_SECS as i64 - (next.modified - 1000 * DAY) / 1_000_000_000, false)
+            );
         }
     }
     assert_eq!(read, count, "all of it, and nothing twice");
@@ -109,7 +115,7 @@ fn hosts_go_on_where_others_stopped() {
     // Without an age what was verified first is read again.
     let report = look(&store, 105, oldest(Some(Budget::Bytes(1)), None));
     assert_eq!(report.packs_read, 1);
-    assert_eq!(noted(&fresh(&store)).pop().unwrap(), BTreeSet::from([prefix(&pack_of(&all[0]))]));
+    assert!(noted(&fresh(&store)).pop().unwrap().is_subset(&first));
     // Nothing but a budget: what is too old is said, and fails nothing.
     let report = look(&store, 140, oldest(Some(Budget::Bytes(1)), Some(30)));
     assert!(report.is_clean() && report.packs_overdue == count as u64 - 1, "{report:?}");

@@ -351,7 +351,9 @@ fn parts_together_are_the_whole() {
     let whole = check_all(&repository);
     assert_eq!((whole.packs_read, whole.bytes_read), (whole.packs, whole.pack_bytes));
     for of in [1, 2, 7, 256] {
-        let part = |n| check(&repository, &CheckOptions { read_data: ReadData::Part { n, of }, ..Default::default() }, &Silent).unwrap().packs_read;
+        let part = |n| {
+            check(&repository, &CheckOptions { read_data: ReadData::Part { n, of }, ..Default::default() }, &Silent).unwrap().packs_read
+        };
         assert_eq!((1..=of).map(part).sum::<u64>(), whole.packs);
     }
     for (read_data, packs) in [(ReadData::Percent(0.1), 1), (ReadData::Percent(100.0), whole.packs), (ReadData::Bytes(1), 1)] {

@@ -36,6 +36,8 @@ impl World {
     fn new() -> Self {
         let world = World { store: MemoryStore::new(), dir: TempDir::new().unwrap() };
         fs::create_dir(world.path("src")).unwrap();
+        // Beyond 1970, so that its times do not stand for none.
+        world.store.set_now(1_700_000_000_000_000_000);
         init(Arc::new(world.store.clone()), None).unwrap();
         world
     }
@@ -232,7 +234,6 @@ fn a_collection_takes_the_notes_of_what_it_deletes_and_no_others() {
     let before = world.store.list("notes").unwrap();
     // Within the grace period it can come back, and with it what was edited.
     let options = GcOptions { threads: 1, ..GcOptions::default() };
-    world.store.set_now(1);
     collect(&a, plan(&a, &options, &Silent).unwrap(), &Silent).unwrap();
     let options = GcOptions { grace: Duration::ZERO, ..options };
     let report = collect(&a, plan(&a, &options, &Silent).unwrap(), &Silent).unwrap();
@@ -252,7 +253,8 @@ fn hostile_notes_change_nothing_else() {
     let a = world.host(Some("a"));
     // Sealed with the right key, and wrong inside.
     let bomb = Bytes(vec![0xa1, 0x00, 0x9b, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0x60]);
-    for (kind, body) in [(TAGS, bomb), (TAGS, Bytes(vec![0; (1 << 20) + 1])), (TAGS, Bytes::default()), ("description", Bytes(vec![0xff]))] {
+    for (kind, body) in [(TAGS, bomb), (TAGS, Bytes(vec![0; (1 << 20) + 1])), (TAGS, Bytes::default()), ("description", Bytes(vec![0xff]))]
+    {
         a.put_note(kind, id.as_bytes(), Time::default(), body).unwrap();
     }
     // About another one than its name says, and not sealed at all.

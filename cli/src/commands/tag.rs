@@ -43,7 +43,9 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let set = (!args.set.is_empty()).then(|| tags(&args.set));
     let edit = TagEdit { set, add: tags(&args.add), remove: tags(&args.remove) };
     if edit.set.is_none() && edit.add.is_empty() && edit.remove.is_empty() {
-        return Err(Fail::config("nothing says which tags are to change").hint("give --add, --remove or --set; `seabed tag --help` has examples"));
+        return Err(
+            Fail::config("nothing says which tags are to change").hint("give --add, --remove or --set; `seabed tag --help` has examples")
+        );
     }
     let opened = open::open(global, out)?;
     let unreadable = refresh(&opened.repository, out)?;

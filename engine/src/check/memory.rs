@@ -47,7 +47,9 @@ impl Memory {
         self.notes.push(name.clone());
         for run in &verified.runs.0 {
             // A date that lies ahead would keep a pack from being read for as long as somebody likes.
-            let Some(at) = run.time.as_nanos().filter(|at| at.saturating_sub(self.now) <= CLOCK_SKEW_SECS_MAX * SECOND_NANOS) else { continue };
+            let Some(at) = run.time.as_nanos().filter(|at| at.saturating_sub(self.now) <= CLOCK_SKEW_SECS_MAX * SECOND_NANOS) else {
+                continue;
+            };
             run.prefixes().for_each(|pack| self.date(pack, at));
         }
     }
@@ -137,7 +139,13 @@ impl Memory {
     }
 
     /// Puts into the report how old the oldest unverified byte is.
-    pub fn report(&self, repository: &Repository, packs: &BTreeMap<(Class, PackId), u64>, read_data: ReadData, report: &mut CheckReport) -> Result<()> {
+    pub fn report(
+        &self,
+        repository: &Repository,
+        packs: &BTreeMap<(Class, PackId), u64>,
+        read_data: ReadData,
+        report: &mut CheckReport,
+    ) -> Result<()> {
         let now = repository.origin().now()?;
         let max_age = max_age_nanos(read_data);
         let mut oldest: Option<(i64, OldestPack)> = None;
@@ -153,7 +161,8 @@ impl Memory {
             }
             // Of several as old the first one by class and id, so that two checks say the same.
             if oldest.as_ref().is_none_or(|(oldest, _)| *oldest < age) {
-                oldest = Some((age, OldestPack { pack: *id, age_secs: u64::try_from(age / SECOND_NANOS).unwrap_or(0), is_verified: verified }));
+                oldest =
+                    Some((age, OldestPack { pack: *id, age_secs: u64::try_from(age / SECOND_NANOS).unwrap_or(0), is_verified: verified }));
             }
         }
         report.oldest_unverified = oldest.map(|(_, pack)| pack);

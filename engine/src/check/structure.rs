@@ -323,7 +323,8 @@ pub fn read(repository: &Repository, watermark: &Watermark, findings: &Findings)
             findings.warn(Warning::ListingShort { folder: class.folder(), count });
         }
     }
-    let records = reader.all(ObjectType::Record, "records", |name, r: &Record| name.last().starts_with(&format!("{:016x}-", r.sequence)))?;
+    let records =
+        reader.all(ObjectType::Record, "records", |name, r: &Record| name.last().starts_with(&format!("{:016x}-", r.sequence)))?;
     let condemned = records.iter().flat_map(|(_, r)| r.packs.iter().map(|p| p.id)).collect();
     lost_records(repository, &records, findings)?;
     open_records(&records, &packs, now, findings);
