@@ -16,7 +16,7 @@ const EXAMPLES: &str = "  seabed check
   seabed check --read-data
   seabed check --read-data-subset 3/7     (the third of seven parts: one a day reads all in a week)
   seabed check --read-data-subset 5%
-  seabed check --budget 1h --max-age 30d  (each night: what was verified longest ago, nothing twice a month)
+  seabed check --budget 1h --max-age 30d   (each night an hour of it: what was verified longest ago, nothing twice in a month)
   seabed check --read-data --paths all --json";
 
 /// Check that a repository is whole

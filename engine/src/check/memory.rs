@@ -107,8 +107,8 @@ impl Memory {
 
     fn put_down(&mut self, repository: &Repository, jobs: &[Job], sound: &[PackPrefix]) -> Result<()> {
         repository.require_features(Access::Write)?;
-        // The end of it: the store's clock may have gone on for hours.
-        let now = repository.origin().now()?;
+        // When it began: of what was read in the hours since nothing may look younger than it is.
+        let now = self.now;
         sound.iter().for_each(|pack| self.date(*pack, now));
         let there = || jobs.iter().map(|job| prefix(&job.id));
         let parts = jobs.len().div_ceil(VERIFIED_PACKS_MAX);

@@ -154,10 +154,10 @@ impl CheckReport {
 /// let report = check(&repository, &CheckOptions { read_data: ReadData::All, ..CheckOptions::default() }, &Silent)?;
 /// assert!(report.is_clean());
 /// assert_eq!((report.snapshots, report.packs_read), (1, report.packs));
-/// // That they were verified is noted in the repository. A month of daily checks like this one reads all of it, a tenth of an hour each.
+/// // That they were verified is noted in the repository. A check like this one, an hour each night, goes on where the last one stopped.
 /// assert_eq!(report.packs_never_verified, 0);
 /// let month = Duration::from_secs(30 * 86_400);
-/// let oldest = ReadData::Oldest { budget: Some(Budget::Time(Duration::from_secs(360))), max_age: Some(month) };
+/// let oldest = ReadData::Oldest { budget: Some(Budget::Time(Duration::from_secs(3600))), max_age: Some(month) };
 /// let report = check(&repository, &CheckOptions { read_data: oldest, ..CheckOptions::default() }, &Silent)?;
 /// assert_eq!((report.packs_read, report.bytes_overdue), (0, 0));
 /// # Ok(())
