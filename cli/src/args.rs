@@ -170,6 +170,10 @@ pub enum Command {
     #[allow(missing_docs)]
     Unhold(commands::hold::UnholdArgs),
     #[allow(missing_docs)]
+    Tag(commands::tag::Args),
+    #[allow(missing_docs)]
+    Describe(commands::describe::Args),
+    #[allow(missing_docs)]
     #[command(visible_alias = "prune", alias = "compact")]
     Gc(commands::gc::Args),
     #[allow(missing_docs)]

@@ -7,10 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Commands of restic, rustic, borg and kopia that have no counterpart of that name: what to do instead.
 const COMMANDS: &[(&[&str], &str)] = &[
-    (
-        &["tag", "untag"],
-        "tags are given when a snapshot is made (`seabed backup --tag`) and cannot be changed yet; `seabed hold` keeps a snapshot from being forgotten",
-    ),
+    (&["untag"], "`seabed tag --remove TAG` takes tags from snapshots; `seabed hold` keeps a snapshot from being forgotten"),
     (
         &["key", "passwd", "change-passphrase", "slot"],
         "a repository has the one passphrase or key file that `seabed init` was given; others cannot be added yet",
@@ -191,7 +188,7 @@ mod tests {
     fn what_others_call_it_is_answered() {
         let refused = |args: &[&str]| Cli::command().try_get_matches_from([&["seabed"], args].concat()).unwrap_err();
         let hint = |args: &[&str]| advice(&refused(args)).and_then(|fail| fail.hint);
-        assert!(hint(&["tag", "--add", "x"]).is_some_and(|hint| hint.contains("--tag")));
+        assert!(hint(&["untag", "x"]).is_some_and(|hint| hint.contains("seabed tag --remove")));
         assert!(hint(&["backup", "--no-lock", "/etc"]).is_some_and(|hint| hint.contains("no locks")));
         assert!(hint(&["find", "--size", "3", "x"]).is_some_and(|hint| hint.contains("--larger")));
         assert!(hint(&["/etc"]).is_some_and(|hint| hint.contains("seabed backup PATH")));

@@ -3,10 +3,12 @@
 
 use crate::error::{Error, Result};
 use crate::format::manifest::{Head, IndexPart, NamesPart};
+use crate::format::notes::{DESCRIPTION, Fact, TAGS, Tags, tags_body};
+use crate::format::protocol::Note;
 use crate::format::wire::{Time, Wire, from_bytes, to_bytes};
-use crate::id::{PackId, RepositoryId, SnapshotId, WriterId};
+use crate::id::{ObjectId, PackId, RepositoryId, SnapshotId, WriterId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ use std::time::Duration;
 /// Raised with every change of `catalog.sql`: an older or newer file is dropped, not migrated.
 const SCHEMA_VERSION: i64 = 2;
 /// Raised with every change of `snapshots.sql`: what an older or newer program made of the manifests is dropped, and made anew.
-const SNAPSHOTS_VERSION: i64 = 2;
+const SNAPSHOTS_VERSION: i64 = 3;
 /// How long a process waits for another one's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -46,10 +48,60 @@ fn make_snapshots(db: &Connection) -> rusqlite::Result<()> {
 fn renew_snapshots(db: &Connection) -> rusqlite::Result<()> {
     let tx = rusqlite::Transaction::new_unchecked(db, rusqlite::TransactionBehavior::Immediate)?;
     if snapshots_version(&tx)? != SNAPSHOTS_VERSION {
-        tx.execute_batch("DROP VIEW IF EXISTS seabed_snapshots; DROP VIEW IF EXISTS seabed_series; DROP TABLE IF EXISTS snapshots;")?;
+        tx.execute_batch(
+            "DROP VIEW IF EXISTS seabed_snapshots; DROP VIEW IF EXISTS seabed_series; DROP TABLE IF EXISTS snapshots; \
+             DROP TABLE IF EXISTS notes;",
+        )?;
         make_snapshots(&tx)?;
     }
     tx.commit()
+}
+
+/// What a note says of a snapshot, as a row.
+pub struct NoteRow {
+    id: ObjectId,
+    about: SnapshotId,
+    /// Empty for what changes nothing that is shown: the row says that it was read.
+    kind: &'static str,
+    time: i64,
+    body: Vec<u8>,
+}
+
+impl NoteRow {
+    /// Of the note `id` about `about`, which says `fact`.
+    pub fn new(id: ObjectId, about: SnapshotId, note: &Note, fact: Fact) -> Self {
+        let (kind, body) = match fact {
+            // In the form that is written here: what a later version says besides is not shown.
+            Fact::Tags(tags) => (TAGS, tags_body(&tags).map(|body| body.0)),
+            Fact::Description(text) => (DESCRIPTION, Some(text.into_bytes())),
+            Fact::Verified(_) | Fact::Other => ("", None),
+        };
+        let (kind, time, body) = match (note.time.as_nanos(), body) {
+            (Some(time), Some(body)) => (kind, time, body),
+            // At a time that nobody can compare: it is none.
+            _ => ("", 0, Vec::new()),
+        };
+        NoteRow { id, about, kind, time, body }
+    }
+}
+
+/// The newest of a kind about a snapshot: its time and what it says.
+fn newest_note(db: &Connection, about: &SnapshotId, kind: &str) -> rusqlite::Result<Option<(i64, Vec<u8>)>> {
+    let sql = "SELECT time, body FROM notes WHERE about = ?1 AND kind = ?2 ORDER BY time DESC, id DESC LIMIT 1";
+    db.prepare_cached(sql)?.query_row(params![about.as_bytes(), kind], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+}
+
+/// Puts what notes say of a snapshot in place of what its manifest says.
+fn edit(db: &Connection, id: &SnapshotId, names: &mut NamesPart) -> rusqlite::Result<()> {
+    if let Some((_, body)) = newest_note(db, id, TAGS)?
+        && let Ok(tags) = from_bytes::<Tags>(&body, "catalog")
+    {
+        names.tags = tags.tags;
+    }
+    if let Some((_, body)) = newest_note(db, id, DESCRIPTION)? {
+        names.description = String::from_utf8_lossy(&body).into_owned();
+    }
+    Ok(())
 }
 
 /// A committed snapshot.
@@ -59,7 +111,7 @@ pub struct Snapshot {
     pub id: SnapshotId,
     /// The part that a collector reads.
     pub index: IndexPart,
-    /// The part with names.
+    /// The part with names. Of those in the catalog its tags and description are those that notes have given it since.
     pub names: NamesPart,
 }
 
@@ -177,7 +229,9 @@ impl Catalog {
         let run = |db: &mut Connection| {
             let tx = db.transaction()?;
             for snapshot in new {
-                let (index, names) = (&snapshot.index, &snapshot.names);
+                let index = &snapshot.index;
+                let mut names = snapshot.names.clone();
+                edit(&tx, &snapshot.id, &mut names)?;
                 tx.prepare_cached(INSERT)?.execute(params![
                     snapshot.id.as_bytes(),
                     index.time.as_nanos().unwrap_or(i64::MAX),
@@ -186,7 +240,7 @@ impl Catalog {
                     index.writer.as_bytes(),
                     i64::try_from(index.sequence).unwrap_or(i64::MAX),
                     to_bytes(index),
-                    to_bytes(names),
+                    to_bytes(&names),
                     index.started.as_nanos().unwrap_or(0),
                     index.finished.as_nanos().unwrap_or(0),
                     index.incomplete,
@@ -225,8 +279,71 @@ impl Catalog {
 
     /// Empties it for a refill. The watermark stays: it is the one thing that no manifest says.
     pub fn clear(&mut self) -> Result<()> {
-        let cleared = self.db.execute("DELETE FROM snapshots", []);
-        cleared.map(|_| ()).map_err(|e| self.failed(e))
+        self.db.execute_batch("DELETE FROM snapshots; DELETE FROM notes;").map_err(|e| self.failed(e))
+    }
+
+    /// Takes down notes, and what they make of the snapshots that are here. Those of snapshots that come later wait for them.
+    pub fn note(&mut self, rows: &[NoteRow]) -> Result<()> {
+        let path = self.path.clone();
+        let run =
+            |db: &mut Connection| {
+                let tx = db.transaction()?;
+                for row in rows {
+                    let values = params![row.id.as_bytes(), row.about.as_bytes(), row.kind, row.time, row.body];
+                    tx.prepare_cached("INSERT OR IGNORE INTO notes VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(values)?;
+                }
+                let edited: BTreeSet<SnapshotId> = rows.iter().filter(|row| !row.kind.is_empty()).map(|row| row.about).collect();
+                for id in edited {
+                    let sql = "SELECT names_part FROM snapshots WHERE id = ?1";
+                    let part: Option<Vec<u8>> = tx.prepare_cached(sql)?.query_row([id.as_bytes()], |row| row.get(0)).optional()?;
+                    let Some(mut names) = part.and_then(|part| from_bytes::<NamesPart>(&part, "catalog").ok()) else { continue };
+                    edit(&tx, &id, &mut names)?;
+                    tx.prepare_cached("UPDATE snapshots SET names_part = ?2, tags = ?3, description = ?4 WHERE id = ?1")?
+                        .execute(params![id.as_bytes(), to_bytes(&names), json(names.tags.iter()), names.description])?;
+                }
+                tx.commit()
+            };
+        run(&mut self.db).map_err(|source| Error::Catalog { path, source })
+    }
+
+    /// Forgets notes. What they made of snapshots stays until those are entered anew.
+    pub fn unnote(&mut self, ids: &[ObjectId]) -> Result<()> {
+        let path = self.path.clone();
+        let run = |db: &mut Connection| {
+            let tx = db.transaction()?;
+            for id in ids {
+                tx.prepare_cached("DELETE FROM notes WHERE id = ?1")?.execute([&id.as_bytes()[..]])?;
+            }
+            tx.commit()
+        };
+        run(&mut self.db).map_err(|source| Error::Catalog { path, source })
+    }
+
+    /// The notes that it knows, each with what it is about.
+    pub fn notes(&self) -> Result<HashSet<(ObjectId, SnapshotId)>> {
+        let read = || {
+            let mut query = self.db.prepare_cached("SELECT id, about FROM notes")?;
+            let rows = query.query_map([], |row| Ok((ObjectId::new(row.get(0)?), SnapshotId::new(row.get(1)?))))?;
+            rows.collect::<rusqlite::Result<_>>()
+        };
+        read().map_err(|e| self.failed(e))
+    }
+
+    /// How many notes it knows: where that is another number, snapshots may have other tags.
+    pub fn notes_count(&self) -> Result<i64> {
+        let mut query = self.db.prepare_cached("SELECT count(*) FROM notes").map_err(|e| self.failed(e))?;
+        query.query_row([], |row| row.get(0)).map_err(|e| self.failed(e))
+    }
+
+    /// When the newest note of a kind about a snapshot was put.
+    pub fn noted_at(&self, id: &SnapshotId, kind: &str) -> Result<Option<Time>> {
+        let newest = newest_note(&self.db, id, kind).map_err(|e| self.failed(e))?;
+        Ok(newest.map(|(nanos, _)| Time::from_nanos(nanos)))
+    }
+
+    /// Puts what notes say of a snapshot, whether it is here or not, in place of what its manifest says.
+    pub fn edit(&self, id: &SnapshotId, names: &mut NamesPart) -> Result<()> {
+        edit(&self.db, id, names).map_err(|e| self.failed(e))
     }
 
     fn decode(row: &Row<'_>) -> rusqlite::Result<Option<Snapshot>> {

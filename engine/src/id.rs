@@ -269,6 +269,12 @@ impl ObjectName {
         Some(u32::from_be_bytes(unhex(epoch)?))
     }
 
+    /// What it is about and its id, if this is the name of a note.
+    pub fn as_note(&self) -> Option<([u8; 32], ObjectId)> {
+        let (about, id) = self.0.strip_prefix("notes/")?.split_once('-')?;
+        Some((unhex(about)?, ObjectId::from_hex(id)?))
+    }
+
     /// Sequence and id, if this is the name of a record.
     pub fn as_record(&self) -> Option<(u64, ObjectId)> {
         let (sequence, id) = self.0.strip_prefix("records/")?.split_once('-')?;
@@ -317,6 +323,8 @@ mod tests {
         assert_eq!(ObjectName::keyring(7, &id).as_keyring(), Some(7));
         assert_eq!(parse(format!("keyring/7-{id}")).as_keyring(), None);
         assert_eq!(ObjectName::record(9, &id).as_record(), Some((9, id)));
+        assert_eq!(ObjectName::note(snapshot.as_bytes(), &id).as_note(), Some(([3; 32], id)));
+        assert_eq!(parse(format!("notes/3-{id}")).as_note(), None);
         assert_eq!(ObjectName::tombstone(&snapshot, &id).as_tombstone(), Some(snapshot));
         assert_eq!(parse(format!("forgotten/{snapshot}-x")).as_tombstone(), None);
         assert!(ObjectName::feature("delta-frames").is_some() && ObjectName::feature("a/b").is_none());

@@ -19,7 +19,7 @@
 // The surface, one line per module: what is named here is what an embedder needs, and what the policy in README.md covers.
 pub use backup::{BackupOptions, BackupReport, Failure, ParentChoice, StreamSource, backup};
 pub use catalog::{Catalog, Snapshot};
-pub use check::{CheckOptions, CheckReport, Finding, ReadData, Warning, check};
+pub use check::{Budget, CheckOptions, CheckReport, Finding, ReadData, Warning, check};
 pub use clock::now;
 pub use dump::dump;
 pub use error::{Damage, Error, Kind, Result, SourceError};
@@ -46,6 +46,7 @@ pub use store::Store;
 pub use store::local::LocalStore;
 pub use store::memory::MemoryStore;
 pub use store::s3::{S3Credentials, S3Options, S3Place, S3Store};
+pub use tag::{TagEdit, Tagged, describe, tag};
 pub use undelete::undelete;
 pub use usage::{Usage, freed, usage};
 
@@ -64,6 +65,7 @@ pub mod reseal;
 pub mod restore;
 pub mod retention;
 pub mod stats;
+pub mod tag;
 pub mod undelete;
 pub mod usage;
 pub mod view;

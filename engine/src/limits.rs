@@ -99,6 +99,19 @@ pub const WRAPPED_BYTES_MAX: usize = 4096;
 /// Nesting of any CBOR item; ours use at most eight.
 pub const CBOR_DEPTH_MAX: usize = 16;
 
+/// Tags in one note.
+pub const TAGS_MAX: usize = 4096;
+/// Longest body of a note of tags: checked before it is decoded, for short tags grow twentyfold in memory.
+pub const TAGS_BYTES_MAX: usize = 1 << 20;
+/// Longest description in a note.
+pub const DESCRIPTION_BYTES_MAX: usize = 1 << 20;
+/// Packs that one note calls verified, 16 TiB of them: what is more takes another note.
+pub const VERIFIED_PACKS_MAX: usize = 1 << 19;
+/// Times at which the packs of one note were verified: a check a day for eleven years.
+pub const VERIFIED_RUNS_MAX: usize = 4096;
+/// Notes of verifications that may lie side by side before the next check gathers them in its own.
+pub const VERIFIED_NOTES_MAX: usize = 16;
+
 /// How far the clocks of two hosts that share a repository may differ before one of them counts as wrong, seconds.
 pub const CLOCK_SKEW_SECS_MAX: i64 = 3600;
 /// How long nothing may have run before retention asks whether the clock jumped, seconds: five weeks, longer than a month.
@@ -116,6 +129,8 @@ const _: () = assert!(PACK_CHUNKS_MAX * 44 <= FOOTER_BYTES_MAX);
 const _: () = assert!(SEGMENT_CHUNKS_MAX * 21 + (1 << 20) <= SEGMENT_BYTES_MAX as usize);
 // A pack takes 38 bytes; the rest is for the ids of records seen and folded.
 const _: () = assert!(RECORD_PACKS_MAX * 40 + (16 << 20) <= RECORD_BYTES_MAX as usize);
+// A pack takes 16 bytes, a run less than 64 besides.
+const _: () = assert!(VERIFIED_PACKS_MAX * 16 + VERIFIED_RUNS_MAX * 64 + (1 << 16) <= SMALL_OBJECT_BYTES_MAX as usize);
 const _: () = assert!(LEAF_BYTES_SOFT_MAX + ENTRY_BYTES_MAX <= CHUNK_BYTES_MAX);
 const _: () = assert!(LEAF_ENTRIES_MAX * LIST_INLINE_MAX * 34 <= CHUNK_BYTES_MAX);
 const _: () =

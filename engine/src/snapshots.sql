@@ -1,4 +1,4 @@
--- The part of the catalog that repeats the manifests: made anew by whichever version of the program finds it to be another's.
+-- The part of the catalog that repeats the manifests, and the notes about them: made anew by whichever version of the program finds it to be another's.
 CREATE TABLE snapshots (
   id          BLOB PRIMARY KEY,      -- 32 bytes
   time        INTEGER NOT NULL,      -- nanoseconds since 1970
@@ -7,7 +7,7 @@ CREATE TABLE snapshots (
   writer      BLOB NOT NULL,         -- 16 bytes
   sequence    INTEGER NOT NULL,
   index_part  BLOB NOT NULL,         -- as in the manifest
-  names_part  BLOB NOT NULL,
+  names_part  BLOB NOT NULL,         -- with the tags and the description that notes give it
   -- The rest only repeats these two, for the views.
   started     INTEGER NOT NULL,
   finished    INTEGER NOT NULL,
@@ -27,6 +27,15 @@ CREATE TABLE snapshots (
   bytes_stored INTEGER NOT NULL,
   errors      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+-- Tags and descriptions that were edited: applied to the rows above whenever one is written, whichever comes first.
+CREATE TABLE notes (
+  id          BLOB PRIMARY KEY,      -- 16 bytes
+  about       BLOB NOT NULL,         -- 32 bytes: a snapshot, whether it is here or not
+  kind        TEXT NOT NULL,         -- empty: read, and of no use here
+  time        INTEGER NOT NULL,      -- nanoseconds since 1970
+  body        BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX notes_by_about ON notes (about, kind, time, id);
 CREATE INDEX snapshots_by_time ON snapshots (time, id);
 CREATE INDEX snapshots_by_series ON snapshots (series, host, time);
 CREATE INDEX snapshots_by_writer ON snapshots (writer, sequence);

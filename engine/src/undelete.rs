@@ -47,6 +47,8 @@ pub fn undelete(repository: &Repository, id: &SnapshotId, observer: &dyn Observe
     (index.writer, index.sequence, index.previous, index.heads) = (own.writer, own.sequence, own.previous, own.heads);
     index.snapshot = session;
     index.finished = clock::now();
+    // Notes about the old one are none about the new one.
+    repository.catalog().edit(id, &mut names)?;
     names.origin = Some(Origin { repository: repository.id(), snapshot: *id, how: "undelete".to_owned(), extra: Vec::new() });
     Commit::new(repository, session, known, observer).publish(index, names)?;
     Ok(session)

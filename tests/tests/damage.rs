@@ -76,7 +76,7 @@ fn run(repository: &Repository, tree: &Path, dump: &[u8]) -> BackupReport {
 }
 
 fn all() -> CheckOptions {
-    CheckOptions { read_data: ReadData::All }
+    CheckOptions { read_data: ReadData::All, ..Default::default() }
 }
 
 fn check_all(repository: &Repository) -> CheckReport {
@@ -351,15 +351,17 @@ fn parts_together_are_the_whole() {
     let whole = check_all(&repository);
     assert_eq!((whole.packs_read, whole.bytes_read), (whole.packs, whole.pack_bytes));
     for of in [1, 2, 7, 256] {
-        let part = |n| check(&repository, &CheckOptions { read_data: ReadData::Part { n, of } }, &Silent).unwrap().packs_read;
+        let part = |n| {
+            check(&repository, &CheckOptions { read_data: ReadData::Part { n, of }, ..Default::default() }, &Silent).unwrap().packs_read
+        };
         assert_eq!((1..=of).map(part).sum::<u64>(), whole.packs);
     }
     for (read_data, packs) in [(ReadData::Percent(0.1), 1), (ReadData::Percent(100.0), whole.packs), (ReadData::Bytes(1), 1)] {
-        assert_eq!(check(&repository, &CheckOptions { read_data }, &Silent).unwrap().packs_read, packs);
+        assert_eq!(check(&repository, &CheckOptions { read_data, ..Default::default() }, &Silent).unwrap().packs_read, packs);
     }
     for read_data in [ReadData::Part { n: 0, of: 3 }, ReadData::Part { n: 1, of: 257 }, ReadData::Percent(0.0), ReadData::Percent(f64::NAN)]
     {
-        assert!(check(&repository, &CheckOptions { read_data }, &Silent).is_err());
+        assert!(check(&repository, &CheckOptions { read_data, ..Default::default() }, &Silent).is_err());
     }
 }
 

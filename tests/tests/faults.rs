@@ -103,7 +103,7 @@ fn aftermath(what: &str, store: Arc<dyn Store>, source: &Source, before: &[(Snap
 
 /// Nothing that a fault left behind is damage.
 fn clean(what: &str, store: Arc<dyn Store>) {
-    let report = check(&open(store, None).unwrap(), &CheckOptions { read_data: ReadData::All }, &Silent).unwrap();
+    let report = check(&open(store, None).unwrap(), &CheckOptions { read_data: ReadData::All, ..Default::default() }, &Silent).unwrap();
     assert!(!report.is_damaged(), "{what}: {:?}", report.findings);
 }
 

@@ -43,6 +43,7 @@ const FLOORS: [(&str, u8); 39] = [
     ("restore", VERBS),
     ("snapshots", VERBS),
     ("stats", VERBS),
+    ("tag", VERBS),
     ("undelete", VERBS),
     ("usage", VERBS),
     ("view", VERBS),

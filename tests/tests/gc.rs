@@ -55,7 +55,7 @@ fn gc(repository: &Repository, options: &GcOptions) -> Result<GcReport> {
 }
 
 fn is_clean(repository: &Repository) {
-    let report = check(repository, &CheckOptions { read_data: ReadData::All }, &Silent).unwrap();
+    let report = check(repository, &CheckOptions { read_data: ReadData::All, ..Default::default() }, &Silent).unwrap();
     assert!(report.is_clean(), "{:?}", report.findings);
 }
 

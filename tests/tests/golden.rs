@@ -7,7 +7,7 @@ use seabed_engine::format::object::{ObjectType, Purpose, open_header};
 use seabed_engine::format::pack::PackTable;
 use seabed_engine::format::tree::{get_leaf, get_names_node};
 use seabed_engine::format::wire::{Wire, from_bytes, to_bytes};
-use seabed_engine::format::{entry, lists, manifest, pack, protocol, repo, segment};
+use seabed_engine::format::{entry, lists, manifest, notes, pack, protocol, repo, segment};
 use seabed_engine::id::{Class, ObjectName, PackId, SnapshotId};
 use seabed_engine::pack::{FrameDecoder, OpenPack};
 use seabed_engine::seal::Key;
@@ -97,6 +97,9 @@ fn structs() -> BTreeMap<&'static str, Fields> {
         protocol::Condemned,
         protocol::Record,
         protocol::Note,
+        notes::Tags,
+        notes::Verified,
+        notes::VerifiedRun,
     ]
 }
 
@@ -207,6 +210,12 @@ fn every_limit_is_in_the_spec() {
         EXTRA_KEYS_MAX,
         WRAPPED_BYTES_MAX,
         CBOR_DEPTH_MAX,
+        TAGS_MAX,
+        TAGS_BYTES_MAX,
+        DESCRIPTION_BYTES_MAX,
+        VERIFIED_PACKS_MAX,
+        VERIFIED_RUNS_MAX,
+        VERIFIED_NOTES_MAX,
     ];
     let source = std::fs::read_to_string(top().join("engine/src/limits.rs")).unwrap();
     // Retention's are of no object: what they bound is in no repository.
@@ -349,7 +358,8 @@ fn sealed_objects_are_decoded_and_encoded_again() {
     check::<protocol::Hold>(&objects, &keys, "holds/", ObjectType::Hold);
     check::<protocol::Release>(&objects, &keys, "releases/", ObjectType::Release);
     check::<protocol::Record>(&objects, &keys, "records/", ObjectType::Record);
-    check::<protocol::Note>(&objects, &keys, "notes/", ObjectType::Note);
+    let note = check::<protocol::Note>(&objects, &keys, "notes/", ObjectType::Note);
+    assert_eq!(note.fact(), Ok(notes::Fact::Description("edited later".into())));
     for (folder, kind) in [("snapshots/", ObjectType::Snapshot), ("pending/", ObjectType::Pending)] {
         let (name, bytes) = one(&objects, folder);
         let (index, names) = open_manifest(&keys, &golden::REPOSITORY, &name, bytes).unwrap();

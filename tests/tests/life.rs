@@ -175,7 +175,7 @@ impl<'a> Life<'a> {
 }
 
 fn checked(repository: &Repository) -> CheckReport {
-    check(repository, &CheckOptions { read_data: ReadData::All }, &Silent).unwrap()
+    check(repository, &CheckOptions { read_data: ReadData::All, ..Default::default() }, &Silent).unwrap()
 }
 
 /// Other bytes under a name, which no put may do.

@@ -5,6 +5,7 @@
 mod archive;
 mod archive_cli;
 mod attacker;
+mod check_memory;
 mod cli;
 mod completions;
 mod damage;
@@ -25,6 +26,7 @@ mod life;
 mod ls;
 mod metadata;
 mod mount;
+mod notes;
 mod pendings;
 mod proxy;
 mod prune;

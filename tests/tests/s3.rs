@@ -173,7 +173,7 @@ pub fn lives_in(at: &dyn Fn() -> Arc<dyn Store>) {
         assert_eq!(differences(&want, &restored(&repository, &third, source.path()).unwrap()), [""; 0]);
         assert_eq!(dump_path(&repository, &third, b"s.sql").unwrap(), noise(4, 300_000));
         assert!(restored(&repository, &first, source.path()).is_ok());
-        let report = check(&repository, &CheckOptions { read_data: ReadData::All }, &Silent).unwrap();
+        let report = check(&repository, &CheckOptions { read_data: ReadData::All, ..Default::default() }, &Silent).unwrap();
         assert!(report.findings.is_empty() && report.warnings.is_empty(), "{report:?}");
     }
 }

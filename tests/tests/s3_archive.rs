@@ -150,7 +150,7 @@ fn backups_and_checks_do_without_what_is_archived() {
     let report = check(&open(store(&world.server), None).unwrap(), &CheckOptions::default(), &Silent).unwrap();
     assert!(report.is_clean(), "{report:?}");
     assert!(report.packs_archived > FILES && report.packs_unread == 0, "{report:?}");
-    let all = CheckOptions { read_data: ReadData::All };
+    let all = CheckOptions { read_data: ReadData::All, ..Default::default() };
     let report = check(&open(store(&world.server), None).unwrap(), &all, &Silent).unwrap();
     assert!(report.is_clean(), "{report:?}");
     assert_eq!(report.packs_unread, report.packs_archived);

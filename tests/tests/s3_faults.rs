@@ -30,7 +30,7 @@ use Operation::{DeleteObject, GetObject, HeadObject, ListObjectsV2, PutObject};
 pub const LONG: usize = 300_000;
 
 pub fn all() -> CheckOptions {
-    CheckOptions { read_data: ReadData::All }
+    CheckOptions { read_data: ReadData::All, ..Default::default() }
 }
 
 pub fn put(server: &S3Server) -> Result<()> {

@@ -1,5 +1,5 @@
-//! `check`: whether everything that a restore needs is there and whole. It must never change the repository,
-//! nor call clean what it could not look at. It obeys DESIGN section 1.
+//! `check`: whether everything that a restore needs is there and whole. It must never change the repository but for the notes of what
+//! was verified, nor call clean what it could not look at. It obeys DESIGN section 1.
 
 use crate::args::Global;
 use crate::exit::{Code, Fail, LOST, Run, help, without_number};
@@ -7,20 +7,25 @@ use crate::open;
 use crate::output::Output;
 use crate::progress::Listener;
 use crate::{signals, size, time};
-use seabed_engine::check::{CheckOptions, CheckReport, Finding, ReadData, Warning, check};
+use seabed_engine::check::{Budget, CheckOptions, CheckReport, Finding, PATHS_MAX, ReadData, Warning, check};
 use seabed_engine::error::{Damage, Error};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const EXAMPLES: &str = "  seabed check
   seabed check --read-data
   seabed check --read-data-subset 3/7     (the third of seven parts: one a day reads all in a week)
-  seabed check --read-data-subset 5%";
+  seabed check --read-data-subset 5%
+  seabed check --budget 1h --max-age 30d   (each night an hour of it: what was verified longest ago, nothing twice in a month)
+  seabed check --read-data --paths all --json";
 
 /// Check that a repository is whole
 ///
 /// Reads every object but the content of packs, follows every snapshot down to its chunks, and compares
 /// what is there with what was known to be there. --read-data reads and verifies all content too.
-/// Nothing is changed. Damage is listed with the snapshots and paths that it hurts, exit status 23.
+/// Nothing is changed but that the repository notes which packs were verified when, so that the next
+/// check with a --budget goes on from there, on whatever host. Damage is listed with the snapshots and
+/// paths that it hurts, exit status 23. That data was not verified for long changes no exit status.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
 pub struct Args {
@@ -30,6 +35,42 @@ pub struct Args {
     /// Read and verify a part of it: n/t, x%, or a size (k, M, G, T)
     #[arg(long, value_name = "PART")]
     read_data_subset: Option<String>,
+    /// Read no more than this: a size (k, M, G, T) or a time (30m, 1h). What nobody has verified is first,
+    /// then what was verified longest ago
+    #[arg(long, value_name = "SIZE|TIME", value_parser = budget, conflicts_with = "read_data_subset", verbatim_doc_comment)]
+    budget: Option<Budget>,
+    /// Do not read again what was verified within this time (30d)
+    #[arg(long, value_name = "TIME", value_parser = time::duration, conflicts_with = "read_data_subset")]
+    max_age: Option<Duration>,
+    /// Name so many paths of each damage: a number, or `all`
+    #[arg(long, value_name = "N", value_parser = paths, default_value_t = Paths(PATHS_MAX))]
+    paths: Paths,
+}
+
+/// How many paths are named of each damage.
+#[derive(Clone, Copy, Debug)]
+struct Paths(usize);
+
+impl std::fmt::Display for Paths {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0 == usize::MAX { f.write_str("all") } else { write!(f, "{}", self.0) }
+    }
+}
+
+fn paths(text: &str) -> Result<Paths, String> {
+    match text.trim() {
+        "all" => Ok(Paths(usize::MAX)),
+        number => number.parse().map(Paths).map_err(|_| format!("`{text}` is no number of paths: write 16, or all")),
+    }
+}
+
+/// Small letters are those of times where both would do: `30m` is half an hour, `30M` a size.
+fn budget(text: &str) -> Result<Budget, String> {
+    if text.trim() == "0" {
+        return Err("nothing can be read with a budget of 0".to_owned());
+    }
+    let sized = || size::parse(text).map(Budget::Bytes);
+    time::duration(text).map(Budget::Time).or_else(|_| sized()).map_err(|_| format!("`{text}` is no budget: write 20G, 30m or 1h"))
 }
 
 fn subset(text: &str) -> Result<ReadData, Fail> {
@@ -48,6 +89,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     signals::catch();
     let read_data = match (&args.read_data_subset, args.read_data) {
         (Some(text), _) => subset(text)?,
+        (None, _) if args.budget.is_some() || args.max_age.is_some() => ReadData::Oldest { budget: args.budget, max_age: args.max_age },
         (None, true) => ReadData::All,
         (None, false) => ReadData::None,
     };
@@ -56,14 +98,14 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         open::introduce(&opened, out);
     }
     let listener = Listener::new(out, "check");
-    let result = check(&opened.repository, &CheckOptions { read_data }, &listener);
+    let result = check(&opened.repository, &CheckOptions { read_data, paths_max: args.paths.0 }, &listener);
     let took = listener.elapsed();
     listener.finish();
     let report = match result {
         Ok(report) => report,
         Err(_) if signals::interrupted() => {
             return Err(Fail::new(Code::Interrupted, "interrupted, the check is not complete")
-                .hint("--read-data-subset 1/7 reads a part of it: one a day reads all in a week"));
+                .hint("what was verified is noted: `seabed check --budget 1h` goes on with what was verified longest ago"));
         }
         Err(error) => return Err(error.into()),
     };
@@ -74,7 +116,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         out.warn(&warning.to_string());
     }
     if out.json {
-        out.json_result(&summary(&report, took.as_secs_f64()))?;
+        out.json_result(&summary(&report, args.max_age.is_some(), took.as_secs_f64()))?;
     } else {
         out.say(&format!(
             "checked {}, {} ({}), {} in {}",
@@ -89,6 +131,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         } else {
             out.say(&format!("{} read and verified ({})", size::of(report.packs_read, "pack"), size::human(report.bytes_read)));
         }
+        tell_age(&report, args.max_age, out);
     }
     if report.packs_archived > 0 {
         out.warn(&format!(
@@ -144,7 +187,32 @@ fn tell(finding: &Finding, out: &Output) {
         out.detail(&format!("  {path}"));
     }
     if finding.more_paths {
-        out.detail("  and more; `seabed restore --keep-going` names every file that it cannot bring back");
+        out.detail("  and more: --paths all names them, and `seabed restore --keep-going` names every file that it cannot bring back");
+    }
+}
+
+/// Says how long ago what was verified.
+fn tell_age(report: &CheckReport, max_age: Option<Duration>, out: &Output) {
+    let Some(oldest) = &report.oldest_unverified else { return };
+    let pack = oldest.pack.to_string();
+    let never = if oldest.is_verified { "" } else { ", never verified" };
+    out.say(&format!("oldest unverified data: {} (pack {}{never})", age(oldest.age_secs), pack.get(..8).unwrap_or(&pack)));
+    if report.packs_never_verified > 0 {
+        let packs = size::of(report.packs_never_verified, "pack");
+        out.say(&format!("never verified: {packs} ({})", size::human(report.bytes_never_verified)));
+    }
+    if let Some(max_age) = max_age.filter(|_| report.packs_overdue > 0) {
+        let packs = size::of(report.packs_overdue, "pack");
+        out.say(&format!("unverified for more than {}: {packs} ({})", time::span(max_age), size::human(report.bytes_overdue)));
+    }
+}
+
+/// In the unit that says most.
+fn age(secs: u64) -> String {
+    match secs {
+        0..3600 => size::of(secs / 60, "minute"),
+        3600..172_800 => size::of(secs / 3600, "hour"),
+        _ => size::of(secs / 86_400, "day"),
     }
 }
 
@@ -162,7 +230,7 @@ fn suggest_rebuild(report: &CheckReport) -> bool {
     })
 }
 
-fn summary(report: &CheckReport, took: f64) -> Value {
+fn summary(report: &CheckReport, has_age: bool, took: f64) -> Value {
     let broken = |f: &Finding| match &f.error {
         Error::Damaged { object, .. } => object.as_pack().map(|(_, id)| id.to_string()),
         Error::PackMissing { pack, .. } => Some(pack.to_string()),
@@ -200,6 +268,12 @@ fn summary(report: &CheckReport, took: f64) -> Value {
         "bytes_read": report.bytes_read,
         "packs_archived": report.packs_archived,
         "bytes_archived": report.bytes_archived,
+        "packs_never_verified": report.packs_never_verified,
+        "bytes_never_verified": report.bytes_never_verified,
+        "oldest_unverified_pack": report.oldest_unverified.as_ref().map(|oldest| oldest.pack.to_string()),
+        "oldest_unverified_seconds": report.oldest_unverified.as_ref().map(|oldest| oldest.age_secs),
+        "packs_overdue": has_age.then_some(report.packs_overdue),
+        "bytes_overdue": has_age.then_some(report.bytes_overdue),
         "total_duration": took,
     })
 }

@@ -7,6 +7,7 @@ pub mod cache;
 pub mod cat;
 pub mod check;
 pub mod completions;
+pub mod describe;
 pub mod diff;
 pub mod doctor;
 pub mod dump;
@@ -32,6 +33,7 @@ pub mod serve;
 pub mod snapshots;
 mod sources;
 pub mod stats;
+pub mod tag;
 pub mod undelete;
 pub mod unlock;
 pub mod version;
@@ -63,6 +65,8 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Undelete(args) => undelete::run(global, args, out),
         Command::Hold(args) => hold::hold(global, args, out),
         Command::Unhold(args) => hold::unhold(global, args, out),
+        Command::Tag(args) => tag::run(global, args, out),
+        Command::Describe(args) => describe::run(global, args, out),
         Command::Gc(args) => gc::run(global, args, out),
         Command::Stats(args) => stats::run(global, args, out),
         Command::Check(args) => check::run(global, args, out),
@@ -106,6 +110,9 @@ pub fn refresh(repository: &Repository, out: &Output) -> Result<usize, Fail> {
     let refresh = repository.refresh()?;
     for bad in &refresh.unreadable {
         out.warn(&format!("snapshot {} cannot be read: {}", bad.id.short(), bad.error));
+    }
+    for bad in &refresh.unreadable_notes {
+        out.warn(&format!("a note about a snapshot cannot be read, its tags or description may be older ones: {bad}"));
     }
     if let Some(error) = &refresh.uncached {
         out.warn(&format!("{}; going on without a cache", crate::exit::without_number(&error.to_string())));

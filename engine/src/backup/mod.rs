@@ -76,7 +76,8 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     }
     let usable = usable_index(repository, options.dry_run, observer)?;
     let (base, records) = (usable.index, usable.records);
-    let refresh = repository.refresh()?;
+    // Without notes: who runs every hour pays for no edited tags.
+    let refresh = repository.refresh_manifests()?;
     for bad in &refresh.unreadable {
         observer.warning(&format!("snapshot {} cannot be read: {}", bad.id.short(), bad.error));
     }

@@ -1,6 +1,7 @@
 //! Reads packs: footers always, frames where asked for. Each pack is read once, front to back, and hashed on the way.
 //! Readers fetch a few MiB of whole frames at a time, workers decode and verify them: memory does not grow with the size of packs.
 
+use crate::check::memory::Purse;
 use crate::check::{ReadData, is_about_an_object};
 use crate::error::{Damage, Error, Result};
 use crate::format::object::open_header;
@@ -63,6 +64,8 @@ pub struct Outcome {
     /// How often it was begun to be read: what a worker says of an earlier time does not count.
     time: u32,
     pub footer: Option<Result<FooterFacts>>,
+    /// All of it was to be read, and there was something left of the budget for it.
+    pub begun: bool,
     /// It lies in an archive, where nothing of it can be read.
     pub archived: bool,
     /// Whether all of it was read.
@@ -74,10 +77,17 @@ pub struct Outcome {
     pub bad: Vec<BadChunks>,
 }
 
+impl Outcome {
+    /// Whether all of it was read, decoded and held against its hashes, and nothing is wrong with it.
+    pub fn is_sound(&self) -> bool {
+        self.whole && matches!(self.footer, Some(Ok(_))) && self.errors.is_empty() && self.bad.is_empty()
+    }
+}
+
 /// Refuses a choice that makes no sense.
 pub fn validate(read_data: ReadData) -> Result<()> {
     let fair = match read_data {
-        ReadData::None | ReadData::All | ReadData::Bytes(_) => true,
+        ReadData::None | ReadData::All | ReadData::Bytes(_) | ReadData::Oldest { .. } => true,
         ReadData::Part { n, of } => 1 <= n && n <= of && of <= 256,
         ReadData::Percent(percent) => percent > 0.0 && percent <= 100.0,
     };
@@ -92,7 +102,8 @@ pub fn choose(read_data: ReadData, packs: &BTreeMap<(Class, PackId), u64>) -> Ha
     let first = |count: usize| by_id.keys().take(count).copied().collect();
     match read_data {
         ReadData::None => HashSet::new(),
-        ReadData::All => by_id.into_keys().collect(),
+        // Which of them, in which order, is not said by ids.
+        ReadData::All | ReadData::Oldest { .. } => by_id.into_keys().collect(),
         ReadData::Part { n, of } => by_id.into_keys().filter(|id| u32::from(id.as_bytes()[0]) % of == n - 1).collect(),
         ReadData::Percent(percent) => first(((by_id.len() as f64 * percent / 100.0).ceil() as usize).max(1)),
         ReadData::Bytes(bytes) => {
@@ -129,6 +140,7 @@ struct Run<'a> {
     repository: &'a Repository,
     jobs: &'a [Job],
     agrees: &'a Agrees<'a>,
+    purse: &'a Purse,
     observer: &'a dyn Observer,
     /// Jobs are taken from here in order.
     next: AtomicUsize,
@@ -142,13 +154,21 @@ struct Run<'a> {
     packs_done: AtomicU64,
 }
 
-/// Looks at every job; outcomes come in their order.
-pub fn run(repository: &Repository, jobs: &[Job], agrees: &Agrees<'_>, observer: &dyn Observer) -> Result<Vec<Outcome>> {
-    let bytes_total = jobs.iter().filter(|job| job.read).map(|job| job.bytes).sum();
+/// Looks at every job, and takes what is to be read from the `purse`; outcomes come in their order. Behind a failure too: what was seen until
+/// then was seen.
+pub fn run(
+    repository: &Repository,
+    jobs: &[Job],
+    agrees: &Agrees<'_>,
+    purse: &Purse,
+    observer: &dyn Observer,
+) -> (Vec<Outcome>, Option<Error>) {
+    let bytes_total = purse.at_most(jobs.iter().filter(|job| job.read).map(|job| job.bytes).sum());
     let run = Run {
         repository,
         jobs,
         agrees,
+        purse,
         observer,
         next: AtomicUsize::new(0),
         outcomes: jobs.iter().map(|_| Mutex::default()).collect(),
@@ -182,11 +202,9 @@ pub fn run(repository: &Repository, jobs: &[Job], agrees: &Agrees<'_>, observer:
             }
         });
     }
-    if let Some(error) = lock(&run.failure).take() {
-        return Err(error);
-    }
+    let failure = lock(&run.failure).take();
     let whole = |outcome: Mutex<Outcome>| outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(run.outcomes.into_iter().map(whole).collect())
+    (run.outcomes.into_iter().map(whole).collect(), failure)
 }
 
 impl Run<'_> {
@@ -199,7 +217,13 @@ impl Run<'_> {
             match result {
                 Ok(()) => {}
                 Err(error) if is_about_an_object(&error) => lock(&self.outcomes[number]).errors.push(error),
-                Err(Error::Archived { .. }) => lock(&self.outcomes[number]).archived = true,
+                Err(Error::Archived { .. }) => {
+                    let mut outcome = lock(&self.outcomes[number]);
+                    outcome.archived = true;
+                    if outcome.begun {
+                        self.purse.give_back(job.bytes);
+                    }
+                }
                 Err(error) => {
                     lock(&self.failure).get_or_insert(error);
                     self.stop.store(true, Ordering::Relaxed);
@@ -228,6 +252,9 @@ impl Run<'_> {
         if !job.open {
             return Ok(());
         }
+        // Its footer is looked at in any case.
+        let begun = job.read && self.purse.take(self.repository, job.bytes)?;
+        lock(&self.outcomes[number]).begun = begun;
         // Twice where the bytes are not those that the name is the hash of, and may be others when they are asked for again.
         loop {
             match self.look(number, job, send) {
@@ -245,7 +272,7 @@ impl Run<'_> {
         let again = outcome.time == 0 && self.repository.origin().distrust(&ObjectName::pack(job.class, &job.id));
         if again {
             self.bytes_done.fetch_sub(outcome.bytes_read, Ordering::Relaxed);
-            *outcome = Outcome { time: 1, ..Outcome::default() };
+            *outcome = Outcome { time: 1, begun: outcome.begun, ..Outcome::default() };
         }
         again
     }
@@ -262,8 +289,11 @@ impl Run<'_> {
         };
         let ids = if job.number.is_none() { pack.table.footer.ids.0.clone() } else { Vec::new() };
         let facts = FooterFacts { lengths: pack.table.footer.lengths.clone(), ids, agrees: (self.agrees)(job, &pack) };
-        lock(&self.outcomes[number]).footer = Some(Ok(facts));
-        if job.read { self.whole(number, job, Arc::new(pack), &suffix, send) } else { Ok(true) }
+        let mut outcome = lock(&self.outcomes[number]);
+        outcome.footer = Some(Ok(facts));
+        let begun = outcome.begun;
+        drop(outcome);
+        if begun { self.whole(number, job, Arc::new(pack), &suffix, send) } else { Ok(true) }
     }
 
     /// Reads a pack front to back, hashes it, and hands its frames on. `false` where that is to be done once more.

@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Findings that are kept; the rest is counted.
 const FINDINGS_MAX: usize = 10_000;
-/// Paths that are kept per finding.
-const PATHS_MAX: usize = 16;
+/// Paths that are kept per finding where nobody asks for more.
+pub const PATHS_MAX: usize = 16;
 
 /// Something that is wrong, and whom it hurts.
 #[derive(Debug)]
@@ -129,12 +129,19 @@ struct State {
 }
 
 /// The findings so far.
-#[derive(Default)]
-pub struct Findings(Mutex<State>);
+pub struct Findings {
+    state: Mutex<State>,
+    paths_max: usize,
+}
 
 impl Findings {
+    /// None, with at most so many paths for each.
+    pub fn new(paths_max: usize) -> Self {
+        Findings { state: Mutex::default(), paths_max }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn insert(&self, error: Error, excuse: Excuse) -> FindingId {
@@ -197,7 +204,7 @@ impl Findings {
         if let Some(row) = self.lock().rows.get_mut(id.0) {
             row.paths.insert(path.to_vec());
             // The first ones in order, whichever thread was first.
-            if row.paths.len() > PATHS_MAX {
+            if row.paths.len() > self.paths_max {
                 row.paths.pop_last();
                 row.more_paths = true;
             }
@@ -206,7 +213,7 @@ impl Findings {
 
     /// Sorts findings from warnings, once all snapshots were walked.
     pub fn into_report(self, report: &mut CheckReport, foreign: impl IntoIterator<Item = ObjectName>) {
-        let State { rows, left_out, warnings, torn, .. } = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let State { rows, left_out, warnings, torn, .. } = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         report.findings_left_out = left_out;
         report.warnings = warnings;
         report.warnings.extend(foreign.into_iter().map(|object| Warning::Foreign { object }));

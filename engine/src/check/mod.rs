@@ -1,21 +1,24 @@
 //! Check: reads every object and says what is damaged, and which snapshots and paths that hurts (DESIGN sections 1 and 5).
-//! Goes on after every damage, changes nothing in the repository, and never takes a cache's word for what the store holds.
+//! Goes on after every damage, changes nothing in the repository but that it notes what it has verified, and never takes a cache's word for what the store holds.
 //! What is broken but needed by nobody is a warning: the next backup stored it anew, and an alarm that never ends is not read.
 
 mod data;
 mod findings;
 mod ledger;
+mod memory;
 mod packs;
 mod structure;
 mod trees;
 
-pub use findings::{Finding, Warning};
+pub use findings::{Finding, PATHS_MAX, Warning};
 
 use crate::check::findings::Findings;
 use crate::error::{Error, Kind, Result};
+use crate::id::PackId;
 use crate::observe::{Observer, Progress, Stage};
 use crate::repository::Repository;
 use crate::repository::ledger::Watermark;
+use std::time::Duration;
 
 /// How much of the packs is read besides their footers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -36,13 +39,50 @@ pub enum ReadData {
     Percent(f64),
     /// Packs until so many bytes are read, at least one.
     Bytes(u64),
+    /// Packs that nobody has ever verified, those that lie there for longest first, then those whose last verification is longest ago:
+    /// as far as the budget goes, on whatever host, each check going on where the last one stopped.
+    Oldest {
+        /// How much; `None` for all.
+        budget: Option<Budget>,
+        /// Packs that were verified within this time are left out.
+        max_age: Option<Duration>,
+    },
+}
+
+/// How much may be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Budget {
+    /// So many bytes: once they are read no pack is begun any more. At least one is.
+    Bytes(u64),
+    /// So long, by the store's clock, from the first pack on.
+    Time(Duration),
 }
 
 /// What to check.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct CheckOptions {
     /// How much of the packs is read.
     pub read_data: ReadData,
+    /// Paths that are kept of each finding, the first ones in order.
+    pub paths_max: usize,
+}
+
+impl Default for CheckOptions {
+    fn default() -> Self {
+        CheckOptions { read_data: ReadData::None, paths_max: PATHS_MAX }
+    }
+}
+
+/// The pack that nobody has verified for longest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OldestPack {
+    /// Its id.
+    pub pack: PackId,
+    /// Seconds since it was last verified, or since it was put where it never was, by the store's clock.
+    pub age_secs: u64,
+    /// Whether it ever was.
+    pub is_verified: bool,
 }
 
 /// What a check saw.
@@ -69,6 +109,16 @@ pub struct CheckReport {
     pub bytes_archived: u64,
     /// Packs that were to be read, and could not be because they lie in an archive.
     pub packs_unread: u64,
+    /// Packs that no check has ever read whole and found sound, as far as the repository's notes say.
+    pub packs_never_verified: u64,
+    /// Their bytes.
+    pub bytes_never_verified: u64,
+    /// The oldest unverified data; `None` where there is no pack.
+    pub oldest_unverified: Option<OldestPack>,
+    /// Packs that were not verified for longer than the `max_age` of [`ReadData::Oldest`], or that lie there unverified for longer. 0 without it.
+    pub packs_overdue: u64,
+    /// Their bytes.
+    pub bytes_overdue: u64,
     /// Snapshots are lost of which only this machine's cache knows: the repository looks as if an older copy had been put back.
     pub rolled_back: bool,
     /// What is wrong.
@@ -95,25 +145,33 @@ impl CheckReport {
 ///
 /// ```
 /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/example.rs")); }
-/// use seabed_engine::{CheckOptions, ReadData, Silent, check};
+/// use seabed_engine::{Budget, CheckOptions, ReadData, Silent, check};
+/// use std::time::Duration;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let repository = example::repository()?;
 /// # example::snapshot(&repository)?;
-/// let report = check(&repository, &CheckOptions { read_data: ReadData::All }, &Silent)?;
+/// let report = check(&repository, &CheckOptions { read_data: ReadData::All, ..CheckOptions::default() }, &Silent)?;
 /// assert!(report.is_clean());
 /// assert_eq!((report.snapshots, report.packs_read), (1, report.packs));
+/// // That they were verified is noted in the repository. A check like this one, an hour each night, goes on where the last one stopped.
+/// assert_eq!(report.packs_never_verified, 0);
+/// let month = Duration::from_secs(30 * 86_400);
+/// let oldest = ReadData::Oldest { budget: Some(Budget::Time(Duration::from_secs(3600))), max_age: Some(month) };
+/// let report = check(&repository, &CheckOptions { read_data: oldest, ..CheckOptions::default() }, &Silent)?;
+/// assert_eq!((report.packs_read, report.bytes_overdue), (0, 0));
 /// # Ok(())
 /// # }
 /// ```
 pub fn check(repository: &Repository, options: &CheckOptions, observer: &dyn Observer) -> Result<CheckReport> {
     data::validate(options.read_data)?;
-    let findings = Findings::default();
+    let findings = Findings::new(options.paths_max);
     let mut report = CheckReport::default();
     // Before any listing: a snapshot that is committed meanwhile must not look like one that was lost.
     let watermark = Watermark::read(repository)?;
     let mut structure = structure::read(repository, &watermark, &findings)?;
     let packs = packs::read(repository, &mut structure, options.read_data, &findings, observer, &mut report)?;
+    structure.memory.report(repository, &structure.packs, options.read_data, &mut report)?;
     // How many nodes and leaves there are nobody has counted.
     observer.progress(&Progress { stage: Stage::Verifying, ..Progress::default() });
     trees::walk(repository, &structure, &packs, &findings, observer)?;

@@ -3,6 +3,7 @@
 
 use crate::check::data::{self, BadChunks, Job};
 use crate::check::findings::{FindingId, Findings};
+use crate::check::memory::{Purse, max_age_nanos};
 use crate::check::structure::Structure;
 use crate::check::{CheckReport, ReadData};
 use crate::error::{Damage, Error, Result};
@@ -74,7 +75,7 @@ pub fn read(
     let mut index = std::mem::take(&mut structure.index);
     let mut facts = listed(&index, structure, findings);
     let chosen = data::choose(read_data, &structure.packs);
-    let jobs: Vec<Job> = structure
+    let mut jobs: Vec<Job> = structure
         .packs
         .iter()
         .map(|((class, id), bytes)| {
@@ -84,11 +85,22 @@ pub fn read(
             Job { class: *class, id: *id, bytes: *bytes, number, open, read: open && chosen.contains(id) }
         })
         .collect();
+    if matches!(read_data, ReadData::Oldest { .. }) {
+        // In the order in which they are to be read, as far as that goes; what is not read comes behind them.
+        let order = structure.memory.oldest(&structure.packs, max_age_nanos(read_data));
+        jobs.iter_mut().for_each(|job| job.read &= order.contains_key(&job.id));
+        jobs.sort_by_key(|job| order.get(&job.id).copied().unwrap_or(usize::MAX));
+    }
     report.packs = jobs.len() as u64;
     report.pack_bytes = jobs.iter().map(|job| job.bytes).sum();
     let rows = index.rows_per_pack();
     let against_index = |job: &Job, pack: &OpenPack| job.number.is_none_or(|number| agrees(&index, number, rows[number as usize], pack));
-    let outcomes = data::run(repository, &jobs, &against_index, observer)?;
+    let purse = Purse::new(read_data, repository.origin().now()?);
+    let (outcomes, failure) = data::run(repository, &jobs, &against_index, &purse, observer);
+    structure.memory.keep(repository, &jobs, &outcomes, observer);
+    if let Some(error) = failure {
+        return Err(error);
+    }
 
     let mut orphans = Vec::new();
     let mut bad_chunks = Vec::new();
@@ -111,7 +123,7 @@ pub fn read(
         if outcome.archived {
             report.packs_archived += 1;
             report.bytes_archived += job.bytes;
-            report.packs_unread += u64::from(job.read);
+            report.packs_unread += u64::from(outcome.begun);
         }
         match outcome.footer {
             None => {}

@@ -3,6 +3,7 @@
 
 use crate::check::findings::{FindingId, Findings, Warning};
 use crate::check::is_about_an_object;
+use crate::check::memory::Memory;
 use crate::error::{Damage, Error, Result};
 use crate::format::manifest::{IndexPart, IndexRoot, NamesPart};
 use crate::format::object::{ObjectType, Purpose};
@@ -14,7 +15,7 @@ use crate::id::{Class, ObjectId, ObjectName, PackId, SnapshotId, hex};
 use crate::index::Index;
 use crate::limits::{RECORD_BYTES_MAX, SMALL_OBJECT_BYTES_MAX};
 use crate::repository::ledger::{LedgerRow, Watermark};
-use crate::repository::{Repository, SEGMENT_LISTINGS};
+use crate::repository::{Repository, SEGMENT_LISTINGS, note_fits};
 use crate::seal::key::{decode_keyring, decode_slot};
 use crate::seal::object::{decode_descriptor, open_object};
 use crate::store::{Listed, each, each_busy, reread, there};
@@ -50,6 +51,8 @@ pub struct Structure {
     /// The packs of the store.
     pub packs: BTreeMap<(Class, PackId), u64>,
     pub condemned: HashSet<PackId>,
+    /// When packs were verified, and put.
+    pub memory: Memory,
     pub foreign: BTreeSet<ObjectName>,
 }
 
@@ -93,7 +96,7 @@ impl Reader<'_> {
         &mut self,
         kind: ObjectType,
         folder: &str,
-        fits: impl Fn(&str, &T) -> bool + Sync,
+        fits: impl Fn(&ObjectName, &T) -> bool + Sync,
     ) -> Result<Vec<(ObjectName, T)>> {
         let mut out = Vec::new();
         let listed = self.list(kind, folder)?;
@@ -102,7 +105,7 @@ impl Reader<'_> {
         let open = |Listed { name, .. }: &Listed| {
             reread(store, name, || {
                 let body = open_object::<T>(keys, &id, name, kind, &store.get(name, bytes_max)?)?;
-                if fits(name.last(), &body) { Ok(body) } else { Err(Error::damaged(name, Damage::Name)) }
+                if fits(name, &body) { Ok(body) } else { Err(Error::damaged(name, Damage::Name)) }
             })
         };
         // In batches: each object may be as long as its bound.
@@ -286,15 +289,20 @@ pub fn read(repository: &Repository, watermark: &Watermark, findings: &Findings)
     if left > 0 {
         findings.warn(Warning::PendingCommitted { count: left });
     }
-    let about = |name: &str, id: &[u8]| name.starts_with(&format!("{}-", hex(id)));
+    let about = |name: &ObjectName, id: &[u8]| name.last().starts_with(&format!("{}-", hex(id)));
     let read = reader.all(ObjectType::Tombstone, "forgotten", |name, t: &Tombstone| about(name, t.snapshot.as_bytes()))?;
     ledger_is_torn |= read.len() < tombstones.len();
     ledger.extend(read.into_iter().map(|(_, tombstone)| LedgerRow::from(tombstone)));
     reader.all(ObjectType::Hold, "holds", |name, hold: &Hold| about(name, hold.snapshot.as_bytes()))?;
     reader.all(ObjectType::Release, "releases", |name, release: &Release| about(name, release.snapshot.as_bytes()))?;
-    reader
-        .all(ObjectType::Note, "notes", |name, note: &Note| about(name, if note.about.0.is_empty() { &[0; 32] } else { &note.about.0 }))?;
-    reader.all(ObjectType::Feature, "features", |name, feature: &Feature| feature.name == name)?;
+    let mut memory = Memory::new(repository, now);
+    for (name, note) in reader.all(ObjectType::Note, "notes", |name, note: &Note| note_fits(name, note))? {
+        if note.fact().is_err() {
+            reader.findings.add(Error::damaged(&name, Damage::Malformed("note")));
+        }
+        memory.note(&name, &note);
+    }
+    reader.all(ObjectType::Feature, "features", |name, feature: &Feature| feature.name == name.last())?;
 
     let (segments, index, bad_segment) = reader.segments()?;
     let mut packs = BTreeMap::new();
@@ -302,6 +310,7 @@ pub fn read(repository: &Repository, watermark: &Watermark, findings: &Findings)
         for object in reader.list(ObjectType::pack(class), class.folder())? {
             if let Some((class, id)) = object.name.as_pack() {
                 packs.insert((class, id), object.bytes);
+                memory.listed(id, object.modified);
             }
         }
     }
@@ -314,7 +323,8 @@ pub fn read(repository: &Repository, watermark: &Watermark, findings: &Findings)
             findings.warn(Warning::ListingShort { folder: class.folder(), count });
         }
     }
-    let records = reader.all(ObjectType::Record, "records", |name, r: &Record| name.starts_with(&format!("{:016x}-", r.sequence)))?;
+    let records =
+        reader.all(ObjectType::Record, "records", |name, r: &Record| name.last().starts_with(&format!("{:016x}-", r.sequence)))?;
     let condemned = records.iter().flat_map(|(_, r)| r.packs.iter().map(|p| p.id)).collect();
     lost_records(repository, &records, findings)?;
     open_records(&records, &packs, now, findings);
@@ -330,6 +340,7 @@ pub fn read(repository: &Repository, watermark: &Watermark, findings: &Findings)
         bad_segment,
         packs,
         condemned,
+        memory,
         foreign: reader.foreign,
     })
 }

@@ -4,6 +4,7 @@
 pub mod entry;
 pub mod lists;
 pub mod manifest;
+pub mod notes;
 pub mod object;
 pub mod pack;
 pub mod protocol;

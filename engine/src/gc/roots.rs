@@ -208,6 +208,11 @@ impl Roots {
         Ok(())
     }
 
+    /// Snapshots that are forgotten and whose manifests are not listed.
+    pub fn collected(&self) -> HashSet<SnapshotId> {
+        self.tombstones.values().map(|tombstone| tombstone.snapshot).filter(|id| !self.listed.contains(id)).collect()
+    }
+
     /// Whether a pending of this snapshot says nothing any more: the snapshot is there, or a user forgot it. That of a run that gave up
     /// stays a resume point.
     fn is_spent(&self, snapshot: &SnapshotId) -> bool {

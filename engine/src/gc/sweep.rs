@@ -44,6 +44,8 @@ pub struct GcReport {
     pub spared_packs: u64,
     /// Manifests of forgotten snapshots that were deleted.
     pub deleted_manifests: u64,
+    /// Notes about such snapshots that were deleted.
+    pub deleted_notes: u64,
     /// Pending manifests that were deleted.
     pub deleted_pendings: u64,
     /// Objects that should go and that the store does not let go.
@@ -148,7 +150,11 @@ fn carry_out(repository: &Repository, plan: Plan, observer: &dyn Observer) -> Re
         }
         // G5. Packs before manifests: a collection that dies here leaves a forgotten snapshot that cannot be undeleted, and no more.
         let over = roots.forgotten.iter().filter(|(_, at)| is_over(now, *at, &options)).map(|(name, _)| name.clone());
-        report.deleted_manifests = delete_all(repository, over.collect(), &mut report)?;
+        let over: Vec<ObjectName> = over.collect();
+        let gone = delete_each(repository, &over, &mut report)?;
+        report.deleted_manifests = gone.iter().filter(|gone| **gone).count() as u64;
+        let gone = over.iter().zip(gone).filter(|(_, gone)| *gone).filter_map(|(name, _)| name.as_snapshot()).collect();
+        report.deleted_notes = delete_notes(repository, &roots, gone, &mut report)?;
         report.deleted_pendings = delete_all(repository, std::mem::take(&mut roots.spent), &mut report)?;
     }
     // Millions of rows are of no use any more, and segments are about to be read.
@@ -260,9 +266,23 @@ fn drop_records(repository: &Repository, grounds: &Grounds, (due, spared): (&Has
 }
 
 fn delete_all(repository: &Repository, names: Vec<ObjectName>, report: &mut GcReport) -> Result<u64> {
-    let mut count = 0;
-    for deleted in each(repository.store(), &names, |name| repository.store().delete(name)) {
-        count += u64::from(is_gone(deleted, report)?);
+    Ok(delete_each(repository, &names, report)?.into_iter().filter(|gone| *gone).count() as u64)
+}
+
+/// Of each, whether it was deleted.
+fn delete_each(repository: &Repository, names: &[ObjectName], report: &mut GcReport) -> Result<Vec<bool>> {
+    each(repository.store(), names, |name| repository.store().delete(name)).into_iter().map(|deleted| is_gone(deleted, report)).collect()
+}
+
+/// Notes about snapshots whose manifests are `gone` by now, and what an earlier collection left of such: behind the manifests, so that no
+/// snapshot that may still come back loses what was edited. What is not about a forgotten snapshot is nobody's to delete here: of a note
+/// about something unknown the manifest may come yet. A store that does not let them go has lost nothing by it.
+fn delete_notes(repository: &Repository, roots: &Roots, gone: HashSet<SnapshotId>, report: &mut GcReport) -> Result<u64> {
+    if gone.is_empty() {
+        return Ok(0);
     }
-    Ok(count)
+    let (notes, earlier) = (repository.listed(ObjectType::Note, "notes")?, roots.collected());
+    let about = |name: &ObjectName| name.as_note().map(|(about, _)| SnapshotId::new(about));
+    let is_over = |name: &ObjectName| about(name).is_some_and(|id| gone.contains(&id) || earlier.contains(&id));
+    delete_all(repository, notes.into_iter().map(|listed| listed.name).filter(is_over).collect(), report)
 }

@@ -37,6 +37,12 @@ impl Repository {
                 Err(error) => return Err(error),
             }
         }
+        // They may have been edited before they were forgotten. The catalog was refreshed by the caller.
+        let catalog = self.catalog();
+        for snapshot in &mut found {
+            catalog.edit(&snapshot.id, &mut snapshot.names)?;
+        }
+        drop(catalog);
         found.sort_by_key(|snapshot| (snapshot.index.time, snapshot.id));
         Ok(found)
     }

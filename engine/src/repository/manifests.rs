@@ -4,11 +4,12 @@
 use crate::catalog::{Catalog, Snapshot};
 use crate::error::{Error, Kind, Result};
 use crate::format::manifest::{IndexPart, NamesPart};
+use crate::format::object::ObjectType;
 use crate::id::{ObjectName, SnapshotId};
 use crate::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::repository::Repository;
 use crate::seal::object::{open_manifest, seal_manifest};
-use crate::store::{Listed, Store, each, each_busy, reread, there};
+use crate::store::{Listed, Store, beside, each, each_busy, reread, there};
 use std::collections::HashSet;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -33,6 +34,8 @@ pub struct Refresh {
     pub unlisted: u64,
     /// Snapshots that this machine has seen and that are gone, though nobody has forgotten them.
     pub lost: u64,
+    /// Notes that do not open, and what is wrong with them: what they say of tags and descriptions is not shown.
+    pub unreadable_notes: Vec<Error>,
     /// Why this run goes on with a catalog in memory.
     pub uncached: Option<Error>,
 }
@@ -89,16 +92,40 @@ impl Repository {
     /// Brings the catalog up to date with the store. One that cannot be written any more, for its disk is full, is left as it is: this run
     /// goes on with one in memory.
     pub fn refresh(&self) -> Result<Refresh> {
-        match self.refresh_catalog() {
+        self.refresh_or_go_without(true)
+    }
+
+    /// As [`Repository::refresh`], without tags and descriptions that were edited since the last one: for who looks at neither, and for whom
+    /// each request counts.
+    #[doc(hidden)]
+    pub fn refresh_manifests(&self) -> Result<Refresh> {
+        self.refresh_or_go_without(false)
+    }
+
+    fn refresh_or_go_without(&self, notes: bool) -> Result<Refresh> {
+        match self.refresh_catalog(notes) {
             Err(error @ (Error::Catalog { .. } | Error::Cache { .. })) if self.cache.directory().is_some() => {
                 *self.catalog() = Catalog::open(None, &self.id())?;
-                self.refresh_catalog().map(|refresh| Refresh { uncached: Some(error), ..refresh })
+                self.refresh_catalog(notes).map(|refresh| Refresh { uncached: Some(error), ..refresh })
             }
             other => other,
         }
     }
 
-    fn refresh_catalog(&self) -> Result<Refresh> {
+    fn refresh_catalog(&self, notes: bool) -> Result<Refresh> {
+        if !notes {
+            return self.refresh_snapshots();
+        }
+        // Before the listing, as below.
+        let known = self.catalog().notes()?;
+        // Beside the others: it is no round trip more. A note may come before its manifest is seen, or after: the catalog joins them.
+        let (listed, refresh) = beside(self.store(), || self.listed(ObjectType::Note, "notes"), || self.refresh_snapshots());
+        let refresh = refresh?;
+        let unreadable_notes = self.learn_notes(&known, listed?)?;
+        Ok(Refresh { unreadable_notes, ..refresh })
+    }
+
+    fn refresh_snapshots(&self) -> Result<Refresh> {
         let early = self.listings.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut catalog = self.catalog();
         // Before the listing: what another process has stored, and entered in this catalog, since then would look like left out of it.

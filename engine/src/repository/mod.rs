@@ -15,6 +15,7 @@ pub mod lengths;
 mod manifests;
 mod mark;
 pub mod merged;
+mod notes;
 mod open;
 #[doc(hidden)]
 pub mod ordered;
@@ -37,6 +38,7 @@ pub use open::{Found, InitOptions, OpenOptions};
 #[doc(hidden)]
 pub use {
     cache::Cache,
+    notes::note_fits,
     open::{Access, COPIES},
     orphans::Trust,
     records::Records,

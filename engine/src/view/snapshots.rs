@@ -33,6 +33,8 @@ struct State {
     folder: Arc<Folder>,
     /// All that the catalog had at the last look, also what is not shown.
     known: HashSet<SnapshotId>,
+    /// How many notes it had: more of them may have changed tags.
+    notes: i64,
     by_id: HashMap<SnapshotId, Arc<Snapshot>>,
     /// Those that somebody looks into, or did not long ago.
     opened: HashMap<SnapshotId, Weak<Opened>>,
@@ -63,8 +65,14 @@ impl Snapshots {
     /// All that the catalog has, where that is not what it had.
     fn changed(&self) -> Result<Option<Vec<Snapshot>>> {
         let catalog = self.repository.catalog();
-        let ids = catalog.ids()?;
-        if ids == lock(&self.state).known && !ids.is_empty() { Ok(None) } else { catalog.snapshots().map(Some) }
+        let (ids, notes) = (catalog.ids()?, catalog.notes_count()?);
+        let mut state = lock(&self.state);
+        let same_notes = std::mem::replace(&mut state.notes, notes) == notes;
+        if same_notes && ids == state.known && !ids.is_empty() {
+            return Ok(None);
+        }
+        drop(state);
+        catalog.snapshots().map(Some)
     }
 
     /// Takes over what is there. What a view does not show of a manifest is let go.
@@ -78,7 +86,8 @@ impl Snapshots {
             .map(|mut snapshot| {
                 snapshot.index.heads = Vec::new();
                 (snapshot.names.failures, snapshot.names.excludes, snapshot.names.paths) = Default::default();
-                before.get(&snapshot.id).cloned().unwrap_or_else(|| Arc::new(snapshot))
+                let same = before.get(&snapshot.id).filter(|before| before.names == snapshot.names);
+                same.cloned().unwrap_or_else(|| Arc::new(snapshot))
             })
             .collect();
         let (folder, is_whole) = self.layout.arrange(shown.iter().map(|snapshot| &**snapshot));

@@ -219,6 +219,28 @@ pub const CASES: &[Case] = &[
     ),
     case("unhold", Directory, &[ends(0, &["hold", "latest"]), ends(0, &["unhold", "latest"]), ends(1, &["unhold", "latest"])]),
     case(
+        "tag",
+        Directory,
+        &[
+            ends(0, &["tag", "--add", "golden,kept", "--remove", "nightly", "{first}"]),
+            ends(0, &["tag", "--add", "kept"]),
+            ends(0, &["tag", "--set", "", "--tag", "golden"]),
+            ends(0, &["snapshots"]),
+            ends(20, &["tag", "latest"]),
+            ends(1, &["tag", "--add", "x", "ffffffff"]),
+        ],
+    ),
+    case(
+        "describe",
+        Directory,
+        &[
+            ends(0, &["describe", "latest", "before the move"]),
+            ends(0, &["describe", "latest", "before the move"]),
+            ends(0, &["snapshots"]),
+            ends(20, &["describe", "latest"]),
+        ],
+    ),
+    case(
         "gc",
         Directory,
         &[
@@ -243,7 +265,17 @@ pub const CASES: &[Case] = &[
             ends(20, &["stats", "--mode", "sizes"]),
         ],
     ),
-    case("check", Directory, &[ends(0, &["check"]), ends(0, &["check", "--read-data"]), ends(20, &["check", "--read-data-subset", "9/7"])]),
+    case(
+        "check",
+        Directory,
+        &[
+            ends(0, &["check"]),
+            ends(0, &["check", "--read-data"]),
+            ends(20, &["check", "--read-data-subset", "9/7"]),
+            ends(0, &["check", "--budget", "1h", "--max-age", "30d"]),
+            ends(20, &["check", "--budget", "soon"]),
+        ],
+    ),
     case("check-damage", Directory, &[ends(23, &["check", "--read-data"]), ends(23, &["restore", "latest", "--target", "back"])]),
     case("rebuild", Directory, &[ends(0, &["rebuild"])]),
     case(

@@ -60,6 +60,9 @@ const NUMBERS: &[&str] = &[
     "stored",
     "offset",
     "interval_seconds",
+    "packs_never_verified",
+    "bytes_never_verified",
+    "oldest_unverified_seconds",
 ];
 /// Numbers that do so in some messages only.
 const NUMBERS_OF: &[(&str, &[&str])] = &[
@@ -79,7 +82,8 @@ const NUMBERS_OF: &[(&str, &[&str])] = &[
 ];
 /// Texts that hang on the machine or the run.
 const TEXTS: &[&str] = &["username", "public", "os", "arch", "script"];
-const TEXTS_OF: &[(&str, &[&str])] = &[("ls", &["user", "group"]), ("cat", &["user"]), ("serve", &["url"])];
+const TEXTS_OF: &[(&str, &[&str])] =
+    &[("ls", &["user", "group"]), ("cat", &["user"]), ("serve", &["url"]), ("check", &["oldest_unverified_pack"])];
 /// Whole values of which only that they are there is kept.
 const WHOLE: &[(&str, &[&str])] = &[
     ("self-test", &["findings"]),

@@ -33,7 +33,8 @@ fn costs_data_until_the_next_backup(hidden: &'static [&'static str], cues: &'sta
     assert!(lost.starts_with("LOST"), "{lost}\n{}", played.trace.text(&played.world));
 
     let store = Arc::new(played.world.store.clone());
-    let looked = || check(&open(store.clone(), None).unwrap(), &CheckOptions { read_data: ReadData::All }, &Silent).unwrap();
+    let looked =
+        || check(&open(store.clone(), None).unwrap(), &CheckOptions { read_data: ReadData::All, ..Default::default() }, &Silent).unwrap();
     assert!(!looked().is_clean());
     perform(&Verb::Backup(Source::streams("ad")), store.clone(), Clock::default()).map(drop).unwrap();
     assert!(looked().is_clean(), "{:?}", looked().findings);

@@ -225,7 +225,9 @@ impl Trial<'_> {
     }
 
     fn check(&self, repository: &Repository) -> Result<CheckReport, Trouble> {
-        self.listening("checking", |listener| Ok(check(repository, &CheckOptions { read_data: ReadData::All }, listener)?))
+        self.listening("checking", |listener| {
+            Ok(check(repository, &CheckOptions { read_data: ReadData::All, ..Default::default() }, listener)?)
+        })
     }
 }
 

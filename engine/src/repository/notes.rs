@@ -1,0 +1,126 @@
+//! Notes (spec chapter 7): facts that came after what they are about. Here they are put and read, and those about snapshots are entered in the
+//! catalog, which shows what they say in place of what the manifest said. A backup never asks for them: they may wait for whoever looks.
+
+use crate::catalog::{NoteRow, Snapshot};
+use crate::error::{Damage, Error, Kind, Result};
+use crate::format::notes::WHOLE;
+use crate::format::object::ObjectType;
+use crate::format::protocol::Note;
+use crate::format::wire::{Bytes, Time};
+use crate::id::{ObjectId, ObjectName, SnapshotId};
+use crate::limits::SMALL_OBJECT_BYTES_MAX;
+use crate::repository::Repository;
+use crate::seal::object::{open_object, seal_object};
+use crate::seal::random;
+use crate::store::{Listed, each, reread, there};
+use std::collections::{BTreeSet, HashSet};
+
+/// Notes that are in memory at a time: each may be as long as its bound.
+const NOTES_BATCH: usize = 64;
+
+/// Whether the body of a note agrees with its name.
+#[doc(hidden)]
+pub fn note_fits(name: &ObjectName, note: &Note) -> bool {
+    name.as_note().is_some_and(|(about, _)| if note.about.0.is_empty() { about == WHOLE } else { note.about.0 == about })
+}
+
+impl Repository {
+    /// Puts a note about a snapshot or pack, or with [`WHOLE`] about the repository.
+    #[doc(hidden)]
+    pub fn put_note(&self, kind: &str, about: &[u8; 32], time: Time, body: Bytes) -> Result<(ObjectName, Note)> {
+        let name = ObjectName::note(about, &ObjectId::new(random()?));
+        let named = if *about == WHOLE { Bytes::default() } else { Bytes(about.to_vec()) };
+        let note = Note { kind: kind.to_owned(), about: named, time, body, extra: Vec::new() };
+        let object = seal_object(self.keys(), &self.id(), &name, ObjectType::Note, &note)?;
+        self.store().put(&name, &object)?;
+        Ok((name, note))
+    }
+
+    /// Reads a note.
+    fn note(&self, name: &ObjectName) -> Result<Note> {
+        reread(self.store(), name, || {
+            let bytes = self.store().get(name, SMALL_OBJECT_BYTES_MAX)?;
+            let note: Note = open_object(self.keys(), &self.id(), name, ObjectType::Note, &bytes)?;
+            if note_fits(name, &note) { Ok(note) } else { Err(Error::damaged(name, Damage::Name)) }
+        })
+    }
+
+    /// The notes that there are about a snapshot or pack, or with [`WHOLE`] about the repository, oldest first. One that does not open is
+    /// an error.
+    #[doc(hidden)]
+    pub fn notes_about(&self, about: &[u8; 32]) -> Result<Vec<(ObjectName, Note)>> {
+        let mut listed = self.listed(ObjectType::Note, "notes")?;
+        listed.retain(|object| object.name.as_note().is_some_and(|(of, _)| of == *about));
+        let read = each(self.store(), &listed, |object| self.note(&object.name));
+        let mut notes = Vec::new();
+        for (object, read) in listed.into_iter().zip(read) {
+            match read {
+                Ok(note) => notes.push((object.name, note)),
+                // Gathered into another one, or collected, since it was listed.
+                Err(error) if error.is_missing() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        notes.sort_by(|(a, one), (b, other)| (one.time, a).cmp(&(other.time, b)));
+        Ok(notes)
+    }
+
+    /// Enters in the catalog what a listing of `notes/` shows that is new, and takes out of it what is gone, `known` being the notes that
+    /// it had before that listing. Notes about the repository as a whole are not asked for. Returns what is wrong with those that do not open.
+    pub(super) fn learn_notes(&self, known: &HashSet<(ObjectId, SnapshotId)>, listed: Vec<Listed>) -> Result<Vec<Error>> {
+        let named = listed.into_iter().filter_map(|object| Some((object.name.as_note()?, object.name)));
+        let named: Vec<((SnapshotId, ObjectId), ObjectName)> =
+            named.filter(|((about, _), _)| *about != WHOLE).map(|((about, id), name)| ((SnapshotId::new(about), id), name)).collect();
+        let shown: HashSet<(ObjectId, SnapshotId)> = named.iter().map(|((about, id), _)| (*id, *about)).collect();
+        self.unlearn_notes(known.iter().filter(|note| !shown.contains(note)).copied().collect())?;
+        let new: Vec<_> = named.into_iter().filter(|((about, id), _)| !known.contains(&(*id, *about))).collect();
+        let mut unreadable = Vec::new();
+        for batch in new.chunks(NOTES_BATCH) {
+            let mut rows = Vec::with_capacity(batch.len());
+            for (((about, id), name), read) in batch.iter().zip(each(self.store(), batch, |(_, name)| self.note(name))) {
+                match read {
+                    Ok(note) => match note.fact() {
+                        Ok(fact) => rows.push(NoteRow::new(*id, *about, &note, fact)),
+                        Err(_) => unreadable.push(Error::damaged(name, Damage::Malformed("note"))),
+                    },
+                    // Collected with its snapshot since the listing.
+                    Err(error) if error.is_missing() => {}
+                    // It says nothing of the note: going on would show what was edited as if it had not been.
+                    Err(error) if matches!(error.kind(), Kind::Unreachable | Kind::Interrupted | Kind::Configuration) => return Err(error),
+                    Err(error) => unreadable.push(error),
+                }
+            }
+            self.catalog().note(&rows)?;
+        }
+        Ok(unreadable)
+    }
+
+    /// Takes notes out of the catalog that are not listed, unless they are there when they are asked for by name. Of their snapshots counts
+    /// again what the manifests and the other notes say.
+    fn unlearn_notes(&self, unlisted: Vec<(ObjectId, SnapshotId)>) -> Result<()> {
+        if unlisted.is_empty() {
+            return Ok(());
+        }
+        let snapshots = self.catalog().ids()?;
+        // Those of forgotten snapshots are collected with them: nobody has to ask.
+        let (asked, mut gone): (Vec<_>, Vec<_>) = unlisted.into_iter().partition(|(_, about)| snapshots.contains(about));
+        let names = asked.iter().map(|(id, about)| ObjectName::note(about.as_bytes(), id)).collect();
+        let found: HashSet<ObjectId> = there(self.store(), names)?.iter().filter_map(|l| l.name.as_note()).map(|(_, id)| id).collect();
+        let lost: Vec<_> = asked.into_iter().filter(|(id, _)| !found.contains(id)).collect();
+        let edited: BTreeSet<SnapshotId> = lost.iter().map(|(_, about)| *about).collect();
+        // Manifests first: where one cannot be had now, all stays as it is, and the next refresh finds the notes missing again.
+        let mut anew = Vec::with_capacity(edited.len());
+        for id in edited {
+            match self.read_manifest(&ObjectName::snapshot(&id)) {
+                Ok((index, names)) => anew.push(Snapshot { id, index, names }),
+                Err(error) if matches!(error.kind(), Kind::Unreachable | Kind::Interrupted | Kind::Configuration) => return Err(error),
+                Err(_) => {}
+            }
+        }
+        let read: HashSet<SnapshotId> = anew.iter().map(|snapshot| snapshot.id).collect();
+        gone.extend(lost.into_iter().filter(|(_, about)| read.contains(about)));
+        let mut catalog = self.catalog();
+        catalog.unnote(&gone.iter().map(|(id, _)| *id).collect::<Vec<_>>())?;
+        catalog.apply(&anew, &[])
+    }
+}
