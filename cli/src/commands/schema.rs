@@ -44,6 +44,7 @@ const FILES: &[(&str, &str)] = files![
     "hold",
     "iam-policy",
     "init",
+    "key",
     "ls",
     "man",
     "mount",
