@@ -162,7 +162,11 @@ impl Seen {
 /// Reads all keyrings from the store itself, past any copy, and opens them with these slots.
 fn look(repository: &Repository, slots: &[&OpenSlot]) -> Result<Seen> {
     let locks = Locks::now(repository.origin(), Vec::new())?;
-    let keys = locks.keys(&repository.id(), slots)?;
+    let keys = match locks.keys(&repository.id(), slots) {
+        // The secret is right: it opened this run.
+        Err(Error::WrongKey) => return Err(removed()),
+        keys => keys?,
+    };
     let opened = locks.each(&repository.id(), slots);
     Ok(Seen { names: opened.iter().map(|(name, _)| name.clone()).collect(), opened, locks, keys })
 }
