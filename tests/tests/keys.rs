@@ -135,7 +135,9 @@ fn a_removed_slot_reads_nothing_that_is_written_later() {
     let error = text(&removed, &new).unwrap_err();
     assert!(matches!(error, Error::UnknownFeature { .. }), "{error}");
     // Nothing of the new epoch opens: neither manifests nor segments nor packs.
-    assert!([Purpose::Data, Purpose::Names, Purpose::Lists, Purpose::Admin].iter().all(|p| removed.keys().get(*p, rotated.epoch).is_none()));
+    assert!(
+        [Purpose::Data, Purpose::Names, Purpose::Lists, Purpose::Admin].iter().all(|p| removed.keys().get(*p, rotated.epoch).is_none())
+    );
     // And he writes nothing.
     let refused = try_backup(&removed, "more").unwrap_err();
     assert!(refused.to_string().contains("its slot was removed"), "{refused}");
@@ -367,9 +369,8 @@ fn a_sheet_opens_what_has_lost_slots_keyrings_and_descriptor() {
     let id = backup(&repository, "text");
     let with = keys::export(&repository, Some("paper")).unwrap();
     let without = keys::export(&repository, None).unwrap();
-    let import = |store: &MemoryStore, made: &Sheet| {
-        keys::import(Arc::new(store.clone()), made, &key(7), ("new", CHEAP), &OpenOptions::default())
-    };
+    let import =
+        |store: &MemoryStore, made: &Sheet| keys::import(Arc::new(store.clone()), made, &key(7), ("new", CHEAP), &OpenOptions::default());
     for made in [&with, &without] {
         // As it comes back from paper.
         let typed: Vec<String> = sheet::lines(made).unwrap().iter().map(|line| sheet::spaced(line).to_lowercase()).collect();

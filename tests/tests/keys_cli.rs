@@ -155,9 +155,14 @@ fn a_typing_error_is_named() {
 /// What a camera would make of what is dark: modules of several pixels.
 fn scanned(width: usize, dark: impl Fn(usize, usize) -> bool) -> String {
     const PIXELS: usize = 4;
-    let mut image = rqrr::PreparedImage::prepare_from_greyscale(width * PIXELS, width * PIXELS, |x, y| {
-        if dark(x / PIXELS, y / PIXELS) { 0 } else { 255 }
-    });
+    let mut image =
+        rqrr::PreparedImage::prepare_from_greyscale(
+            width * PIXELS,
+            width * PIXELS,
+            |x, y| {
+                if dark(x / PIXELS, y / PIXELS) { 0 } else { 255 }
+            },
+        );
     let grids = image.detect_grids();
     assert_eq!(grids.len(), 1, "one code in the picture");
     grids[0].decode().unwrap().1
@@ -232,7 +237,10 @@ fn what_a_camera_reads_opens_the_repository() {
         assert_eq!(fs::metadata(home.path(name)).unwrap().permissions().mode() & 0o7777, 0o600);
     }
     let html = fs::read_to_string(home.path("sheet.html")).unwrap();
-    assert!(!html.contains("http://") || html.matches("http").count() == html.matches("http://www.w3.org/2000/svg").count(), "it needs nothing else");
+    assert!(
+        !html.contains("http://") || html.matches("http").count() == html.matches("http://www.w3.org/2000/svg").count(),
+        "it needs nothing else"
+    );
     home.write("scanned", &from_page(&html).join("\n"));
     home.ends(0, &["key", "import", "scanned", "--new-key-file", "new.key"]);
     assert!(home.ends(0, &["snapshots", "--key-file", "new.key"]).contains("src"));

@@ -71,7 +71,8 @@ fn turn(repository: &Repository, own: &OpenSlot, remove: BTreeSet<ObjectId>, new
         // Rotations of others: each took slots away, and has keys that ours lacks.
         let theirs = others(&seen, &put, first);
         if unseen.iter().any(|(name, _)| name.as_keyring().is_some_and(|epoch| epoch > first)) {
-            if seen.opened.iter().any(|(name, opened)| name.as_keyring() > Some(first) && !put.contains(name) && matches!(opened, Ok(None))) {
+            if seen.opened.iter().any(|(name, opened)| name.as_keyring() > Some(first) && !put.contains(name) && matches!(opened, Ok(None)))
+            {
                 return Err(removed());
             }
             let mut gone = remove.clone();
@@ -164,7 +165,8 @@ fn finish(
         }
     };
     // Keyrings before slots: what is left of an interrupted run is seen in the list of slots.
-    let opened: BTreeSet<&ObjectName> = seen.opened.iter().filter(|(_, opened)| matches!(opened, Ok(Some(_)))).map(|(name, _)| name).collect();
+    let opened: BTreeSet<&ObjectName> =
+        seen.opened.iter().filter(|(_, opened)| matches!(opened, Ok(Some(_)))).map(|(name, _)| name).collect();
     for (name, slots) in seen.locks.copies() {
         let older = name.as_keyring() < Some(keys.epoch) || put.contains(&name) && name.as_keyring() < Some(keys.epoch);
         // One that did not open for us may hold what nobody else has.

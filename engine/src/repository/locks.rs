@@ -116,9 +116,8 @@ impl Locks {
     /// For which slots each keyring that can be read holds a copy. That stands in the clear.
     pub fn copies(&self) -> Vec<(ObjectName, Vec<crate::id::ObjectId>)> {
         let read = |(name, fetched): &Fetched| decode_keyring(name, fetched.as_ref().ok()?).ok().map(|keyring| (name.clone(), keyring));
-        let slots = |(name, keyring): (ObjectName, crate::format::repo::Keyring)| {
-            (name, keyring.recipients.iter().map(|copy| copy.slot).collect())
-        };
+        let slots =
+            |(name, keyring): (ObjectName, crate::format::repo::Keyring)| (name, keyring.recipients.iter().map(|copy| copy.slot).collect());
         self.keyrings.iter().filter_map(read).map(slots).collect()
     }
 

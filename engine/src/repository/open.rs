@@ -85,7 +85,13 @@ impl Repository {
 
     /// Makes a repository of the same key family as `other`, which is open with all its keys: packs can be copied between the two as they
     /// are. It has an id and slots of its own; from the next rotation of either on, the other lacks the keys of what is written then.
-    pub fn init_sibling(store: Arc<dyn Store>, other: &Repository, secret: &Secret, init: &InitOptions, open: &OpenOptions) -> Result<Self> {
+    pub fn init_sibling(
+        store: Arc<dyn Store>,
+        other: &Repository,
+        secret: &Secret,
+        init: &InitOptions,
+        open: &OpenOptions,
+    ) -> Result<Self> {
         if !other.keys.is_full() {
             return Err(Error::Refused { what: "a sibling needs all keys of the other repository".to_owned() });
         }
@@ -120,14 +126,7 @@ impl Repository {
         let (slot_name, slot, opened) = new_slot(&repository, secret, init.kdf, &init.label, now)?;
         keys.members.push(opened.member());
         let (keyring_name, keyring) = new_keyring(&repository, &keys)?;
-        let descriptor = Descriptor {
-            repository,
-            family: keys.family,
-            chunker: CHUNKER_GEAR,
-            profiles,
-            created: now,
-            extra: Vec::new(),
-        };
+        let descriptor = Descriptor { repository, family: keys.family, chunker: CHUNKER_GEAR, profiles, created: now, extra: Vec::new() };
         let gear = keys.require(&descriptor_name, Purpose::Gear, 0)?;
         let object = encode_descriptor(&descriptor, gear);
         // With copies in the cache: the first backup need not ask for them.

@@ -420,7 +420,8 @@ mod tests {
     /// Members without a label are as those of keyrings that were made before there were labels.
     #[test]
     fn a_label_takes_no_byte_where_there_is_none() {
-        let old = Member { slot: ObjectId::new([1; 16]), public: [2; 32], vouch: [3; 32], label: String::new(), created: None, extra: vec![] };
+        let old =
+            Member { slot: ObjectId::new([1; 16]), public: [2; 32], vouch: [3; 32], label: String::new(), created: None, extra: vec![] };
         let bytes = to_bytes(&old);
         assert_eq!(bytes.len(), 1 + 3 + 16 + 2 * (3 + 32) + 1 - 1);
         assert_eq!(from_bytes::<Member>(&bytes, "member").unwrap(), old);

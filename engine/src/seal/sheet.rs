@@ -124,7 +124,11 @@ pub fn spaced(line: &str) -> Zeroizing<String> {
 fn number(text: &str) -> Option<u16> {
     let text = text.trim();
     let digits: Option<String> = text.chars().map(|c| value(c).filter(|v| *v < 10).map(letter)).collect();
-    digits.filter(|digits| (1..=3).contains(&digits.len()))?.parse().ok().filter(|number| (1..=SHEET_LINES_MAX).contains(&usize::from(*number)))
+    digits
+        .filter(|digits| (1..=3).contains(&digits.len()))?
+        .parse()
+        .ok()
+        .filter(|number| (1..=SHEET_LINES_MAX).contains(&usize::from(*number)))
 }
 
 /// The numbered lines of a text. All else is for people, and passed over. A slash ends a line too: QR codes have no other end.
@@ -152,9 +156,9 @@ fn read(text: &str) -> Result<Sheet, SheetFlaw> {
     for (number, rest) in numbered(text) {
         let values: Option<Vec<u8>> = rest.chars().filter(|c| !c.is_whitespace() && *c != '-').map(value).collect();
         let values = Zeroizing::new(values.unwrap_or_default());
-        let right = values.split_last_chunk::<CHECK_LETTERS>().filter(|(data, last)| {
-            !data.is_empty() && data.len() <= LINE_LETTERS && **last == check(number, data)
-        });
+        let right = values
+            .split_last_chunk::<CHECK_LETTERS>()
+            .filter(|(data, last)| !data.is_empty() && data.len() <= LINE_LETTERS && **last == check(number, data));
         match right {
             // Once mistyped and once right is right.
             Some((data, _)) => drop(lines.insert(number, Zeroizing::new(data.to_vec()))),

@@ -74,10 +74,14 @@ fn run(global: &Global, names: &[String], out: &Output) -> Run {
     for (_, words) in &gone {
         out.say(&format!("removed slot {words}"));
     }
-    out.say(&format!("epoch {} has begun: {} what is written from now on", rotated.epoch, match rotated.slots {
-        1 => "one slot opens".to_owned(),
-        n => format!("{} open", size::of(n as u64, "slot")),
-    }));
+    out.say(&format!(
+        "epoch {} has begun: {} what is written from now on",
+        rotated.epoch,
+        match rotated.slots {
+            1 => "one slot opens".to_owned(),
+            n => format!("{} open", size::of(n as u64, "slot")),
+        }
+    ));
     if !gone.is_empty() {
         out.say("who kept a copy of the old keyring still reads what was written before");
     }

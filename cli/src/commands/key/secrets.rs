@@ -90,9 +90,8 @@ impl NewSecret {
             let secret = if made { secret::make_key_file(path)? } else { secret::key_file(path)? };
             return Ok(Chosen { key_file: Some(path.clone()), made, ..chosen(secret) });
         }
-        let none = || {
-            Fail::config("no new secret is given").hint("give one: --new-password-file, --new-password-command or --new-key-file")
-        };
+        let none =
+            || Fail::config("no new secret is given").hint("give one: --new-password-file, --new-password-command or --new-key-file");
         if !secret::can_ask() {
             return Err(none());
         }
