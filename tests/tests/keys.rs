@@ -247,13 +247,13 @@ fn of_two_rotations_at_the_same_time_neither_is_lost() {
     let third = keys::add(&open(&begin, &repo::secret()).unwrap(), &key(3), "third", CHEAP).unwrap().id;
     keys::add(&open(&begin, &repo::secret()).unwrap(), &key(4), "fourth", CHEAP).unwrap();
     let one = |store: &FaultStore| drop(keys::rotate(&over(store, &repo::secret()).unwrap(), &[other]).unwrap());
-    fn two(store: &MemoryStore) {
+    fn second(store: &MemoryStore) {
         let repository = open(store, &key(4)).unwrap();
         let third = keys::list(&repository).unwrap().into_iter().find(|slot| slot.label == "third").unwrap().id;
         keys::rotate(&repository, &[third]).unwrap();
         backup(&open(store, &key(4)).unwrap(), "between");
     }
-    meanwhile(one, two, &begin, |store, what| {
+    meanwhile(one, second, &begin, |store, what| {
         let repository = open(store, &repo::secret()).unwrap();
         assert_eq!(writes(store, &key(4)), Some(repository.keys().epoch), "{what}");
         for removed in [key(1), key(3)] {

@@ -70,9 +70,11 @@ fn turn(repository: &Repository, own: &OpenSlot, remove: BTreeSet<ObjectId>, new
         known.extend(seen.names.iter().cloned());
         // Rotations of others: each took slots away, and has keys that ours lacks.
         let theirs = others(&seen, &put, first);
-        if unseen.iter().any(|(name, _)| name.as_keyring().is_some_and(|epoch| epoch > first)) {
-            if seen.opened.iter().any(|(name, opened)| name.as_keyring() > Some(first) && !put.contains(name) && matches!(opened, Ok(None)))
-            {
+        // One of our own epoch is of an `add` that came after it.
+        let ours: BTreeSet<u32> = put.iter().filter_map(ObjectName::as_keyring).collect();
+        let is_theirs = |name: &ObjectName| name.as_keyring().is_some_and(|epoch| epoch > first && !ours.contains(&epoch));
+        if unseen.iter().any(|(name, _)| is_theirs(name)) {
+            if seen.opened.iter().any(|(name, opened)| is_theirs(name) && matches!(opened, Ok(None))) {
                 return Err(removed());
             }
             let mut gone = remove.clone();
@@ -98,7 +100,7 @@ fn turn(repository: &Repository, own: &OpenSlot, remove: BTreeSet<ObjectId>, new
             keys = late;
             continue;
         }
-        return finish(repository, (seen, keys), &remove, &put, new);
+        return finish(repository, (seen, keys), &remove, new);
     }
     Err(too_many())
 }
@@ -127,7 +129,6 @@ fn others(seen: &Seen, put: &BTreeSet<ObjectName>, first: u32) -> BTreeMap<u32, 
     let mut out: BTreeMap<u32, Vec<_>> = BTreeMap::new();
     let ours: BTreeSet<u32> = put.iter().filter_map(ObjectName::as_keyring).collect();
     for (_, opened) in &seen.opened {
-        // A keyring of our own epoch that is not ours: an `add` that came after it.
         if let Ok(Some(keys)) = opened
             && keys.epoch > first
             && !ours.contains(&keys.epoch)
@@ -143,7 +144,6 @@ fn finish(
     repository: &Repository,
     (seen, keys): (Seen, Keys),
     remove: &BTreeSet<ObjectId>,
-    put: &BTreeSet<ObjectName>,
     new: Option<(&OpenSlot, &Secret)>,
 ) -> Result<Rotated> {
     if let Some((slot, secret)) = new {
@@ -168,7 +168,7 @@ fn finish(
     let opened: BTreeSet<&ObjectName> =
         seen.opened.iter().filter(|(_, opened)| matches!(opened, Ok(Some(_)))).map(|(name, _)| name).collect();
     for (name, slots) in seen.locks.copies() {
-        let older = name.as_keyring() < Some(keys.epoch) || put.contains(&name) && name.as_keyring() < Some(keys.epoch);
+        let older = name.as_keyring() < Some(keys.epoch);
         // One that did not open for us may hold what nobody else has.
         if older && opened.contains(&name) && slots.iter().any(|slot| remove.contains(slot)) {
             delete(&name);

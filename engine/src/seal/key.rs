@@ -217,7 +217,9 @@ impl Keys {
     /// something may have been written under either.
     pub fn learn(&mut self, older: Keys) {
         if self.family == older.family {
-            older.keys.into_iter().for_each(|(place, key)| drop(self.keys.entry(place).or_insert(key)));
+            for (place, key) in older.keys {
+                self.keys.entry(place).or_insert(key);
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! What is said of slots, and how one is named. It must never take a slot for another: a label names one only where it is the only one of it.
 
 use crate::exit::{Code, Fail};
-use crate::output::Output;
+use crate::output::{Output, clean};
 use crate::size;
 use seabed_engine::id::ObjectId;
 use seabed_engine::keys::{Rotated, SlotInfo, SlotKind, SlotObject};
@@ -13,7 +13,7 @@ pub fn short(id: &ObjectId) -> String {
 
 /// A slot as a sentence names it.
 pub fn words(slot: &SlotInfo) -> String {
-    if slot.label.is_empty() { short(&slot.id) } else { format!("{} ({})", short(&slot.id), slot.label) }
+    if slot.label.is_empty() { short(&slot.id) } else { format!("{} ({})", short(&slot.id), clean(&slot.label)) }
 }
 
 /// What opens it.
