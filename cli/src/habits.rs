@@ -12,8 +12,8 @@ const COMMANDS: &[(&[&str], &str)] = &[
         "tags are given when a snapshot is made (`seabed backup --tag`) and cannot be changed yet; `seabed hold` keeps a snapshot from being forgotten",
     ),
     (
-        &["key", "passwd", "change-passphrase", "slot"],
-        "a repository has the one passphrase or key file that `seabed init` was given; others cannot be added yet",
+        &["keys", "passwd", "change-passphrase", "slot"],
+        "`seabed key` lists, adds, replaces and removes passphrases and key files, and makes recovery sheets",
     ),
     (
         &["copy", "mirror", "sync", "sync-to", "transfer"],
