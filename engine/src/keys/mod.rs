@@ -7,6 +7,8 @@ mod add;
 mod rotate;
 mod sheet;
 
+pub use crate::format::repo::Sheet;
+pub use crate::seal::sheet::{is_meant as is_sheet, lines as sheet_lines, parse as parse_sheet, spaced as spaced_line};
 pub use add::{Added, add};
 pub use rotate::{Rotated, passwd, rotate};
 pub use sheet::{Imported, export, import};
