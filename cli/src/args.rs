@@ -177,6 +177,8 @@ pub enum Command {
     #[command(visible_alias = "prune", alias = "compact")]
     Gc(commands::gc::Args),
     #[allow(missing_docs)]
+    Key(Box<commands::key::Args>),
+    #[allow(missing_docs)]
     #[command(aliases = ["info", "repo-info"])]
     Stats(commands::stats::Args),
     #[allow(missing_docs)]

@@ -9,8 +9,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 const COMMANDS: &[(&[&str], &str)] = &[
     (&["untag"], "`seabed tag --remove TAG` takes tags from snapshots; `seabed hold` keeps a snapshot from being forgotten"),
     (
-        &["key", "passwd", "change-passphrase", "slot"],
-        "a repository has the one passphrase or key file that `seabed init` was given; others cannot be added yet",
+        &["keys", "passwd", "change-passphrase", "slot"],
+        "`seabed key` lists, adds, replaces and removes passphrases and key files, and makes recovery sheets",
     ),
     (
         &["copy", "mirror", "sync", "sync-to", "transfer"],

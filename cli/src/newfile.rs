@@ -3,7 +3,8 @@
 
 use crate::exit::{Code, Fail, plain, where_to_write};
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// See the module's text.
@@ -73,10 +74,27 @@ impl Drop for NewFile {
     }
 }
 
+/// Refuses a path at which something stands.
+pub fn refuse_existing(path: &Path) -> Result<(), Fail> {
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => Err(Fail::config(format!("{} is there already", path.display())).hint("name a new file, or move that one away")),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Writes a new file that only its owner may read, durable when this returns.
+pub fn secret(path: &Path, bytes: &[u8]) -> Result<(), Fail> {
+    let wrong = |error: io::Error| failed(path, &error);
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).map_err(wrong)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(wrong)?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(dir).and_then(|dir| dir.sync_all()).unwrap_or(());
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn scratch(name: &str) -> PathBuf {

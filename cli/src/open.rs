@@ -174,6 +174,13 @@ fn store_at(global: &Global, out: &Output, place: &Place) -> Result<Arc<dyn Stor
     Ok(store)
 }
 
+/// The store at the place that is meant, whatever is there: what a recovery sheet is for may have no descriptor.
+pub fn bare(global: &Global, out: &Output) -> Result<(Place, Arc<dyn Store>), Fail> {
+    let place = place(global)?;
+    let store = store_at(global, out, &place)?;
+    Ok((place, store))
+}
+
 /// How the engine is to open a repository.
 fn options(cache: Option<PathBuf>) -> OpenOptions {
     OpenOptions { cache, ..OpenOptions::default() }

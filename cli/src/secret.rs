@@ -7,8 +7,10 @@ use crate::open::directory;
 use crate::output::Output;
 use crate::signals;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use seabed_engine::format::repo::Sheet;
 use seabed_engine::id::unhex;
 use seabed_engine::seal::key::Secret;
+use seabed_engine::seal::sheet;
 use seabed_engine::seal::{Key, random};
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -23,6 +25,8 @@ use zeroize::Zeroizing;
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 /// How often a person may mistype.
 pub const TRIES: u32 = 3;
+const FILE_NAMED_BY: &str = "--password-file and SEABED_PASSWORD_FILE name it";
+const COMMAND_NAMED_BY: &str = "--password-command or SEABED_PASSWORD_COMMAND";
 
 /// Where the user said that the secret is.
 pub enum Given {
@@ -70,19 +74,19 @@ pub fn other(file: Option<&Path>, flag: &str, name: &str) -> Result<Option<Zeroi
     }
 }
 
-fn from_file(path: &Path) -> Result<Secret, Fail> {
-    let bytes = File::open(path)
-        .and_then(read_limited)
-        .map_err(|e| unreadable("passphrase file", path, &e, "--password-file and SEABED_PASSWORD_FILE name it"))?;
+/// A passphrase from a file; who named it is said where it cannot be read.
+pub fn from_file(path: &Path, named_by: &str) -> Result<Secret, Fail> {
+    let bytes = File::open(path).and_then(read_limited).map_err(|e| unreadable("passphrase file", path, &e, named_by))?;
     passphrase(&bytes, &path.display().to_string()).map(Secret::Passphrase)
 }
 
-fn from_command(line: &str) -> Result<Secret, Fail> {
+/// A passphrase that a command prints.
+pub fn from_command(line: &str, named_by: &str) -> Result<Secret, Fail> {
     // Its first word, no more: an argument may be a secret, or what a shell would take for an assignment.
     let first = line.split_whitespace().next().and_then(|word| word.split('=').next()).unwrap_or_default();
     let bad = |why: String| {
         Fail::config(format!("the passphrase command `{first}` {why}"))
-            .hint("run what --password-command or SEABED_PASSWORD_COMMAND says by hand: it must print the passphrase and end with 0")
+            .hint(format!("run what {named_by} says by hand: it must print the passphrase and end with 0"))
     };
     let words =
         shlex::split(line).filter(|w| !w.is_empty()).ok_or_else(|| bad("cannot be split into words: a quote is open".to_owned()))?;
@@ -108,10 +112,10 @@ fn variable(name: &str) -> Option<OsString> {
 /// What flags say, else what the environment says. Two ways at once are a mistake that would surface in the wrong year.
 pub fn given(global: &Global) -> Result<Given, Fail> {
     if let Some(path) = &global.password_file {
-        return from_file(path).map(Given::Secret);
+        return from_file(path, FILE_NAMED_BY).map(Given::Secret);
     }
     if let Some(line) = &global.password_command {
-        return from_command(line).map(Given::Secret);
+        return from_command(line, COMMAND_NAMED_BY).map(Given::Secret);
     }
     if let Some(path) = &global.key_file {
         return Ok(Given::KeyFile(path.clone()));
@@ -131,21 +135,41 @@ pub fn given(global: &Global) -> Result<Given, Fail> {
     }
     match which {
         "PASSWORD" => passphrase(&Zeroizing::new(value.into_vec()), &name).map(Secret::Passphrase).map(Given::Secret),
-        "PASSWORD_FILE" => from_file(Path::new(&value)).map(Given::Secret),
+        "PASSWORD_FILE" => from_file(Path::new(&value), FILE_NAMED_BY).map(Given::Secret),
         "PASSWORD_COMMAND" => {
             let line = value
                 .into_string()
                 .map_err(|_| Fail::config(format!("{name} is not UTF-8")).hint("give the passphrase by a file: --password-file FILE"))?;
-            from_command(&line).map(Given::Secret)
+            from_command(&line, COMMAND_NAMED_BY).map(Given::Secret)
         }
         _ => Ok(Given::KeyFile(value.into())),
     }
 }
 
-/// Reads a key file: 64 hexadecimal digits.
+/// Reads a recovery sheet, as it was typed or scanned.
+pub fn sheet_file(path: &Path) -> Result<Sheet, Fail> {
+    let bytes = File::open(path).and_then(read_limited).map_err(|e| unreadable("recovery sheet", path, &e, "the command line names it"))?;
+    read_sheet(path, &bytes)
+}
+
+fn read_sheet(path: &Path, bytes: &[u8]) -> Result<Sheet, Fail> {
+    let text = Zeroizing::new(String::from_utf8_lossy(bytes).into_owned());
+    sheet::parse(&text).map_err(|error| {
+        let fail = Fail::config(format!("{}: {error}", path.display()));
+        fail.hint("copy that line from the paper again; it is right when its last four letters fit")
+    })
+}
+
+/// Reads a key file: 64 hexadecimal digits, or a recovery sheet with a slot of its own.
 pub fn key_file(path: &Path) -> Result<Secret, Fail> {
     let bytes =
         File::open(path).and_then(read_limited).map_err(|e| unreadable("key file", path, &e, "--key-file and SEABED_KEY_FILE name it"))?;
+    if std::str::from_utf8(&bytes).is_ok_and(sheet::is_meant) {
+        return read_sheet(path, &bytes)?.secret().ok_or_else(|| {
+            Fail::config(format!("the recovery sheet {} has no slot of its own", path.display()))
+                .hint("`seabed key import` opens the repository with it")
+        });
+    }
     let key = std::str::from_utf8(&bytes).ok().and_then(|text| unhex::<32>(text.trim_ascii()));
     key.map(|key| Secret::KeyFile(Key::new(key))).ok_or_else(|| {
         Fail::config(format!("{} is no key file: 64 hexadecimal digits are one", path.display()))
@@ -233,8 +257,13 @@ pub fn ask(question: &str) -> Result<Option<Secret>, Fail> {
 
 /// Asks twice for a new passphrase; `None` for an empty answer.
 pub fn ask_new(out: &Output) -> Result<Option<Secret>, Fail> {
+    ask_twice(out, "New passphrase (empty: generate a key file): ")
+}
+
+/// The same with another question.
+pub fn ask_twice(out: &Output, question: &str) -> Result<Option<Secret>, Fail> {
     for _ in 0..TRIES {
-        let Some(first) = ask("New passphrase (empty: generate a key file): ")? else { return Ok(None) };
+        let Some(first) = ask(question)? else { return Ok(None) };
         let again = ask("The same again: ")?;
         if let (Secret::Passphrase(a), Some(Secret::Passphrase(b))) = (&first, &again)
             && a == b

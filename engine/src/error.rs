@@ -74,6 +74,25 @@ pub enum Damage {
     Twins,
 }
 
+/// Why a recovery sheet cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+#[non_exhaustive]
+pub enum SheetFlaw {
+    #[error("it has no numbered lines")]
+    NotOne,
+    #[error("line {0} is mistyped")]
+    Line(u16),
+    #[error("line {0} is missing")]
+    Missing(u16),
+    #[error("its lines do not belong together")]
+    Sum,
+    #[error("it was made by a newer version of seabed (sheet {0})")]
+    Newer(u8),
+    #[error("field {0} is malformed")]
+    Malformed(&'static str),
+}
+
 /// A failure of the repository, its store or its keys.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
@@ -89,6 +108,8 @@ pub enum Error {
     PlaceNotEmpty { place: String },
     #[error("no key slot opens with this secret")]
     WrongKey,
+    #[error("the recovery sheet cannot be used: {flaw}")]
+    Sheet { flaw: SheetFlaw },
     #[error("cannot {op} {object}: {source}")]
     Store { op: StoreOp, object: String, source: io::Error },
     #[error("the bucket of {place} does not exist")]
@@ -179,7 +200,7 @@ impl Error {
             Error::WrongKey => Kind::WrongKey,
             Error::Damaged { .. } | Error::ChunkMissing { .. } | Error::PackMissing { .. } | Error::DescriptorLost { .. } => Kind::Damage,
             Error::SnapshotLost { .. } | Error::LedgerGap { .. } | Error::RecordLost { .. } => Kind::Damage,
-            Error::Option { .. } | Error::NoKeys { .. } => Kind::Configuration,
+            Error::Option { .. } | Error::Sheet { .. } | Error::NoKeys { .. } => Kind::Configuration,
             Error::Refused { .. } => Kind::Refused,
             Error::Interrupted => Kind::Interrupted,
             Error::Unreachable { .. } => Kind::Unreachable,

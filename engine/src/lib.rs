@@ -59,6 +59,7 @@ pub mod dump;
 pub mod find;
 pub mod forget;
 pub mod gc;
+pub mod keys;
 pub mod list;
 pub mod rebuild;
 pub mod reseal;

@@ -89,8 +89,16 @@ pub const KDF_MEMORY_KIB_MAX: u32 = 1 << 20;
 pub const KDF_PASSES_MAX: u32 = 64;
 /// Argon2id lanes that a slot may ask for.
 pub const KDF_LANES_MAX: u32 = 64;
+/// Least Argon2id memory that a new slot of the command line gets, in KiB: what OWASP calls the minimum, 19 MiB.
+pub const KDF_MEMORY_KIB_NEW_MIN: u32 = 19 << 10;
 /// Slots in one keyring.
 pub const SLOTS_MAX: usize = 4096;
+/// Lines of a recovery sheet: their numbers have three digits.
+pub const SHEET_LINES_MAX: usize = 999;
+/// Bytes of a recovery sheet's body: what the lines hold, without its length and its sum.
+pub const SHEET_BYTES_MAX: usize = SHEET_LINES_MAX * 25 - 10;
+/// Longest text that is taken for a recovery sheet, in bytes: 999 lines of 58, and words for people.
+pub const SHEET_TEXT_BYTES_MAX: usize = 64 << 10;
 
 /// Unknown optional keys that are kept per map: a hostile slot could make each cost thirty times its bytes in memory.
 pub const EXTRA_KEYS_MAX: usize = 64;
@@ -131,6 +139,8 @@ const _: () = assert!(SEGMENT_CHUNKS_MAX * 21 + (1 << 20) <= SEGMENT_BYTES_MAX a
 const _: () = assert!(RECORD_PACKS_MAX * 40 + (16 << 20) <= RECORD_BYTES_MAX as usize);
 // A pack takes 16 bytes, a run less than 64 besides.
 const _: () = assert!(VERIFIED_PACKS_MAX * 16 + VERIFIED_RUNS_MAX * 64 + (1 << 16) <= SMALL_OBJECT_BYTES_MAX as usize);
+const _: () = assert!(KDF_MEMORY_KIB_NEW_MIN <= KDF_MEMORY_KIB_MAX);
+const _: () = assert!(SHEET_LINES_MAX * 58 + (4 << 10) <= SHEET_TEXT_BYTES_MAX && SHEET_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(LEAF_BYTES_SOFT_MAX + ENTRY_BYTES_MAX <= CHUNK_BYTES_MAX);
 const _: () = assert!(LEAF_ENTRIES_MAX * LIST_INLINE_MAX * 34 <= CHUNK_BYTES_MAX);
 const _: () =

@@ -37,6 +37,7 @@ const FLOORS: [(&str, u8); 39] = [
     ("find", VERBS),
     ("forget", VERBS),
     ("gc", VERBS),
+    ("keys", VERBS),
     ("list", VERBS),
     ("rebuild", VERBS),
     ("reseal", VERBS),

@@ -22,6 +22,8 @@ mod gc;
 mod golden;
 mod hostile;
 mod json;
+mod keys;
+mod keys_cli;
 mod life;
 mod ls;
 mod metadata;

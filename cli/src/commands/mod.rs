@@ -21,6 +21,7 @@ pub mod history;
 pub mod hold;
 pub mod iam_policy;
 pub mod init;
+pub mod key;
 pub mod ls;
 pub mod man;
 pub mod mount;
@@ -68,6 +69,7 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Tag(args) => tag::run(global, args, out),
         Command::Describe(args) => describe::run(global, args, out),
         Command::Gc(args) => gc::run(global, args, out),
+        Command::Key(args) => key::run(global, args, out),
         Command::Stats(args) => stats::run(global, args, out),
         Command::Check(args) => check::run(global, args, out),
         Command::Rebuild(args) => rebuild::run(global, args, out),

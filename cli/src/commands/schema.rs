@@ -45,6 +45,7 @@ const FILES: &[(&str, &str)] = files![
     "hold",
     "iam-policy",
     "init",
+    "key",
     "ls",
     "man",
     "mount",

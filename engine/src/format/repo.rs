@@ -148,6 +148,10 @@ map_struct! {
         2 => public: [u8; 32],
         /// Its vouch.
         4 => vouch: [u8; 32],
+        /// What the user calls it: whoever makes keyrings can list all slots, the secrets of the others not at hand.
+        5 ? label: String,
+        /// When it was added.
+        7 ? created: Option<Time>,
     }
 }
 
@@ -160,5 +164,37 @@ map_struct! {
         2 => keys: Vec<SubKey>,
         /// Whom the next keyring is sealed to; only roles that make keyrings hold it.
         4 ? members: Vec<Member>,
+    }
+}
+
+/// The layout of recovery sheets that this version writes and reads.
+pub const SHEET_VERSION: u8 = 1;
+
+map_struct! {
+    /// The slot that was made for a recovery sheet.
+    pub struct SheetSlot {
+        /// The slot.
+        0 => slot: ObjectId,
+        /// Its key file's 256 bits.
+        2 => key: [u8; 32],
+    }
+}
+
+map_struct! {
+    /// A recovery sheet: what opens a repository on a machine that has nothing else, even where the store lost slots, keyrings or the
+    /// descriptor. It lies in no store: it is on paper.
+    pub struct Sheet {
+        /// [`SHEET_VERSION`].
+        0 => version: u8,
+        /// The bytes of the descriptor object.
+        2 => descriptor: Bytes,
+        /// The newest epoch of the keys.
+        4 => epoch: u32,
+        /// The keys, and whom keyrings are sealed to.
+        6 => keys: KeySet,
+        /// A slot of its own, which opens what later rotations make too, until it is removed.
+        8 ? slot: Option<SheetSlot>,
+        /// When it was made.
+        10 => created: Time,
     }
 }

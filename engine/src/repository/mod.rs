@@ -12,6 +12,8 @@ mod holds;
 pub mod ledger;
 #[doc(hidden)]
 pub mod lengths;
+#[doc(hidden)]
+pub mod locks;
 mod manifests;
 mod mark;
 pub mod merged;
@@ -56,7 +58,7 @@ use crate::index::{Index, build_segment};
 use crate::limits::{SEGMENT_BYTES_MAX, SMALL_OBJECT_BYTES_MAX};
 use crate::pack::reader::ChunkReader;
 use crate::repository::manifests::Listings;
-use crate::seal::key::Keys;
+use crate::seal::key::{Keys, OpenSlot};
 use crate::seal::object::{decode_descriptor, open_object_in_place, seal_object};
 use crate::seal::random;
 use crate::store::near::NearStore;
@@ -111,6 +113,10 @@ pub struct Repository {
     features: Vec<Listed>,
     descriptor: Descriptor,
     keys: Arc<Keys>,
+    /// The slot that opened it; none where keys came from a recovery sheet.
+    slot: Option<Arc<OpenSlot>>,
+    /// There is a newer epoch whose keys this run does not have.
+    behind: bool,
     ids: ChunkIds,
     chunker: Chunker,
     cutter: TreeCutter,
@@ -150,6 +156,17 @@ impl Repository {
     #[doc(hidden)]
     pub fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// The slot that opened it; `None` where keys came from a recovery sheet.
+    #[doc(hidden)]
+    pub fn slot(&self) -> Option<&OpenSlot> {
+        self.slot.as_deref()
+    }
+
+    /// Whether there is a newer epoch whose keys this run does not have: then it reads what was written before, and writes nothing.
+    pub fn is_behind(&self) -> bool {
+        self.behind
     }
 
     /// Gives up the keys of some purposes for the rest of this run: a collector needs none of data and names.

@@ -10,16 +10,16 @@ use crate::format::tree::TreeCutter;
 use crate::format::wire::Time;
 use crate::id::{Class, ObjectName, RepositoryId};
 use crate::limits::SMALL_OBJECT_BYTES_MAX;
+use crate::repository::locks::Locks;
 use crate::repository::manifests::Listings;
 use crate::repository::{Cache, Repository, listed};
-use crate::seal::key::{KDF_DEFAULT, Keys, Secret, decode_keyring, decode_slot, new_keyring, new_slot, open_keyring, open_slot};
-use crate::seal::object::{decode_descriptor, encode_descriptor, open_object};
+use crate::seal::key::{KDF_DEFAULT, Keys, OpenSlot, Secret, new_keyring, new_slot};
+use crate::seal::object::{UnverifiedMac, decode_descriptor, encode_descriptor, open_object};
 use crate::seal::random;
 use crate::store::near::NearStore;
 use crate::store::shelf::PACKS_BYTES_MAX;
 use crate::store::{Listed, Store, each};
 use crossbeam_channel::never;
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -80,6 +80,31 @@ pub enum Access {
 impl Repository {
     /// Makes a repository in an empty store and opens it.
     pub fn init(store: Arc<dyn Store>, secret: &Secret, init: &InitOptions, open: &OpenOptions) -> Result<Self> {
+        Self::init_with(store, None, secret, init, open)
+    }
+
+    /// Makes a repository of the same key family as `other`, which is open with all its keys: packs can be copied between the two as they
+    /// are. It has an id and slots of its own; from the next rotation of either on, the other lacks the keys of what is written then.
+    pub fn init_sibling(
+        store: Arc<dyn Store>,
+        other: &Repository,
+        secret: &Secret,
+        init: &InitOptions,
+        open: &OpenOptions,
+    ) -> Result<Self> {
+        if !other.keys.is_full() {
+            return Err(Error::Refused { what: "a sibling needs all keys of the other repository".to_owned() });
+        }
+        Self::init_with(store, Some(other), secret, init, open)
+    }
+
+    fn init_with(
+        store: Arc<dyn Store>,
+        sibling: Option<&Repository>,
+        secret: &Secret,
+        init: &InitOptions,
+        open: &OpenOptions,
+    ) -> Result<Self> {
         let descriptor_name = ObjectName::descriptor();
         if store.size(&descriptor_name)?.is_some() {
             return Err(Error::RepositoryExists { place: store.place() });
@@ -91,18 +116,17 @@ impl Repository {
             Some(id) => id,
             None => RepositoryId::new(random()?),
         };
-        let mut keys = Keys::generate()?;
+        let (mut keys, profiles) = match sibling {
+            None => (Keys::generate()?, Profile::default_sizes()),
+            // The same cuts, or a copy would share nothing with what is backed up there.
+            Some(other) => (Keys::clone(&other.keys), other.descriptor.profiles.clone()),
+        };
+        // Who opens the other does not open this one.
+        keys.members.clear();
         let (slot_name, slot, opened) = new_slot(&repository, secret, init.kdf, &init.label, now)?;
         keys.members.push(opened.member());
         let (keyring_name, keyring) = new_keyring(&repository, &keys)?;
-        let descriptor = Descriptor {
-            repository,
-            family: keys.family,
-            chunker: CHUNKER_GEAR,
-            profiles: Profile::default_sizes(),
-            created: now,
-            extra: Vec::new(),
-        };
+        let descriptor = Descriptor { repository, family: keys.family, chunker: CHUNKER_GEAR, profiles, created: now, extra: Vec::new() };
         let gear = keys.require(&descriptor_name, Purpose::Gear, 0)?;
         let object = encode_descriptor(&descriptor, gear);
         // With copies in the cache: the first backup need not ask for them.
@@ -120,7 +144,7 @@ impl Repository {
         }
         gone_first?;
         store.put(&descriptor_name, &object)?;
-        Self::assemble(stores, descriptor, keys, Vec::new(), open)
+        Self::assemble(stores, descriptor, (keys, Some(opened)), Vec::new(), false, open)
     }
 
     /// Looks for a repository, and reads all of it that needs no key.
@@ -133,7 +157,14 @@ impl Repository {
         Found::new(store, options)?.open(secret, options)
     }
 
-    fn assemble(stores: Stores, descriptor: Descriptor, keys: Keys, features: Vec<Listed>, options: &OpenOptions) -> Result<Self> {
+    fn assemble(
+        stores: Stores,
+        descriptor: Descriptor,
+        (keys, slot): (Keys, Option<OpenSlot>),
+        features: Vec<Listed>,
+        behind: bool,
+        options: &OpenOptions,
+    ) -> Result<Self> {
         let name = ObjectName::descriptor();
         let gear = *keys.require(&name, Purpose::Gear, 0)?.as_bytes();
         let chunker = Chunker::new(&gear, &descriptor.profiles).ok_or(Error::damaged(&name, Damage::Malformed("profiles")))?;
@@ -148,7 +179,8 @@ impl Repository {
         // A withheld keyring would make this run write under keys that a rotation took from somebody.
         let newest = catalog.note_epoch(keys.epoch)?;
         if newest > keys.epoch {
-            let what = format!("the repository shows key epoch {}, but epoch {newest} was seen before: it was rolled back", keys.epoch);
+            let why = if behind { "the slot of this secret was removed" } else { "it was rolled back" };
+            let what = format!("the repository shows key epoch {}, but epoch {newest} was seen before: {why}", keys.epoch);
             return Err(Error::Refused { what });
         }
         let catalog = Mutex::new(catalog);
@@ -158,6 +190,8 @@ impl Repository {
             features,
             descriptor,
             keys: Arc::new(keys),
+            slot: slot.map(Arc::new),
+            behind,
             ids,
             chunker,
             cutter: TreeCutter::new(&gear),
@@ -174,6 +208,11 @@ impl Repository {
     /// Refuses what a feature that this program does not know forbids.
     #[doc(hidden)]
     pub fn require_features(&self, access: Access) -> Result<()> {
+        // Who opens only what was before a rotation would write what those who remain may read, under keys that were taken out of use.
+        if self.behind && access != Access::Read {
+            let what = "a newer epoch has no keys for this secret: its slot was removed, and it reads what was written before".to_owned();
+            return Err(Error::Refused { what });
+        }
         for listed in &self.features {
             if KNOWN_FEATURES.iter().any(|known| listed.name.last() == *known) {
                 continue;
@@ -271,9 +310,6 @@ pub struct Found {
     listing: Mutex<Option<JoinHandle<Listings>>>,
 }
 
-/// An object and what became of reading it.
-type Fetched = (ObjectName, Result<Vec<u8>>);
-
 impl Found {
     fn new(far: Arc<dyn Store>, options: &OpenOptions) -> Result<Self> {
         const KINDS: [(ObjectType, &str); 3] =
@@ -316,7 +352,7 @@ impl Found {
     pub fn open(&self, secret: &Secret, options: &OpenOptions) -> Result<Repository> {
         let name = ObjectName::descriptor();
         let (descriptor, mac) = decode_descriptor(&name, &self.descriptor)?;
-        let keys = match self.locks.unlock(&self.id, secret) {
+        let (keys, slot) = match self.locks.unlock(&self.id, secret) {
             // What was fetched, or a copy of it, may have gone wrong on the way: believed, it would lock everybody out of this machine.
             Err(error) if error.is_damage() || matches!(error, Error::WrongKey) => match self.locks.fetched_anew(&*self.stores.near) {
                 Some(locks) => locks.unlock(&self.id, secret)?,
@@ -324,105 +360,31 @@ impl Found {
             },
             other => other?,
         };
+        self.with_keys((keys, Some(slot)), (descriptor, mac), options)
+    }
+
+    /// Opens it with keys that came another way than by slot and keyring: from a recovery sheet.
+    #[doc(hidden)]
+    pub fn open_with(&self, keys: Keys, options: &OpenOptions) -> Result<Repository> {
+        let name = ObjectName::descriptor();
+        self.with_keys((keys, None), decode_descriptor(&name, &self.descriptor)?, options)
+    }
+
+    fn with_keys(
+        &self,
+        (keys, slot): (Keys, Option<OpenSlot>),
+        (descriptor, mac): (Descriptor, UnverifiedMac<'_>),
+        options: &OpenOptions,
+    ) -> Result<Repository> {
+        let name = ObjectName::descriptor();
         mac.verify(keys.require(&name, Purpose::Gear, 0)?)?;
         if keys.family != descriptor.family {
             return Err(Error::damaged(&name, Damage::Malformed("family")));
         }
-        let repository = Repository::assemble(self.stores.clone(), descriptor, keys, self.features.clone(), options)?;
+        let behind = self.locks.newest_epoch().is_some_and(|newest| newest > keys.epoch);
+        let repository = Repository::assemble(self.stores.clone(), descriptor, (keys, slot), self.features.clone(), behind, options)?;
         let listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner).take();
         *repository.listings.lock().unwrap_or_else(PoisonError::into_inner) = listing.and_then(|listing| listing.join().ok());
         Ok(repository)
-    }
-}
-
-/// The slots and keyrings of a repository, as they were fetched.
-struct Locks {
-    slots: Vec<Fetched>,
-    keyrings: Vec<Fetched>,
-}
-
-impl Locks {
-    fn fetch(store: &dyn Store, slots: Vec<ObjectName>, keyrings: Vec<ObjectName>) -> Self {
-        let count = slots.len();
-        let names = [slots, keyrings].concat();
-        let fetched = each(store, &names, |name| store.get(name, SMALL_OBJECT_BYTES_MAX));
-        let mut slots: Vec<Fetched> = names.into_iter().zip(fetched).collect();
-        let keyrings = slots.split_off(count);
-        Locks { slots, keyrings }
-    }
-
-    /// The same once more from the store itself; `None` where it says the same.
-    fn fetched_anew(&self, store: &dyn Store) -> Option<Locks> {
-        let names = |fetched: &[Fetched]| -> Vec<ObjectName> { fetched.iter().map(|(name, _)| name.clone()).collect() };
-        let (slots, keyrings) = (names(&self.slots), names(&self.keyrings));
-        // All of them: which one is wrong nobody can tell.
-        let may_differ = slots.iter().chain(&keyrings).filter(|name| store.distrust(name)).count() > 0;
-        let anew = may_differ.then(|| Locks::fetch(store, slots, keyrings))?;
-        // No passphrase is stretched a second time for nothing.
-        let same = |(one, other): (&Fetched, &Fetched)| one.1.as_ref().ok() == other.1.as_ref().ok();
-        let all_same = self.slots.iter().zip(&anew.slots).all(same) && self.keyrings.iter().zip(&anew.keyrings).all(same);
-        (!all_same).then_some(anew)
-    }
-
-    /// Finds the slot of `secret` and the newest keyring that it opens.
-    fn unlock(&self, repository: &RepositoryId, secret: &Secret) -> Result<Keys> {
-        let mut opened = None;
-        let mut damage = None;
-        for (name, fetched) in &self.slots {
-            // One damaged slot must not lock out the holders of the others.
-            let tried = again(fetched).and_then(|bytes| open_slot(repository, name, &decode_slot(name, bytes)?, secret));
-            match tried {
-                Ok(Some(slot)) => {
-                    opened = Some(slot);
-                    break;
-                }
-                Ok(None) => {}
-                // Listed and gone: an init that gave way to another took it back, and some stores list for minutes what was deleted.
-                Err(error) if error.is_missing() => {}
-                Err(error) => damage = damage.or(Some(error)),
-            }
-        }
-        let Some(slot) = opened else { return Err(damage.unwrap_or(Error::WrongKey)) };
-        let (mut newest, mut gone): (Option<Keys>, Option<Error>) = (None, None);
-        // Names sort by epoch: the last one that holds a copy for this slot is the newest.
-        for (name, fetched) in self.keyrings.iter().rev() {
-            // Several share an epoch where slots were added at the same time: neither knows of the other's.
-            if newest.as_ref().is_some_and(|keys| name.as_keyring() != Some(keys.epoch)) {
-                break;
-            }
-            let fetched = match again(fetched) {
-                // Listed and gone, as a slot may be. Who withholds one could as well not list it: what this machine has seen tells.
-                Err(error) if error.is_missing() => {
-                    gone = gone.or(Some(error));
-                    continue;
-                }
-                fetched => fetched?,
-            };
-            // A damaged newer keyring is said, not passed over: writing on under old keys would undo a rotation unseen.
-            let keyring = decode_keyring(name, fetched)?;
-            match (open_keyring(repository, name, &keyring, &slot)?, &mut newest) {
-                (Some(more), Some(keys)) => keys.unite(name, more)?,
-                (Some(keys), none) => *none = Some(keys),
-                (None, _) => {}
-            }
-        }
-        // A slot opens and there is no keyring at all: that is not the fault of the secret.
-        let none = self.keyrings.is_empty();
-        let none = none.then(|| Error::damaged(&ObjectName::keyring(1, &slot.id), Damage::Missing));
-        newest.ok_or_else(|| gone.or(none).unwrap_or(Error::WrongKey))
-    }
-}
-
-/// What was fetched, or an error that says the same as the one that was kept.
-fn again(fetched: &Result<Vec<u8>>) -> Result<&[u8]> {
-    match fetched {
-        Ok(bytes) => Ok(bytes),
-        Err(Error::Damaged { object, damage }) => Err(Error::damaged(object, damage.clone())),
-        Err(Error::Store { op, object, source }) => {
-            Err(Error::Store { op: *op, object: object.clone(), source: io::Error::new(source.kind(), source.to_string()) })
-        }
-        Err(Error::Unreachable { place, what }) => Err(Error::Unreachable { place: place.clone(), what: what.clone() }),
-        Err(Error::Interrupted) => Err(Error::Interrupted),
-        Err(other) => Err(Error::Option { what: other.to_string() }),
     }
 }

@@ -78,12 +78,23 @@ pub struct OpenSlot {
     pub id: ObjectId,
     secret: StaticSecret,
     vouch: Key,
+    /// What the user calls it.
+    pub label: String,
+    /// When it was added.
+    pub created: Time,
 }
 
 impl OpenSlot {
     /// What makers of keyrings must know of it.
     pub fn member(&self) -> Member {
-        Member { slot: self.id, public: PublicKey::from(&self.secret).to_bytes(), vouch: *self.vouch.as_bytes(), extra: Vec::new() }
+        Member {
+            slot: self.id,
+            public: PublicKey::from(&self.secret).to_bytes(),
+            vouch: *self.vouch.as_bytes(),
+            label: self.label.clone(),
+            created: Some(self.created),
+            extra: Vec::new(),
+        }
     }
 }
 
@@ -117,7 +128,7 @@ pub fn new_slot(
     };
     let mut object = ObjectType::Slot.header().to_vec();
     object.extend_from_slice(&to_bytes(&slot));
-    Ok((name, object, OpenSlot { id, secret: private, vouch }))
+    Ok((name, object, OpenSlot { id, secret: private, vouch, label: body.label, created: now }))
 }
 
 /// Reads a slot object.
@@ -143,7 +154,7 @@ pub fn open_slot(repository: &RepositoryId, name: &ObjectName, slot: &Slot, secr
     if PublicKey::from(&private).to_bytes() != slot.public {
         return Err(damaged(Damage::Malformed("public")));
     }
-    Ok(Some(OpenSlot { id, secret: private, vouch: Key::new(body.vouch) }))
+    Ok(Some(OpenSlot { id, secret: private, vouch: Key::new(body.vouch), label: body.label, created: body.created }))
 }
 
 /// The sub-keys that a run holds.
@@ -202,6 +213,39 @@ impl Keys {
         Ok(())
     }
 
+    /// Takes in the keys of other epochs that it lacks. Of two rotations at the same time neither keyring holds the other's keys, and
+    /// something may have been written under either.
+    pub fn learn(&mut self, older: Keys) {
+        if self.family == older.family {
+            for (place, key) in older.keys {
+                self.keys.entry(place).or_insert(key);
+            }
+        }
+    }
+
+    /// The same with a new epoch: a new root for the keys that rotate, and all that there was. Its number is the newest plus one plus
+    /// something random, so that two rotations at the same time do not give one number to two keys.
+    pub fn rotated(&self) -> Result<Self> {
+        let [a, b] = random::<2>()?;
+        let epoch = self.epoch.checked_add(1 + u32::from(u16::from_le_bytes([a, b])));
+        let epoch = epoch.ok_or_else(|| Error::Refused { what: "there are no numbers left for a new epoch".to_owned() })?;
+        let root = Key::random()?;
+        let mut keys = self.clone();
+        keys.epoch = epoch;
+        keys.keys.extend(Purpose::ALL.into_iter().filter(|p| p.rotates()).map(|p| ((p, epoch), root.derive(p.context()))));
+        Ok(keys)
+    }
+
+    /// Whether all keys of its newest epoch are there: only then may it make a keyring, or the next holder would lack some.
+    pub fn is_full(&self) -> bool {
+        Purpose::ALL.into_iter().all(|purpose| self.get(purpose, self.epoch).is_some())
+    }
+
+    /// Whether this slot is a member.
+    pub fn has_member(&self, slot: &ObjectId) -> bool {
+        self.members.iter().any(|member| member.slot == *slot)
+    }
+
     /// Without the keys of the given purposes: what a role may do that lacks them.
     pub fn without(&self, purposes: &[Purpose]) -> Self {
         let mut keys = self.clone();
@@ -253,6 +297,9 @@ fn keyring_aad(repository: &RepositoryId, name: &ObjectName, slot: &ObjectId) ->
 
 /// Makes a keyring with one copy of `keys` per member.
 pub fn new_keyring(repository: &RepositoryId, keys: &Keys) -> Result<(ObjectName, Vec<u8>)> {
+    if keys.members.len() > SLOTS_MAX {
+        return Err(Error::Refused { what: format!("a keyring holds no more than {SLOTS_MAX} slots") });
+    }
     let name = ObjectName::keyring(keys.epoch, &ObjectId::new(random()?));
     let set = Zeroizing::new(padded_body(&keys.to_set()));
     let mut recipients = Vec::new();
@@ -337,7 +384,7 @@ mod tests {
         let opened = open_keyring(&repo, &name, &keyring, &a).unwrap().unwrap();
         assert_eq!(opened.to_set(), keys.to_set());
         assert!(open_keyring(&repo, &name, &keyring, &b).unwrap().is_none());
-        let pretender = OpenSlot { id: a.id, secret: b.secret, vouch: a.vouch };
+        let pretender = OpenSlot { id: a.id, secret: b.secret, vouch: a.vouch, label: String::new(), created: Time::default() };
         assert!(open_keyring(&repo, &name, &keyring, &pretender).is_err());
     }
 
@@ -352,6 +399,36 @@ mod tests {
         let (name, object) = new_keyring(&repo, &forged).unwrap();
         let keyring = decode_keyring(&name, &object).unwrap();
         assert!(open_keyring(&repo, &name, &keyring, &slot).is_err());
+    }
+
+    /// Two rotations at the same time: each keyring lacks the keys of the other, and whoever opens both has all.
+    #[test]
+    fn a_rotation_keeps_what_there_was_and_two_of_them_are_learnt() {
+        let keys = Keys::generate().unwrap();
+        let (mut a, b) = (keys.rotated().unwrap(), keys.rotated().unwrap());
+        assert!(a.is_full() && a.epoch > keys.epoch && a.epoch <= keys.epoch + 1 + u32::from(u16::MAX));
+        for purpose in Purpose::ALL {
+            assert_eq!(a.get(purpose, 1).map(Key::as_bytes), keys.get(purpose, 1).map(Key::as_bytes), "{purpose:?}");
+            let new = a.get(purpose, a.epoch).unwrap().as_bytes();
+            assert_eq!(new == keys.get(purpose, 1).unwrap().as_bytes(), !purpose.rotates(), "{purpose:?}");
+        }
+        let epoch = b.epoch;
+        a.learn(b);
+        assert!(a.get(Purpose::Data, epoch).is_some());
+        a.epoch = u32::MAX;
+        assert!(a.rotated().is_err());
+    }
+
+    /// Members without a label are as those of keyrings that were made before there were labels.
+    #[test]
+    fn a_label_takes_no_byte_where_there_is_none() {
+        let old =
+            Member { slot: ObjectId::new([1; 16]), public: [2; 32], vouch: [3; 32], label: String::new(), created: None, extra: vec![] };
+        let bytes = to_bytes(&old);
+        assert_eq!(bytes.len(), 1 + 3 + 16 + 2 * (3 + 32) + 1 - 1);
+        assert_eq!(from_bytes::<Member>(&bytes, "member").unwrap(), old);
+        let new = Member { label: "laptop".to_owned(), created: Some(Time::default()), ..old };
+        assert_eq!(from_bytes::<Member>(&to_bytes(&new), "member").unwrap(), new);
     }
 
     #[test]

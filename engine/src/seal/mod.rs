@@ -3,6 +3,7 @@
 
 pub mod key;
 pub mod object;
+pub mod sheet;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::object::{HEADER_BYTES, PART_HEAD_BYTES, PART_OVERHEAD_BYTES, PartHead};

@@ -61,7 +61,8 @@ impl Keys {
             let secret = Value::padded(&secret)?;
             let (own, vouch) = (StaticSecret::from(secret.field(0)?.fixed::<32>()?), secret.field(6)?.fixed::<32>()?);
             let id: [u8; 16] = unhex(id).ok_or("a slot's name")?;
-            // Names sort by epoch.
+            let mut sub = HashMap::new();
+            // Names sort by epoch. Older keyrings have keys that newer ones lack where two rotations met.
             for (name, _, bytes) in below("keyring/").collect::<Vec<_>>().into_iter().rev() {
                 let keyring = Value::whole(behind_header(bytes, 4)?)?;
                 for copy in keyring.field(2)?.array()? {
@@ -74,14 +75,15 @@ impl Keys {
                     let key = blake3::derive_key("seabed v1 keyring recipient", &input);
                     let aad = [&header(4)[..], &repository, &id, name.as_bytes()].concat();
                     let set = Value::padded(&unseal(&key, &aad, copy.field(4)?.bytes()?)?)?;
-                    let mut sub = HashMap::new();
                     for key in set.field(2)?.array()? {
                         let purpose = u8::try_from(key.field(0)?.uint()?).map_err(|_| "a purpose")?;
                         let epoch = u32::try_from(key.uint_or_0(2)?).map_err(|_| "an epoch")?;
-                        sub.insert((purpose, epoch), key.field(4)?.fixed::<32>()?);
+                        sub.entry((purpose, epoch)).or_insert(key.field(4)?.fixed::<32>()?);
                     }
-                    return Ok(Keys { repository, family, sub });
                 }
+            }
+            if !sub.is_empty() {
+                return Ok(Keys { repository, family, sub });
             }
         }
         Err("no slot opens, or no keyring is for it".to_owned())

@@ -74,6 +74,8 @@ const NUMBERS_OF: &[(&str, &[&str])] = &[
     ("cat", &["bytes", "plain"]),
     ("cache", &["bytes", "objects"]),
     ("restore", &["bytes"]),
+    // A new epoch is the last one plus something random.
+    ("key", &["epoch"]),
     ("diff", &["bytes", "data_blobs", "tree_blobs"]),
     (
         "stats",
@@ -83,7 +85,7 @@ const NUMBERS_OF: &[(&str, &[&str])] = &[
 /// Texts that hang on the machine or the run.
 const TEXTS: &[&str] = &["username", "public", "os", "arch", "script"];
 const TEXTS_OF: &[(&str, &[&str])] =
-    &[("ls", &["user", "group"]), ("cat", &["user"]), ("serve", &["url"]), ("check", &["oldest_unverified_pack"])];
+    &[("ls", &["user", "group"]), ("cat", &["user"]), ("serve", &["url"]), ("check", &["oldest_unverified_pack"]), ("key", &["text"])];
 /// Whole values of which only that they are there is kept.
 const WHOLE: &[(&str, &[&str])] = &[
     ("self-test", &["findings"]),
