@@ -21,6 +21,7 @@ pub use backup::{BackupOptions, BackupReport, Failure, ParentChoice, StreamSourc
 pub use catalog::{Catalog, Snapshot};
 pub use check::{CheckOptions, CheckReport, Finding, ReadData, Warning, check};
 pub use clock::now;
+pub use copy::{CopyOptions, CopyPlan, CopyReport};
 pub use dump::dump;
 pub use error::{Damage, Error, Kind, Result, SourceError};
 pub use forget::{forget, forget_lost, hold, lost, unhold};
@@ -52,6 +53,7 @@ pub use usage::{Usage, freed, usage};
 pub mod archive;
 pub mod backup;
 pub mod check;
+pub mod copy;
 pub mod diff;
 pub mod dump;
 pub mod find;

@@ -28,6 +28,7 @@ pub mod selection;
 pub mod selector;
 #[doc(hidden)]
 pub mod side_by_side;
+mod sibling;
 #[doc(hidden)]
 pub mod tree;
 
@@ -125,6 +126,12 @@ impl Repository {
     /// The store, through copies of what never changes.
     pub fn store(&self) -> &dyn Store {
         &*self.store
+    }
+
+    /// The same, for who keeps it.
+    #[doc(hidden)]
+    pub fn shared_store(&self) -> Arc<dyn Store> {
+        self.store.clone()
     }
 
     /// The store itself: for who must not take a copy's word for what it holds.
