@@ -17,7 +17,7 @@
 )]
 
 // The surface, one line per module: what is named here is what an embedder needs, and what the policy in README.md covers.
-pub use backup::{BackupOptions, BackupReport, Failure, ParentChoice, StreamSource, backup};
+pub use backup::{BackupOptions, BackupReport, Failure, ParentChoice, StreamSource, backup, backup_also};
 pub use catalog::{Catalog, Snapshot};
 pub use check::{CheckOptions, CheckReport, Finding, ReadData, Warning, check};
 pub use clock::now;

@@ -10,19 +10,19 @@ use crate::store::fan::{Branch, Fan};
 use std::sync::Arc;
 
 /// The others, each with what became of it.
-pub struct Also {
-    others: Vec<(Arc<Repository>, Arc<Branch>)>,
+pub struct Also<'a> {
+    others: Vec<(&'a Repository, Arc<Branch>)>,
 }
 
-impl Also {
+impl<'a> Also<'a> {
     /// Those of `others` that open what `repository` writes: the rest gets its copy later, as any other.
-    pub fn new(repository: &Repository, others: &[Arc<Repository>], observer: &dyn Observer) -> Self {
+    pub fn new(repository: &Repository, others: &[&'a Repository], observer: &dyn Observer) -> Self {
         let keys = repository.keys();
-        let fits = |other: &&Arc<Repository>| other.id() != repository.id() && other.keys().open_packs_of(keys, keys.epoch);
+        let fits = |other: &&&Repository| other.id() != repository.id() && other.keys().open_packs_of(keys, keys.epoch);
         let mut also = Also { others: Vec::new() };
         for other in others.iter().filter(fits) {
             match other.require_features(Access::Write) {
-                Ok(()) => also.others.push((other.clone(), Arc::new(Branch::new(other.shared_store())))),
+                Ok(()) => also.others.push((*other, Arc::new(Branch::new(other.shared_store())))),
                 Err(error) => observer.warning(&format!("{}: {error}", other.store().place())),
             }
         }
@@ -35,7 +35,7 @@ impl Also {
     }
 
     /// Where packs go.
-    pub fn fan<'a>(&self, store: &'a dyn Store) -> Fan<'a> {
+    pub fn fan<'s>(&self, store: &'s dyn Store) -> Fan<'s> {
         Fan::new(store, self.others.iter().map(|(_, branch)| branch.clone()).collect())
     }
 

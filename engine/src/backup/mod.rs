@@ -70,6 +70,18 @@ const UPLOADS_QUEUED: usize = 2;
 /// # }
 /// ```
 pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Observer) -> Result<BackupReport, Failure> {
+    backup_also(repository, &[], options, observer)
+}
+
+/// Makes a snapshot, and sends what is new to `others` of the same key family too, while it is made: what is read is cut, compressed and
+/// sealed once for all of them. The snapshot is not committed there: [`copy`](crate::copy::copy) does that, and finds the packs. One that
+/// fails drops out with a warning.
+pub fn backup_also(
+    repository: &Repository,
+    others: &[&Repository],
+    options: BackupOptions,
+    observer: &dyn Observer,
+) -> Result<BackupReport, Failure> {
     let started = clock::now();
     repository.require_features(Access::Write)?;
     check_names(&options)?;
@@ -106,7 +118,7 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let times = commit::Times { started, finished: started };
     let marks = Marks::new(&options, commit::parts(repository, &options, (session, &series), &parents, &times)?);
     let own: Mutex<Vec<Segment>> = Mutex::default();
-    let also = Also::new(repository, if options.dry_run { &[] } else { &options.also }, observer);
+    let also = Also::new(repository, if options.dry_run { &[] } else { others }, observer);
     let fan = also.fan(repository.store());
     let put_segment = |segment: &Segment| {
         let bytes = repository.put_segment(segment)?;

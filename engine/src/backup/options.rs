@@ -7,7 +7,6 @@ use crate::id::{ObjectId, SnapshotId};
 use crate::index::Index;
 use crate::limits::{PACK_BYTES_DATA, PACK_BYTES_META};
 use crate::pack::Compression;
-use crate::repository::Repository;
 use crate::source::WalkOptions;
 use crate::source::stream::{CommandStream, Stream, StreamFailure};
 use std::path::PathBuf;
@@ -105,9 +104,6 @@ pub struct BackupOptions {
     pub pending_after: Duration,
     /// or after so many bytes of new content.
     pub pending_bytes: u64,
-    /// Repositories of the same key family that new packs go to while they are made. The snapshot is not committed there:
-    /// [`copy`](crate::copy::copy) does that, and finds the packs. One that fails drops out with a warning.
-    pub also: Vec<Arc<Repository>>,
     /// What the snapshots of one run into several repositories share.
     pub group: Option<ObjectId>,
 }
@@ -143,7 +139,6 @@ impl Default for BackupOptions {
             threads: 0,
             pending_after: PENDING_AFTER,
             pending_bytes: PENDING_BYTES,
-            also: Vec::new(),
             group: None,
         }
     }
