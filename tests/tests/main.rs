@@ -7,6 +7,8 @@ mod archive_cli;
 mod attacker;
 mod cli;
 mod completions;
+mod copy;
+mod copy_cli;
 mod damage;
 mod diff;
 mod diff_truth;
