@@ -247,7 +247,7 @@ fn damage_costs_the_snapshots_that_need_it_and_no_others() {
     holds(Arc::new(there.clone()), &report.copied[1].1, &[1, 3]);
     // A check marks the pack, the next backup stores its content again: then there is another copy to take.
     let (_, id) = pack.as_pack().unwrap();
-    from.catalog().judge(&[(id, false)]).unwrap();
+    from.catalog().judge(&[(id, true)]).unwrap();
     snapshot(&from, &[2]);
     let report = bring(&from, &to);
     assert_eq!(report.copied.len(), 2);
