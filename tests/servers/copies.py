@@ -1,6 +1,6 @@
 """The drill of copies: runs that bring snapshots to a second place are killed at random moments, and go on, until all is there. Then every
 snapshot is restored from there and compared, packs are the same bytes in both places, and a copy that comes back is known."""
-import os, random, statistics, time
+import json, os, random, statistics, time
 
 from drill_parts import Host, Tree, clean_check, folders, held, is_pack, mb, restored, say, sizes
 
@@ -8,6 +8,13 @@ SMALL_PACKS = ('--pack-size', '4')
 SNAPSHOTS = 20
 # Rounds that prove nothing, for a run may end before its moment comes.
 ROUNDS_SPARE = 3
+
+
+def origin_of(manifest):
+    """What a manifest says of where it comes from."""
+    if isinstance(manifest, dict):
+        return manifest.get('origin') or next(filter(None, map(origin_of, manifest.values())), None)
+    return None
 
 
 class Copies:
@@ -45,17 +52,15 @@ class Copies:
 
     def listed(self, host):
         found = []
-        for snapshot in host.must('snapshots').lines[0]:
-            made = host.must('cat', 'manifest', snapshot['id'])
-            text = made.out
-            original = [i for i in self.states if i in text]
-            held(len(original) == 1, f'a snapshot of nobody: {snapshot["id"]}')
-            found.append({'id': snapshot['id'], 'original': original[0]})
+        for snapshot in host.snapshots():
+            origin = origin_of(json.loads(host.must('cat', 'manifest', snapshot).out))
+            held(origin and origin['how'] == 'copy' and origin['snapshot'] in self.states, f'a snapshot of nobody: {snapshot}')
+            found.append({'id': snapshot, 'original': origin['snapshot']})
         return found
 
     def run(self):
         self.make()
-        whole, url = self.place(0)
+        _, url = self.place(0)
         began = time.monotonic()
         undisturbed = self.near.must('copy', '--to', url)
         seconds = time.monotonic() - began

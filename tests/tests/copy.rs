@@ -492,7 +492,7 @@ fn a_place_that_dies_midway_costs_the_backup_nothing() {
     run(100);
     let operations = faulty.operations();
     assert!(operations > 3, "{operations}");
-    for at in [0, 1, operations / 2, operations - 1] {
+    for at in [0, 1, operations / 2] {
         faulty.schedule(Some(Schedule { at, fault: Fault::Torn, for_ever: true }));
         let id = run(1000 * (at + 1));
         assert!(faulty.fired() > 0, "{at}");

@@ -88,7 +88,6 @@ struct Shared<'a> {
     bytes: AtomicU64,
     packs: AtomicU64,
     totals: (u64, u64),
-    snapshots: (AtomicU64, u64),
 }
 
 impl Shared<'_> {
@@ -102,8 +101,6 @@ impl Shared<'_> {
             bytes_total,
             packs_done: self.packs.load(Relaxed),
             packs_total,
-            files_done: self.snapshots.0.load(Relaxed),
-            files_total: self.snapshots.1,
             ..Progress::default()
         });
         !self.trouble.is_set() && !self.observer.interrupted()
@@ -210,7 +207,6 @@ pub fn carry(
         bytes: AtomicU64::new(0),
         packs: AtomicU64::new(0),
         totals: (raw.0 + opened.0, raw.1 + opened.1),
-        snapshots: (AtomicU64::new(0), snapshots.len() as u64),
     };
     let (jobs_in, jobs) = unbounded();
     let (mut left, mut repacks) = (Vec::new(), Vec::new());
@@ -359,7 +355,6 @@ impl Committer<'_, '_> {
                 Err(error) => return Err(error),
             }
             self.next += 1;
-            self.shared.snapshots.0.fetch_add(1, Relaxed);
         }
         Ok(())
     }
