@@ -189,7 +189,9 @@ fn goes_on(from: &Repository, there: &MemoryStore, want: &[&[u64]], what: &str) 
 fn interrupted_anywhere_it_goes_on_with_nothing_lost() {
     let (_, from) = source();
     let want: [&[u64]; 3] = [&[1, 2, 3], &[2, 3], &[4]];
-    want.iter().for_each(|blocks| drop(snapshot(&from, blocks)));
+    for blocks in want {
+        snapshot(&from, blocks);
+    }
     let (at_first, _) = second(&from);
     let empty = at_first.objects();
     let begin = || {
@@ -417,7 +419,9 @@ fn another_family_is_said_beforehand_and_refused() {
 fn to_a_bucket_packs_go_as_they_are_and_the_second_time_nothing_goes() {
     let (store, from) = source();
     let want: [&[u64]; 2] = [&[1, 2], &[2, 3, 4]];
-    want.iter().for_each(|blocks| drop(snapshot(&from, blocks)));
+    for blocks in want {
+        snapshot(&from, blocks);
+    }
     let server = S3Server::start();
     let to = sibling(&from, Arc::new(bucket(&server, "x")));
     let report = bring(&from, &to);

@@ -64,7 +64,8 @@ fn one_place_that_fails_keeps_no_other_from_its_copy() {
 fn a_backup_goes_to_several_places() {
     let home = home();
     home.write("src/third.txt", "delta\n");
-    let out = home.ends(0, &["backup", "--repo", "first", "--to", "second", "--series", "docs", "--exec", "dump=echo once >>runs; cat runs", "src"]);
+    let out = home
+        .ends(0, &["backup", "--repo", "first", "--to", "second", "--series", "docs", "--exec", "dump=echo once >>runs; cat runs", "src"]);
     assert!(out.contains("saved in"), "{out}");
     assert_eq!(fs::read_to_string(home.path("runs")).unwrap(), "once\n");
     assert_eq!((snapshots(&home, "first").len(), snapshots(&home, "second").len()), (3, 1));

@@ -76,10 +76,14 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     signals::catch();
     if !args.to.to.is_empty() && args.from.from_repo.is_some() {
         let fail = Fail::config("--to and --from-repo are two ways to say where snapshots go");
-        return Err(fail.hint("name the source with --repo and the targets with --to, or the source with --from-repo and the target with --repo"));
+        return Err(
+            fail.hint("name the source with --repo and the targets with --to, or the source with --from-repo and the target with --repo")
+        );
     }
     if args.to.to.is_empty() && !args.from.is_named() {
-        return Err(Fail::config("no other repository is named").hint("name those to copy to with --to, or the one to copy from with --from-repo"));
+        return Err(
+            Fail::config("no other repository is named").hint("name those to copy to with --to, or the one to copy from with --from-repo")
+        );
     }
     if args.to.to.is_empty() {
         let source = args.from.open(global, out)?;
@@ -139,7 +143,9 @@ fn chosen(source: &Opened, args: &Args, out: &Output) -> Result<Vec<Snapshot>, F
     for id in &args.ids {
         let selected = source.repository.select(id, &filter)?;
         if !selected.path.is_empty() {
-            return Err(Fail::config(format!("`{id}` is a part of a snapshot, and only whole ones are copied")).hint("name it without its path"));
+            return Err(
+                Fail::config(format!("`{id}` is a part of a snapshot, and only whole ones are copied")).hint("name it without its path")
+            );
         }
         if selected.snapshot.index.incomplete {
             return Err(Fail::config(format!("`{id}` is what a run had done that did not end")).hint("the next backup goes on from it"));
@@ -176,14 +182,7 @@ pub fn into(source: &Opened, target: &Opened, snapshots: &[Snapshot], dry_run: b
     into_saying(source, target, snapshots, dry_run, false, out)
 }
 
-fn into_saying(
-    source: &Opened,
-    target: &Opened,
-    snapshots: &[Snapshot],
-    dry_run: bool,
-    says: bool,
-    out: &Output,
-) -> Result<Done, Fail> {
+fn into_saying(source: &Opened, target: &Opened, snapshots: &[Snapshot], dry_run: bool, says: bool, out: &Output) -> Result<Done, Fail> {
     refresh(&target.repository, out)?;
     let options = CopyOptions { dry_run, ..CopyOptions::default() };
     let listener = Listener::new(out, "copying");
@@ -268,7 +267,8 @@ fn tell_plan(plan: &CopyPlan, source: &Opened, target: &Opened, dry_run: bool, o
         true => "re-encrypted, for it is of another key family".to_owned(),
         false => {
             let opened = size::of(plan.packs_opened, "pack");
-            let some = if plan.packs_opened > 0 { format!(", and {} out of {opened}", size::human(plan.bytes_opened)) } else { String::new() };
+            let some =
+                if plan.packs_opened > 0 { format!(", and {} out of {opened}", size::human(plan.bytes_opened)) } else { String::new() };
             format!("{} as they are ({}){some}", size::of(plan.packs_raw, "pack"), size::human(plan.bytes_raw))
         }
     };

@@ -42,12 +42,7 @@ pub struct ExcludeArgs {
 }
 
 impl ExcludeArgs {
-    /// The rules, and their text for the manifest.
-    pub fn rules(&self, opened: &Opened) -> Result<(Excludes, Vec<String>), Fail> {
-        self.rules_after(&[], opened)
-    }
-
-    /// The same, behind patterns that a snapshot was made with.
+    /// The rules, behind patterns that a snapshot was made with, and their text for the manifest.
     pub fn rules_after(&self, recorded: &[String], opened: &Opened) -> Result<(Excludes, Vec<String>), Fail> {
         self.rules_of(recorded, &[opened])
     }

@@ -222,8 +222,18 @@ pub fn carry(
     }
     drop(jobs_in);
     let senders = from.store().connections().max(to.store().connections()).clamp(SENDERS_MIN, SENDERS_MAX).min(sends);
-    let mut committer =
-        Committer { shared: &shared, usable, snapshots, left, blocked: None, next: 0, unnamed: Vec::new(), overtaken: false, avoid, report };
+    let mut committer = Committer {
+        shared: &shared,
+        usable,
+        snapshots,
+        left,
+        blocked: None,
+        next: 0,
+        unnamed: Vec::new(),
+        overtaken: false,
+        avoid,
+        report,
+    };
     let carried = std::thread::scope(|scope| {
         let (moved_in, moved) = unbounded();
         let shared = &shared;

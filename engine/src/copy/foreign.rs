@@ -17,6 +17,8 @@ pub fn copy_one(
 ) -> Result<SnapshotId> {
     let (short, from, to) = (snapshot.id.short(), from.store().place(), to.store().place());
     Err(Error::Option {
-        what: format!("snapshot {short} cannot be copied: {to} belongs to another key family than {from}, and this version re-encrypts nothing"),
+        what: format!(
+            "snapshot {short} cannot be copied: {to} belongs to another key family than {from}, and this version re-encrypts nothing"
+        ),
     })
 }

@@ -86,7 +86,13 @@ pub(super) struct Work {
 }
 
 /// Plans a copy of `snapshots` of `from`. Both catalogs were refreshed by the caller.
-pub fn plan(from: &Repository, to: &Repository, snapshots: &[Snapshot], options: &CopyOptions, observer: &dyn Observer) -> Result<CopyPlan> {
+pub fn plan(
+    from: &Repository,
+    to: &Repository,
+    snapshots: &[Snapshot],
+    options: &CopyOptions,
+    observer: &dyn Observer,
+) -> Result<CopyPlan> {
     if from.id() == to.id() {
         return Err(Error::Option { what: format!("{} and {} are the same repository", from.store().place(), to.store().place()) });
     }

@@ -26,9 +26,9 @@ mod records;
 #[doc(hidden)]
 pub mod selection;
 pub mod selector;
+mod sibling;
 #[doc(hidden)]
 pub mod side_by_side;
-mod sibling;
 #[doc(hidden)]
 pub mod tree;
 
