@@ -63,17 +63,23 @@ struct Held {
 
 impl Held {
     /// Waits until there is room. One that is larger than all of it goes alone.
-    fn take(&self, bytes: u64) {
+    fn take(&self, bytes: u64) -> Holding<'_> {
         let mut held = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         while *held > 0 && *held + bytes > HELD_BYTES_MAX {
             held = self.less.wait(held).unwrap_or_else(PoisonError::into_inner);
         }
         *held += bytes;
+        Holding(self, bytes)
     }
+}
 
-    fn give(&self, bytes: u64) {
-        *self.bytes.lock().unwrap_or_else(PoisonError::into_inner) -= bytes;
-        self.less.notify_all();
+/// Gives it back however its thread ends: others wait for it.
+struct Holding<'a>(&'a Held, u64);
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        *self.0.bytes.lock().unwrap_or_else(PoisonError::into_inner) -= self.1;
+        self.0.less.notify_all();
     }
 }
 
@@ -116,9 +122,9 @@ impl Shared<'_> {
                 return;
             }
             let bytes = if holds { pack.bytes } else { 0 };
-            self.held.take(bytes);
+            let held = self.held.take(bytes);
             let sent = send(self.from, self.to, &pack, &|bytes| self.tell(bytes));
-            self.held.give(bytes);
+            drop(held);
             let said = match sent {
                 Ok(Sent::Done(pack)) => Moved::Sent(step, pack),
                 Ok(Sent::Sealed) => Moved::Sealed(step, pack.id),

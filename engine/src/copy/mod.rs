@@ -132,8 +132,8 @@ struct Avoid {
 /// # }
 /// ```
 pub fn copy(from: &Repository, to: &Repository, plan: CopyPlan, options: &CopyOptions, observer: &dyn Observer) -> Result<CopyReport> {
-    let CopyPlan { present, work, foreign, re_encrypted, .. } = plan;
-    let mut report = CopyReport { present, ..CopyReport::default() };
+    let CopyPlan { present, failed, work, foreign, re_encrypted, .. } = plan;
+    let mut report = CopyReport { present, failed, ..CopyReport::default() };
     if re_encrypted {
         for snapshot in &foreign {
             report.copied.push((snapshot.id, foreign::copy_one(from, to, snapshot, options, observer)?));

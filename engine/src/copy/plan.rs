@@ -7,7 +7,7 @@ use crate::copy::wanted::Wanted;
 use crate::copy::{Avoid, CopyOptions, identity};
 use crate::error::{Error, Result};
 use crate::id::{Class, ObjectName, PackId, SnapshotId};
-use crate::index::Index;
+use crate::index::{Index, IndexPack};
 use crate::observe::{Observer, Progress, Stage};
 use crate::pack::OpenPack;
 use crate::pack::bits::Bits;
@@ -19,6 +19,8 @@ use std::collections::HashSet;
 
 /// A pack of which so many of four chunks are wanted goes as it is: what comes along costs less than to open and frame the rest anew.
 const RAW_QUARTERS: u64 = 3;
+/// What is fetched beforehand of a source that is far away: more of it may be of snapshots that nobody asked for.
+const FETCHED_BYTES_MAX: u64 = 128 << 20;
 
 /// What a copy will do.
 #[derive(Default)]
@@ -131,6 +133,8 @@ pub(super) fn prepare(
     observer.progress(&Progress { stage: Stage::Preparing, ..Progress::default() });
     let usable = usable_index(to, dry_run, observer)?;
     let index = from.index()?;
+    fetch_lists(from, &index, &usable.index);
+    let reader = from.reader_from(index.clone());
     let mut failed = Vec::new();
     loop {
         let mut wanted = Wanted::new(&index, &usable.index, avoid, observer);
@@ -138,7 +142,7 @@ pub(super) fn prepare(
         let before = failed.len();
         for snapshot in snapshots {
             wanted.begin(good.len());
-            match walk(&from.reader_from(index.clone()), &snapshot.index.roots, &mut wanted) {
+            match walk(&reader, &snapshot.index.roots, &mut wanted) {
                 Ok(()) => good.push(snapshot),
                 Err(error) if error.is_damage() => {
                     let id = snapshot.id;
@@ -155,6 +159,18 @@ pub(super) fn prepare(
             return Ok(Work { snapshots, usable: Some(usable), ..work });
         }
     }
+}
+
+/// Has copies made of what is about to be walked, several at a time, where the source is far away: a walk asks for one after the other. Packs
+/// that the target knows are of what it has. What fails here fails again for whoever reads.
+fn fetch_lists(from: &Repository, index: &Index, there: &Index) {
+    let is_new = |pack: &&IndexPack| pack.class == Class::Lists && !there.knows_pack(&pack.id);
+    let packs: Vec<&IndexPack> = index.packs().iter().filter(is_new).collect();
+    let bytes: u64 = packs.iter().map(|pack| pack.bytes).sum();
+    if from.store().traffic().is_none() || from.cache_directory().is_none() || bytes > FETCHED_BYTES_MAX {
+        return;
+    }
+    each(from.store(), &packs, |pack| from.store().get_suffix(&ObjectName::pack(pack.class, &pack.id), 1).map(drop).unwrap_or(()));
 }
 
 /// How each pack comes over, and before which snapshot.
