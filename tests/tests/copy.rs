@@ -18,9 +18,9 @@ use seabed_engine::source::stream::{ReaderStream, Stream};
 use seabed_engine::store::Store;
 use seabed_engine::store::memory::MemoryStore;
 use seabed_tests::fault_store::{Fault, FaultStore, Schedule};
-use seabed_tests::repo::{bytes_stream, dump_path, init, open, options, secret};
+use seabed_tests::repo::{backup_paths, bytes_stream, dump_path, init, open, options, restored, secret};
 use seabed_tests::s3_server::{Operation, S3Server};
-use seabed_tests::trees::noise;
+use seabed_tests::trees::{capture, differences, noise};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Read};
 use std::sync::Arc;
@@ -265,6 +265,38 @@ fn damage_costs_the_snapshots_that_need_it_and_no_others() {
     let chosen: Vec<Snapshot> = all(&from).into_iter().filter(|snapshot| snapshot.id == few).collect();
     let report = try_some(&from, &second(&from).1, &chosen).unwrap();
     assert!(report.copied.is_empty() && report.failed.len() == 1 && report.stopped.is_none(), "{report:?}");
+}
+
+#[test]
+fn trees_come_over_and_a_damaged_list_costs_its_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().join("top");
+    let write = |from: u64, to: u64| {
+        (from..to).for_each(|n| std::fs::write(top.join(format!("f{n}")), noise(n, 3000 + n as usize * 10)).unwrap());
+    };
+    std::fs::create_dir(&top).unwrap();
+    let (store, from) = source();
+    let run = || backup_paths(&from, std::slice::from_ref(&top)).unwrap().snapshot.unwrap();
+    write(0, 60);
+    let first = run();
+    write(60, 70);
+    let second_one = run();
+    let want = capture(&top, false);
+    let before = pack_ids(&store);
+    write(70, 80);
+    let hurt = run();
+    let is_new_list = |name: &&ObjectName| name.folder() == "lists" && name.as_pack().is_some_and(|(_, id)| !before.contains(&id));
+    let lists: Vec<ObjectName> = packs(&store).keys().filter(is_new_list).cloned().collect();
+    assert!(!lists.is_empty());
+    lists.iter().for_each(|name| assert!(store.corrupt(name, |bytes| bytes[40] ^= 1)));
+    let (there, to) = second(&from);
+    let report = try_some(&from, &to, &all(&from)).unwrap();
+    assert!(report.stopped.is_none(), "{report:?}");
+    assert_eq!(report.copied.iter().map(|(from, _)| *from).collect::<Vec<_>>(), [first, second_one]);
+    assert!(matches!(&report.failed[..], [(id, error)] if *id == hurt && error.is_damage()), "{report:?}");
+    let have = restored(&open(Arc::new(there), None).unwrap(), &report.copied[1].1, &top).unwrap();
+    let differences = differences(&want, &have);
+    assert!(differences.is_empty(), "{differences:?}");
 }
 
 /// What a collection of the target has condemned comes again under another name: its own may be deleted at any time.
