@@ -164,6 +164,8 @@ pub enum Command {
     #[command(alias = "delete")]
     Forget(Box<commands::forget::Args>),
     #[allow(missing_docs)]
+    Copy(Box<commands::copy::Args>),
+    #[allow(missing_docs)]
     Undelete(commands::undelete::Args),
     #[allow(missing_docs)]
     Hold(commands::hold::HoldArgs),

@@ -326,7 +326,7 @@ pub fn open_or_init(global: &Global, out: &Output) -> Result<Opened, Fail> {
             Err(error) => return Err(error.into()),
         }
     }
-    init_at(global, out, (place, store), false, &NewRepository::default())
+    init_at(global, out, (place, store), false, (&NewRepository::default(), None))
 }
 
 /// How a new repository is to be.
@@ -338,8 +338,8 @@ pub struct NewRepository {
     pub create_bucket: bool,
 }
 
-/// Makes the repository that is meant. A person at the terminal may choose a passphrase.
-pub fn init(global: &Global, out: &Output, new: &NewRepository) -> Result<Opened, Fail> {
+/// Makes the repository that is meant, a sibling `of` another one where that is given. A person at the terminal may choose a passphrase.
+pub fn init(global: &Global, out: &Output, new: &NewRepository, of: Option<&Repository>) -> Result<Opened, Fail> {
     let place = place(global)?;
     let store = store_of(global, out, &place)?;
     if let (Some(AnyStore::S3(store)), true) = (&store, new.create_bucket) {
@@ -351,7 +351,7 @@ pub fn init(global: &Global, out: &Output, new: &NewRepository) -> Result<Opened
     {
         return Err(Error::RepositoryExists { place: place.text() }.into());
     }
-    init_at(global, out, (place, store), true, new)
+    init_at(global, out, (place, store), true, (new, of))
 }
 
 fn create_bucket(store: &S3Store, place: &Place) -> Result<(), Fail> {
@@ -374,7 +374,7 @@ fn init_at(
     out: &Output,
     (place, store): (Place, Option<AnyStore>),
     may_ask: bool,
-    new: &NewRepository,
+    (new, of): (&NewRepository, Option<&Repository>),
 ) -> Result<Opened, Fail> {
     let id = RepositoryId::new(random()?);
     let given = match secret::given(global)? {
@@ -427,7 +427,10 @@ fn init_at(
     };
     let mut cache = cache(global);
     let init = InitOptions { label: new.label.clone(), id: Some(id), ..InitOptions::default() };
-    let made = Repository::init(store.clone(), &secret, &init, &options(cache.clone()));
+    let made = match of {
+        Some(of) => Repository::init_sibling(store.clone(), of, &secret, &init, &options(cache.clone())),
+        None => Repository::init(store.clone(), &secret, &init, &options(cache.clone())),
+    };
     let repository = match made {
         // The descriptor is written before the cache is looked at: the repository is there.
         Err(Error::Cache { .. } | Error::Catalog { .. }) => with_cache(&mut cache, out, |o| Repository::open(store.clone(), &secret, o))?,

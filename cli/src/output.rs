@@ -33,7 +33,7 @@ pub struct Output {
     told: AtomicBool,
     /// The traffic was said in a summary.
     counted: AtomicBool,
-    store: Mutex<Option<Arc<dyn Store>>>,
+    stores: Mutex<Vec<Arc<dyn Store>>>,
 }
 
 fn warning(text: &str, json: bool) -> String {
@@ -56,7 +56,7 @@ impl Output {
             nudge: None,
             told: AtomicBool::new(false),
             counted: AtomicBool::new(false),
-            store: Mutex::default(),
+            stores: Mutex::default(),
         }
     }
 
@@ -95,13 +95,22 @@ impl Output {
         self.screen.aside(print)
     }
 
-    /// Says from now on what goes over the wire to `store`, at the end.
+    /// Says from now on what goes over the wire to `store` too, at the end.
     pub fn meter(&self, store: &Arc<dyn Store>) {
-        *self.store.lock().unwrap_or_else(PoisonError::into_inner) = Some(store.clone());
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        if !stores.iter().any(|known| std::ptr::addr_eq(Arc::as_ptr(known), Arc::as_ptr(store))) {
+            stores.push(store.clone());
+        }
     }
 
+    /// What went over the wire to all stores together.
     fn traffic(&self) -> Option<Traffic> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.traffic()
+        let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        stores.iter().filter_map(|store| store.traffic()).reduce(|all, one| Traffic {
+            requests: all.requests + one.requests,
+            up: all.up + one.up,
+            down: all.down + one.down,
+        })
     }
 
     /// For whoever has something to warn of and cannot wait until the command is done.

@@ -17,10 +17,11 @@
 )]
 
 // The surface, one line per module: what is named here is what an embedder needs, and what the policy in README.md covers.
-pub use backup::{BackupOptions, BackupReport, Failure, ParentChoice, StreamSource, backup};
+pub use backup::{BackupOptions, BackupReport, Failure, ParentChoice, StreamSource, backup, backup_also};
 pub use catalog::{Catalog, Snapshot};
 pub use check::{Budget, CheckOptions, CheckReport, Finding, ReadData, Warning, check};
 pub use clock::now;
+pub use copy::{CopyOptions, CopyPlan, CopyReport};
 pub use dump::dump;
 pub use error::{Damage, Error, Kind, Result, SourceError};
 pub use forget::{forget, forget_lost, hold, lost, unhold};
@@ -54,6 +55,7 @@ pub use usage::{Usage, freed, usage};
 pub mod archive;
 pub mod backup;
 pub mod check;
+pub mod copy;
 pub mod diff;
 pub mod dump;
 pub mod find;

@@ -6,6 +6,8 @@
     drill.py cluster                                                three Garage nodes that are killed and cut off; needs root
     drill.py hosts --server rclone|garage [--hosts 4]               hosts that back up into one repository at the same time
     drill.py requests [--server garage]                             what we say of requests and bytes against what a proxy counts
+    drill.py copies --server rclone|garage --kills 50               kill -9 of copies into a second place at random moments, each of which goes
+                                                                    on; then all is compared, and a copy of it comes back
     drill.py soak --server rclone|garage --minutes 10 [--dumps DIR] three hosts that back up, forget and collect at the same time, some of
                                                                     them suspended; all restores, space returns
 
@@ -16,6 +18,7 @@ are generous.
 """
 import argparse, collections, json, os, random, re, shutil, signal, statistics, sys, threading, time
 
+from copies import copies
 from counting import PHASES, depth, fetched_again, outside_upload
 from drill_parts import (MIB, Bench, CannotRun, Host, NotHeld, Tree, bulk, clean_check, folders, held, is_pack, manifest, mb, restored,
                          say, script, sizes)
@@ -534,7 +537,7 @@ def requests(given, bench):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('drill', choices=['kills', 'cluster', 'hosts', 'requests', 'soak'])
+    parser.add_argument('drill', choices=['kills', 'cluster', 'hosts', 'requests', 'copies', 'soak'])
     parser.add_argument('--seabed', required=True, metavar='EXE')
     parser.add_argument('--server', choices=['rclone', 'garage'], default='garage')
     parser.add_argument('--kills', type=int, default=40, help='how many kills must find a run alive')

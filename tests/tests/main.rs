@@ -8,6 +8,8 @@ mod attacker;
 mod check_memory;
 mod cli;
 mod completions;
+mod copy;
+mod copy_cli;
 mod damage;
 mod diff;
 mod diff_truth;

@@ -3,18 +3,21 @@
 
 use crate::args::{Global, tags};
 use crate::commands::excludes::ExcludeArgs;
-use crate::commands::sources;
+use crate::commands::{several, sources};
 use crate::exit::{Code, Fail, Run, help};
 use crate::looking::after_backup;
 use crate::open::{self, Opened};
+use crate::other::ToArgs;
 use crate::output::Output;
 use crate::progress::estimate::History;
 use crate::progress::{Listener, Ways};
 use crate::{signals, size, time};
-use seabed_engine::backup::{BackupOptions, BackupReport, ParentChoice, backup};
+use seabed_engine::backup::{BackupOptions, BackupReport, Failure, ParentChoice, backup_also};
 use seabed_engine::catalog::Snapshot;
 use seabed_engine::format::manifest::{ROOT_STREAM, Summary};
+use seabed_engine::format::wire::Time;
 use seabed_engine::pack::Compression;
+use seabed_engine::repository::Repository;
 use seabed_engine::source::{Attributes, WalkOptions};
 use serde_json::{Value, json};
 use std::ffi::OsString;
@@ -24,6 +27,7 @@ const EXAMPLES: &str = "  seabed backup --init ~/documents
   seabed backup /etc /home --exclude-caches --tag nightly
   seabed backup --series shop --exec dump.sql='pg_dump shop' --exec globals.sql='pg_dumpall -g'
   pg_dump shop | seabed backup --stdin --stdin-filename shop.sql
+  seabed backup /home --to /mnt/usb/repo --to s3://second/repo
   seabed backup --series web --exec-tar image='docker save web:latest'
   seabed backup --tar site-2026-01.tar.gz --series site
   seabed backup /srv --exclude '*.tmp' --skip-if-unchanged --json";
@@ -153,6 +157,9 @@ pub struct Args {
     #[arg(long, value_name = "N", help_heading = "How files are compared and stored")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
+
+    #[command(flatten)]
+    pub to: ToArgs,
 }
 
 fn compression(text: &str) -> Result<Compression, String> {
@@ -167,10 +174,16 @@ fn compression(text: &str) -> Result<Compression, String> {
     }
 }
 
-/// Makes the snapshot.
-pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
-    signals::catch();
-    // What can be wrong on the command line is found before a repository is touched or made.
+/// What is asked for, as far as no repository has to do with it. What can be wrong on the command line is found before one is touched or made.
+pub struct Asked {
+    paths: Vec<PathBuf>,
+    as_path: Option<PathBuf>,
+    time: Option<Time>,
+    host: String,
+    data_pack_bytes: u64,
+}
+
+fn asked(args: &Args) -> Result<Asked, Fail> {
     let paths = sources::paths(args)?;
     let streams = sources::streams(args)?;
     let tars = sources::tars(args)?;
@@ -185,33 +198,33 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         Some(host) => host,
         None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
     };
-    let data_pack_bytes = super::pack_bytes(args.pack_size)?;
-    let opened = if args.init && !args.dry_run { open::open_or_init(global, out)? } else { open::open(global, out)? };
-    if !out.json {
-        open::introduce(&opened, out);
-    }
-    let (excludes, exclude_texts) = args.excludes.rules(&opened)?;
+    Ok(Asked { paths, as_path, time, host, data_pack_bytes: super::pack_bytes(args.pack_size)? })
+}
+
+/// As the engine takes it. None of the repositories goes into the snapshot.
+pub fn options(args: &Args, asked: &Asked, repositories: &[&Opened]) -> Result<BackupOptions, Fail> {
+    let (excludes, exclude_texts) = args.excludes.rules_of(&[], repositories)?;
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let attributes = Attributes { xattrs: !args.no_xattrs, acls: !args.no_acls, flags: !args.no_flags, owner_names: !args.numeric_owner };
-    let options = BackupOptions {
+    Ok(BackupOptions {
         // A trailing `/` says how to read a path, not which series it is.
         series: args
             .series
             .clone()
-            .or_else(|| as_path.as_ref().or(paths.first()).map(|p| trimmed(&p.to_string_lossy())))
+            .or_else(|| asked.as_path.as_ref().or(asked.paths.first()).map(|p| trimmed(&p.to_string_lossy())))
             .or_else(|| sources::series_of_tar(args)),
-        paths,
-        as_path,
+        paths: asked.paths.clone(),
+        as_path: asked.as_path.clone(),
         walk: WalkOptions { one_file_system: args.excludes.one_file_system, with_atime: args.with_atime, attributes, excludes },
-        streams,
-        tars,
-        host: host.clone(),
+        streams: sources::streams(args)?,
+        tars: sources::tars(args)?,
+        host: asked.host.clone(),
         user: uzers::get_user_by_uid(uid).map_or_else(|| uid.to_string(), |u| u.name().to_string_lossy().into_owned()),
         uid_gid: (uid, gid),
         tags: tags(&args.tag),
         description: args.description.clone().unwrap_or_default(),
         excludes: exclude_texts,
-        time,
+        time: asked.time,
         parent: match (&args.parent, args.force) {
             (Some(id), _) => ParentChoice::Snapshot(id.clone()),
             (None, true) => ParentChoice::None,
@@ -222,32 +235,70 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         dry_run: args.dry_run,
         skip_if_unchanged: args.skip_if_unchanged,
         compression: args.compression,
-        data_pack_bytes,
+        data_pack_bytes: asked.data_pack_bytes,
         threads: usize::from(args.threads.unwrap_or(0)),
         ..BackupOptions::default()
-    };
+    })
+}
+
+/// Makes the snapshot.
+pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
+    signals::catch();
+    let asked = asked(args)?;
+    if !args.to.to.is_empty() {
+        return several::run(global, args, &asked, out);
+    }
+    let opened = open_own(global, args, out)?;
+    let options = options(args, &asked, &[&opened])?;
+    match attempt(args, &opened, &[], options, out) {
+        Ok(report) => conclude(args, &opened, &asked, &report, out),
+        Err(failure) => Err(failed(failure)),
+    }
+}
+
+/// Opens the repository that every command has, or makes it.
+pub fn open_own(global: &Global, args: &Args, out: &Output) -> Result<Opened, Fail> {
+    let opened = if args.init && !args.dry_run { open::open_or_init(global, out)? } else { open::open(global, out)? };
+    if !out.json {
+        open::introduce(&opened, out);
+    }
+    Ok(opened)
+}
+
+/// Makes the snapshot in one repository. What is new goes to others, too.
+pub fn attempt(
+    args: &Args,
+    opened: &Opened,
+    others: &[&Repository],
+    options: BackupOptions,
+    out: &Output,
+) -> Result<BackupReport, Failure> {
     // Only a guess, so only from what the cache knows: a listing for its sake would cost every run.
     let last = opened.repository.catalog().newest(&options.series_name(), &options.host).ok().flatten();
     let history = last.map(|last| history(&last, args.force));
     let listener = Listener::with(out, "backup", Ways { history, totals: !args.no_scan, ..Ways::default() });
-    let result = backup(&opened.repository, options, &listener);
+    let result = backup_also(&opened.repository, others, options, &listener);
     listener.finish();
-    match result {
-        Ok(report) => {
-            let code = finished(args, &opened, &report, out)?;
-            if report.snapshot.is_some() {
-                // Acknowledged: from here on nothing can go wrong with it.
-                after_backup(&opened, &host, &report, out);
-            }
-            Ok(code)
-        }
-        // Whatever gave way first: what stopped the run was the user.
-        Err(_) if signals::interrupted() => {
-            let fail = Fail::new(Code::Interrupted, "interrupted, no snapshot was made");
-            Err(fail.hint("the next run takes over what was stored"))
-        }
-        Err(failure) => Err(failure.into()),
+    result
+}
+
+/// Says what was made.
+pub fn conclude(args: &Args, opened: &Opened, asked: &Asked, report: &BackupReport, out: &Output) -> Run {
+    let code = finished(args, opened, report, out)?;
+    if report.snapshot.is_some() {
+        // Acknowledged: from here on nothing can go wrong with it.
+        after_backup(opened, &asked.host, report, out);
     }
+    Ok(code)
+}
+
+/// Why nothing was made.
+pub fn failed(failure: Failure) -> Fail {
+    // Whatever gave way first: what stopped the run was the user.
+    if signals::interrupted() {
+        return Fail::new(Code::Interrupted, "interrupted, no snapshot was made").hint("the next run takes over what was stored");
+    }
+    failure.into()
 }
 
 /// What the last run tells of this one.

@@ -42,13 +42,13 @@ pub struct ExcludeArgs {
 }
 
 impl ExcludeArgs {
-    /// The rules, and their text for the manifest.
-    pub fn rules(&self, opened: &Opened) -> Result<(Excludes, Vec<String>), Fail> {
-        self.rules_after(&[], opened)
+    /// The rules, behind patterns that a snapshot was made with, and their text for the manifest.
+    pub fn rules_after(&self, recorded: &[String], opened: &Opened) -> Result<(Excludes, Vec<String>), Fail> {
+        self.rules_of(recorded, &[opened])
     }
 
-    /// The same, behind patterns that a snapshot was made with.
-    pub fn rules_after(&self, recorded: &[String], opened: &Opened) -> Result<(Excludes, Vec<String>), Fail> {
+    /// The same where several repositories have to do with it: none of them goes into any.
+    pub fn rules_of(&self, recorded: &[String], opened: &[&Opened]) -> Result<(Excludes, Vec<String>), Fail> {
         let mut rules = Excludes::new();
         let mut text = Vec::new();
         for pattern in recorded {
@@ -77,7 +77,7 @@ impl ExcludeArgs {
         }
         rules.ignore_files(!self.no_ignore_files);
         // The repository and its cache are never backed up into themselves: a home directory holds both by default. Last, so that no `!` takes them back.
-        for own in [opened.place.directory(), opened.cache.as_ref()].into_iter().flatten() {
+        for own in opened.iter().flat_map(|opened| [opened.place.directory(), opened.cache.as_ref()]).flatten() {
             for path in [Some(own.clone()), own.canonicalize().ok()].into_iter().flatten() {
                 rules.pattern(&escape(path.as_os_str()), false)?;
             }

@@ -4,11 +4,14 @@
 use crate::args::Global;
 use crate::exit::{Code, Run, help};
 use crate::open::{self, NewRepository};
+use crate::other::FromArgs;
 use crate::output::Output;
+use std::path::PathBuf;
 
 const EXAMPLES: &str = "  seabed init
   seabed init --repo /mnt/disk/backups --password-file /root/passphrase
-  seabed init --repo /mnt/disk/backups --key-file /root/seabed.key    (made if it is missing)";
+  seabed init --repo /mnt/disk/backups --key-file /root/seabed.key    (made if it is missing)
+  seabed init --repo s3://second/backups --sibling-of /mnt/disk/backups --from-key-file /root/seabed.key";
 
 /// Make a repository
 ///
@@ -16,7 +19,7 @@ const EXAMPLES: &str = "  seabed init
 /// a terminal, makes a key file of 256 random bits instead and prints its place:
 /// $XDG_CONFIG_HOME/seabed/key for the default repository, seabed/keys/<id>.key for others.
 #[derive(clap::Args, Debug)]
-#[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
+#[command(verbatim_doc_comment, after_long_help = help(EXAMPLES), mut_arg("from_repo", |arg| arg.hide(true)))]
 pub struct Args {
     /// A name for this first passphrase or key
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
@@ -24,12 +27,24 @@ pub struct Args {
     /// Make the bucket too, where it is not there yet (S3)
     #[arg(long)]
     create_bucket: bool,
+    /// Share the key family of the repository at PLACE, so that `seabed copy` and `backup --to` send packs between the two as they are
+    ///
+    /// The new one gets a secret of its own. Whoever opens one of the two can read what is copied from
+    /// the other. How PLACE is opened the --from-… options and SEABED_FROM_… variables say.
+    #[arg(long, value_name = "PLACE")]
+    sibling_of: Option<PathBuf>,
+    #[command(flatten)]
+    from: FromArgs,
 }
 
 /// Makes it.
 pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let new = NewRepository { label: args.label.clone(), create_bucket: args.create_bucket };
-    let opened = open::init(global, out, &new)?;
+    let sibling = match &args.sibling_of {
+        Some(of) => Some(FromArgs { from_repo: Some(of.clone()), ..args.from.clone() }.open(global, out)?),
+        None => None,
+    };
+    let opened = open::init(global, out, &new, sibling.as_ref().map(|sibling| &sibling.repository))?;
     if out.json {
         let mut value = serde_json::json!({
             "message_type": "initialized",

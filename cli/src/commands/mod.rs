@@ -7,6 +7,7 @@ pub mod cache;
 pub mod cat;
 pub mod check;
 pub mod completions;
+pub mod copy;
 pub mod describe;
 pub mod diff;
 pub mod doctor;
@@ -31,6 +32,7 @@ mod restore_plan;
 pub mod schema;
 pub mod self_test;
 pub mod serve;
+mod several;
 pub mod snapshots;
 mod sources;
 pub mod stats;
@@ -63,6 +65,7 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Mount(args) => mount::run(global, args, out),
         Command::Serve(args) => serve::run(global, args, out),
         Command::Forget(args) => forget::run(global, args, out),
+        Command::Copy(args) => copy::run(global, args, out),
         Command::Undelete(args) => undelete::run(global, args, out),
         Command::Hold(args) => hold::hold(global, args, out),
         Command::Unhold(args) => hold::unhold(global, args, out),

@@ -34,6 +34,7 @@ const FILES: &[(&str, &str)] = files![
     "cat",
     "check",
     "completions",
+    "copy",
     "describe",
     "diff",
     "doctor",

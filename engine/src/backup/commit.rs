@@ -118,7 +118,7 @@ pub fn parts(
         time: options.time.unwrap_or(times.started),
         started: times.started,
         finished: times.finished,
-        group: None,
+        group: options.group,
         incomplete: false,
         extra: Vec::new(),
     };

@@ -2,6 +2,7 @@
 //! One thread walks and reads long files, workers read small files, hash and compress, this thread deduplicates in order and
 //! builds the trees, one thread packs and one waits for the disk. A failing source costs its entry; a failing repository ends the run.
 
+mod also;
 mod as_path;
 mod assemble;
 mod commit;
@@ -16,6 +17,7 @@ mod work;
 
 pub use options::{BackupOptions, BackupReport, Failure, ParentChoice, StreamSource};
 
+use crate::backup::also::Also;
 use crate::backup::assemble::{Assembler, Compared};
 use crate::backup::flow::{Credits, Flow};
 use crate::backup::marks::Marks;
@@ -35,6 +37,7 @@ use crate::pack::sink::{FRAMES_QUEUED, PanicGuard, Sink, SinkOptions, Trouble, f
 use crate::repository::{Access, Repository};
 use crate::seal::random;
 use crate::source::Completer;
+use crate::store::Store;
 use crossbeam_channel::{bounded, unbounded};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,6 +70,18 @@ const UPLOADS_QUEUED: usize = 2;
 /// # }
 /// ```
 pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Observer) -> Result<BackupReport, Failure> {
+    backup_also(repository, &[], options, observer)
+}
+
+/// Makes a snapshot, and sends what is new to `others` of the same key family too, while it is made: what is read is cut, compressed and
+/// sealed once for all of them. The snapshot is not committed there: [`copy`](crate::copy::copy) does that, and finds the packs. One that
+/// fails drops out with a warning.
+pub fn backup_also(
+    repository: &Repository,
+    others: &[&Repository],
+    options: BackupOptions,
+    observer: &dyn Observer,
+) -> Result<BackupReport, Failure> {
     let started = clock::now();
     repository.require_features(Access::Write)?;
     check_names(&options)?;
@@ -104,8 +119,11 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let times = commit::Times { started, finished: started };
     let marks = Marks::new(&options, commit::parts(repository, &options, (session, &series), &parents, &times)?);
     let own: Mutex<Vec<Segment>> = Mutex::default();
+    let also = Also::new(repository, if options.dry_run { &[] } else { others }, observer);
+    let fan = also.fan(repository.store());
     let put_segment = |segment: &Segment| {
         let bytes = repository.put_segment(segment)?;
+        also.put_segment(segment);
         own.lock().unwrap_or_else(PoisonError::into_inner).extend(segment.only(|pack| pack.class != Class::Data));
         Ok(bytes)
     };
@@ -118,8 +136,9 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
         data_pack_bytes: options.data_pack_bytes,
         meta_pack_bytes: options.meta_pack_bytes(),
     };
-    let sink =
-        Sink::new(repository.store(), repository.keys(), targets, (repository.writer(), session), (&put_segment, &reached), &trouble);
+    // For one repository alone all is as it was.
+    let store: &dyn Store = if also.is_empty() { repository.store() } else { &fan };
+    let sink = Sink::new(store, repository.keys(), targets, (repository.writer(), session), (&put_segment, &reached), &trouble);
     let threads = options.threads();
     let (jobs_in, jobs_out) = job_channel(FRAMES_QUEUED);
     let (frames_in, frames_out) = frame_channel(FRAMES_QUEUED);
@@ -187,6 +206,7 @@ pub fn backup(repository: &Repository, options: BackupOptions, observer: &dyn Ob
     let (ends, assembled) = run?;
     // Every pack is durable now; the last segment names those that none names yet.
     sink.finish()?;
+    also.tell(observer);
     let written = sink.written();
     let times = commit::Times { started, finished: clock::now() };
     let commit = commit.into_inner().unwrap_or_else(PoisonError::into_inner);

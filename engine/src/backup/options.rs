@@ -3,7 +3,7 @@
 use crate::error::{Error, SourceError};
 use crate::format::manifest::Summary;
 use crate::format::wire::Time;
-use crate::id::SnapshotId;
+use crate::id::{ObjectId, SnapshotId};
 use crate::index::Index;
 use crate::limits::{PACK_BYTES_DATA, PACK_BYTES_META};
 use crate::pack::Compression;
@@ -104,6 +104,8 @@ pub struct BackupOptions {
     pub pending_after: Duration,
     /// or after so many bytes of new content.
     pub pending_bytes: u64,
+    /// What the snapshots of one run into several repositories share.
+    pub group: Option<ObjectId>,
 }
 
 /// What a run that dies may have to do once more. Each pending ends the open packs, and stays until the run ends.
@@ -137,6 +139,7 @@ impl Default for BackupOptions {
             threads: 0,
             pending_after: PENDING_AFTER,
             pending_bytes: PENDING_BYTES,
+            group: None,
         }
     }
 }

@@ -29,6 +29,7 @@ mod records;
 #[doc(hidden)]
 pub mod selection;
 pub mod selector;
+mod sibling;
 #[doc(hidden)]
 pub mod side_by_side;
 #[doc(hidden)]
@@ -133,6 +134,12 @@ impl Repository {
     /// The store, through copies of what never changes.
     pub fn store(&self) -> &dyn Store {
         &*self.store
+    }
+
+    /// The same, for who keeps it.
+    #[doc(hidden)]
+    pub fn shared_store(&self) -> Arc<dyn Store> {
+        self.store.clone()
     }
 
     /// The store itself: for who must not take a copy's word for what it holds.

@@ -253,6 +253,21 @@ impl Keys {
         keys
     }
 
+    /// Whether these open packs that are sealed under `other`'s keys of an epoch. Repositories of a family begin with the same keys, and
+    /// rotate each for itself: by one number they may then mean two keys.
+    pub fn open_packs_of(&self, other: &Keys, epoch: u32) -> bool {
+        let same = |class| {
+            let key = |keys: &Self| keys.get(Purpose::wraps(class), epoch).map(|key| *key.as_bytes());
+            matches!((key(self), key(other)), (Some(own), Some(others)) if bool::from(own.ct_eq(&others)))
+        };
+        self.family == other.family && Class::ALL.into_iter().all(same)
+    }
+
+    /// The same for every epoch that `other` has keys of.
+    pub fn open_all_packs_of(&self, other: &Keys) -> bool {
+        other.keys.keys().filter(|(purpose, _)| purpose.rotates()).all(|(_, epoch)| self.open_packs_of(other, *epoch))
+    }
+
     /// As a keyring holds them.
     pub fn to_set(&self) -> KeySet {
         let row = |((purpose, epoch), key): (&(Purpose, u32), &Key)| SubKey {

@@ -13,6 +13,8 @@
 //! * read-after-write and list-after-write hold. Nothing else is assumed: no conditional put, no clock.
 
 mod ahead;
+#[doc(hidden)]
+pub mod fan;
 pub mod local;
 pub mod memory;
 #[doc(hidden)]

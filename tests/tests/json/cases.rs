@@ -47,6 +47,7 @@ use Place::{Bucket, Directory, Nothing};
 /// All of them. `{id}` is the id of the newest snapshot, `{first}` that of the first.
 pub const CASES: &[Case] = &[
     case("init", Nothing, &[ends(20, &["init", "--password-file", "none"]), ends(0, &["init", "--label", "first"]), ends(1, &["init"])]),
+    case("init-sibling", Directory, &[ends(0, &["init", "--repo", "second", "--sibling-of", ".local/share/seabed/repo"])]),
     case("init-bucket", Bucket, &[ends(0, &["init", "--repo", "{bucket}/other"])]),
     case(
         "backup",
@@ -206,6 +207,32 @@ pub const CASES: &[Case] = &[
             ends(0, &["undelete", "{first}"]),
             ends(1, &["undelete", "{first}"]),
             ends(1, &["undelete", "ffff"]),
+        ],
+    ),
+    case(
+        "copy",
+        Directory,
+        &[
+            ends(0, &["init", "--repo", "second", "--sibling-of", ".local/share/seabed/repo"]),
+            ends(0, &["copy", "--to", "second", "--dry-run"]),
+            ends(0, &["copy", "{first}", "--to", "second"]),
+            ends(0, &["copy", "--to", "second"]),
+            ends(0, &["copy", "--from-repo", "second"]),
+            ends(3, &["copy", "--to", "second", "--to", "none"]),
+            ends(10, &["copy", "--to", "none"]),
+            ends(0, &["init", "--repo", "stranger"]),
+            ends(0, &["copy", "--to", "stranger", "--dry-run"]),
+            ends(20, &["copy", "latest:/data", "--to", "second"]),
+            ends(20, &["copy"]),
+        ],
+    ),
+    case(
+        "backup-to",
+        Directory,
+        &[
+            ends(0, &["init", "--repo", "second", "--sibling-of", ".local/share/seabed/repo"]),
+            ends(0, &["backup", "src", "--as-path", "/data", "--series", "docs", "--host", "web1", "--to", "second"]),
+            ends(3, &["backup", "src", "--as-path", "/data", "--series", "docs", "--host", "web1", "--to", "second", "--to", "none"]),
         ],
     ),
     case(

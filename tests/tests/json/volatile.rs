@@ -67,6 +67,7 @@ const NUMBERS: &[&str] = &[
 /// Numbers that do so in some messages only.
 const NUMBERS_OF: &[(&str, &[&str])] = &[
     ("gc", &["bytes_read"]),
+    ("copy", &["bytes_raw", "bytes_opened", "bytes_sent"]),
     ("forget", &["bytes_read"]),
     ("mount", &["frames_decoded"]),
     ("serve", &["frames_decoded"]),

@@ -1,0 +1,104 @@
+//! A second place as a stranger sets it up: `init --sibling-of`, `copy` either way round, `backup --to`, and what each says when a place is
+//! away. It obeys README.md and DESIGN section 2 (exit codes).
+
+use crate::cli::{Home, lines};
+use seabed_tests::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY};
+use serde_json::Value;
+use std::fs;
+
+fn snapshots(home: &Home, repo: &str) -> Vec<Value> {
+    lines(&home.ends(0, &["snapshots", "--json", "--repo", repo])).remove(0).as_array().unwrap().clone()
+}
+
+/// A home with two snapshots, and a second place that is empty.
+fn home() -> Home {
+    let home = Home::new();
+    home.ends(0, &["backup", "--init", "--repo", "first", "--series", "docs", "--host", "a", "src"]);
+    home.write("src/new.txt", "gamma\n");
+    home.ends(0, &["backup", "--repo", "first", "--series", "docs", "--host", "b", "src"]);
+    home.ends(0, &["init", "--repo", "second", "--sibling-of", "first"]);
+    home
+}
+
+fn message<'a>(lines: &'a [Value], kind: &str) -> &'a Value {
+    lines.iter().find(|line| line["message_type"] == kind).unwrap_or_else(|| panic!("no {kind}: {lines:?}"))
+}
+
+#[test]
+fn copies_go_there_and_come_back() {
+    let home = home();
+    let out = home.ends(0, &["copy", "--repo", "first", "--to", "second", "--dry-run"]);
+    assert!(out.contains("would copy 2 snapshots, 0 already there") && snapshots(&home, "second").is_empty(), "{out}");
+    home.ends(0, &["copy", "--repo", "first", "--to", "second", "--host", "a"]);
+    assert_eq!(snapshots(&home, "second").len(), 1);
+    let out = lines(&home.ends(0, &["copy", "--repo", "first", "--to", "second", "--json"]));
+    let summary = message(&out, "summary");
+    assert_eq!((summary["snapshots_copied"].as_u64(), summary["snapshots_present"].as_u64()), (Some(1), Some(1)), "{summary}");
+    home.ends(0, &["check", "--read-data", "--repo", "second"]);
+    home.ends(0, &["restore", "latest", "--repo", "second", "--target", "back"]);
+    let back = home.path("back").join(home.path("src").strip_prefix("/").unwrap());
+    assert_eq!(fs::read_to_string(back.join("new.txt")).unwrap(), "gamma\n");
+    // The other way round, as restic has it; all of it is there.
+    let out = home.ends(0, &["copy", "--from-repo", "second", "--repo", "first"]);
+    assert!(out.contains("0 snapshots copied, 2 already there"), "{out}");
+    // Into a place that has lost everything.
+    home.ends(0, &["init", "--repo", "third", "--sibling-of", "second"]);
+    home.ends(0, &["copy", "--from-repo", "second", "--repo", "third", "latest"]);
+    assert_eq!(snapshots(&home, "third").len(), 1);
+}
+
+#[test]
+fn one_place_that_fails_keeps_no_other_from_its_copy() {
+    let home = home();
+    home.ends(3, &["copy", "--repo", "first", "--to", "nowhere", "--to", "second"]);
+    assert_eq!(snapshots(&home, "second").len(), 2);
+    home.ends(10, &["copy", "--repo", "first", "--to", "nowhere"]);
+    home.ends(20, &["copy", "--repo", "first"]);
+    home.ends(20, &["copy", "--repo", "first", "--to", "second", "--from-repo", "second"]);
+    home.ends(20, &["copy", "--repo", "first", "--to", "first"]);
+    home.ends(1, &["copy", "--repo", "first", "--to", "second", "ffffffff"]);
+    home.ends(20, &["copy", "--repo", "first", "--to", "second", "latest:/src"]);
+}
+
+#[test]
+fn a_backup_goes_to_several_places() {
+    let home = home();
+    home.write("src/third.txt", "delta\n");
+    let out = home
+        .ends(0, &["backup", "--repo", "first", "--to", "second", "--series", "docs", "--exec", "dump=echo once >>runs; cat runs", "src"]);
+    assert!(out.contains("saved in"), "{out}");
+    assert_eq!(fs::read_to_string(home.path("runs")).unwrap(), "once\n");
+    assert_eq!((snapshots(&home, "first").len(), snapshots(&home, "second").len()), (3, 1));
+    assert_eq!(home.ends(0, &["dump", "latest", "dump", "--repo", "second"]), "once\n");
+    // One that is away is said; the others have it.
+    home.ends(3, &["backup", "--repo", "first", "--to", "nowhere", "--to", "second", "src"]);
+    assert_eq!((snapshots(&home, "first").len(), snapshots(&home, "second").len()), (4, 2));
+    // The first one is away: the next one takes it.
+    home.ends(3, &["backup", "--repo", "nowhere", "--to", "second", "src"]);
+    assert_eq!((snapshots(&home, "first").len(), snapshots(&home, "second").len()), (4, 3));
+    home.ends(10, &["backup", "--repo", "nowhere", "--to", "gone", "src"]);
+    home.ends(20, &["backup", "--repo", "first", "--to", "first", "src"]);
+    home.ends(0, &["backup", "--repo", "first", "--to", "second", "--dry-run", "src"]);
+    assert_eq!((snapshots(&home, "first").len(), snapshots(&home, "second").len()), (4, 3));
+    home.ends(0, &["check", "--read-data", "--repo", "second"]);
+}
+
+#[test]
+fn what_goes_over_the_wire_to_both_is_counted() {
+    let home = home();
+    let server = S3Server::start();
+    let run = |code: i32, args: &[&str]| {
+        let mut command = home.command(args);
+        command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY).env("AWS_REGION", "us-east-1");
+        crate::cli::ended(code, &command.env("AWS_EC2_METADATA_DISABLED", "true").output().unwrap(), args)
+    };
+    let (a, b) = (server.url("a"), server.url("b"));
+    run(0, &["init", "--repo", &a, "--sibling-of", "first"]);
+    run(0, &["init", "--repo", &b, "--sibling-of", "first"]);
+    run(0, &["copy", "--repo", "first", "--to", &a]);
+    server.clear_log();
+    let out = lines(&run(0, &["copy", "--repo", &a, "--to", &b, "--json"]));
+    let requests = message(&out, "summary")["requests"].as_u64().unwrap();
+    assert!(requests > server.log().len() as u64 / 2 && requests <= server.log().len() as u64, "{requests} of {}", server.log().len());
+    run(0, &["restore", "latest", "--repo", &b, "--target", "back"]);
+}
