@@ -37,6 +37,7 @@ pub use repository::ledger::Lost;
 pub use repository::selector::{Filter, Selected};
 pub use repository::{Found, InitOptions, OpenOptions, Refresh, Repository, Unreadable};
 pub use restore::{Overwrite, Pattern, RestoreOptions, RestoreReport, Shortfall, TargetOptions, restore};
+pub use rewrite::{RewriteOptions, RewriteReport, Rewritten, rewrite};
 pub use seal::Key;
 pub use seal::key::Secret;
 pub use source::stream::{CommandStream, FdStream, ReaderStream, Stream, StreamFailure};
@@ -61,6 +62,7 @@ pub mod list;
 pub mod rebuild;
 pub mod restore;
 pub mod retention;
+pub mod rewrite;
 pub mod stats;
 pub mod undelete;
 pub mod usage;
@@ -95,6 +97,8 @@ pub mod index;
 pub mod limits;
 #[doc(hidden)]
 pub mod pack;
+#[doc(hidden)]
+pub mod replant;
 #[doc(hidden)]
 pub mod seal;
 #[doc(hidden)]
