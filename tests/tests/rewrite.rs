@@ -166,7 +166,7 @@ fn a_series_is_rewritten_once_and_forgotten_behind() {
     hold(&repository, &old[1], "evidence", None).unwrap();
     // A dry run says it all and does nothing.
     let told = run(&repository, &old, &RewriteOptions { dry_run: true, forget: true, ..without(&["many"]) });
-    assert!(told.changed.iter().all(|one| one.new.is_none() && !one.forgotten && one.entries_removed >= 290), "{told:?}");
+    assert!(told.changed.iter().all(|one| one.new.is_none() && !one.forgotten && one.entries_removed >= 100), "{told:?}");
     assert_eq!(told.changed.iter().map(|one| one.held).collect::<Vec<_>>(), [false, true, false]);
     assert_eq!(ids(&repository), old);
 
@@ -196,7 +196,7 @@ fn a_series_is_rewritten_once_and_forgotten_behind() {
     is_clean(&repository);
     let last = *ids(&repository).last().unwrap();
     let mut want = capture(dir.path(), false);
-    want.retain(|path, _| !path.starts_with("many") && !path.starts_with(b"many"));
+    want.retain(|path, _| !path.starts_with(b"many"));
     let differ = differences(&want, &restored(&repository, &last, dir.path()).unwrap());
     assert!(differ.is_empty(), "{differ:?}");
 }
@@ -278,7 +278,7 @@ fn it_goes_on_after_any_failure() {
         let left = ids(&repository);
         assert_eq!(left.len(), 1, "{at}");
         let have = restored(&repository, &left[0], dir.path()).unwrap();
-        assert!(have.keys().all(|path| !format!("{path:?}").contains("drop")) && have.len() >= 2, "{at}");
+        assert!(have.len() == 1 && have.contains_key(&b"keep"[..]), "{at}");
         is_clean(&repository);
         if fired == 0 {
             break;
