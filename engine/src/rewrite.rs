@@ -117,14 +117,17 @@ pub fn rewrite(
                 report.changed.push(rewritten);
             }
             Ok(None) => report.unchanged += 1,
-            // Damage of one snapshot, or an answer that concerns it alone: the others are rewritten all the same.
-            Err(error) if error.is_damage() || matches!(error, Error::Refused { .. } | Error::WasForgotten { .. }) => {
-                report.failed.push((snapshot.id, error));
-            }
+            // Damage of one snapshot, or an answer that concerns it alone: the others are rewritten all the same. Not by a session that has
+            // to begin anew: of what was forgotten since the first B1 nothing may be taken for granted after a second one.
+            Err(error) if !run.session.is_spoilt() && concerns_one(&error) => report.failed.push((snapshot.id, error)),
             Err(error) => return Err(error),
         }
     }
     Ok(report)
+}
+
+fn concerns_one(error: &Error) -> bool {
+    error.is_damage() || matches!(error, Error::Refused { .. } | Error::WasForgotten { .. })
 }
 
 struct Run<'r> {

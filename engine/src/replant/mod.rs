@@ -157,6 +157,11 @@ impl<'t> Session<'t> {
         self.to
     }
 
+    /// Whether it would begin anew, with B1, for the next snapshot: after a failure that was not the source's.
+    pub fn is_spoilt(&self) -> bool {
+        self.spoilt
+    }
+
     /// What a commit may take for looked at, of what this session planted.
     pub fn known(&self) -> Known {
         Known { records: Some(self.state.records.clone()), lost: self.state.lost.clone() }
@@ -208,7 +213,8 @@ impl<'t> Session<'t> {
         if let Some(reader) = self.state.reader.as_ref().filter(|reader| Arc::ptr_eq(reader.index(), &index)) {
             return Ok(reader.clone());
         }
-        let reader = Arc::new(if mode == Mode::Same { from.reader_over(index) } else { from.reader_from(index) });
+        // A collection may move what it reads; what the new trees rely on the CHECK of their commit looks after.
+        let reader = Arc::new(from.reader_from(index));
         self.state.reader = Some(reader.clone());
         Ok(reader)
     }
