@@ -168,6 +168,8 @@ pub enum Command {
     #[allow(missing_docs)]
     Undelete(commands::undelete::Args),
     #[allow(missing_docs)]
+    Rewrite(Box<commands::rewrite::Args>),
+    #[allow(missing_docs)]
     Hold(commands::hold::HoldArgs),
     #[allow(missing_docs)]
     Unhold(commands::hold::UnholdArgs),

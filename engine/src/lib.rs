@@ -39,6 +39,7 @@ pub use repository::selector::{Filter, Selected};
 pub use repository::{Found, InitOptions, OpenOptions, Refresh, Repository, Unreadable};
 pub use reseal::{ResealReport, reseal};
 pub use restore::{Overwrite, Pattern, RestoreOptions, RestoreReport, Shortfall, TargetOptions, restore};
+pub use rewrite::{RewriteOptions, RewriteReport, Rewritten, rewrite};
 pub use seal::Key;
 pub use seal::key::Secret;
 pub use source::stream::{CommandStream, FdStream, ReaderStream, Stream, StreamFailure};
@@ -67,6 +68,7 @@ pub mod rebuild;
 pub mod reseal;
 pub mod restore;
 pub mod retention;
+pub mod rewrite;
 pub mod stats;
 pub mod tag;
 pub mod undelete;
@@ -102,6 +104,8 @@ pub mod index;
 pub mod limits;
 #[doc(hidden)]
 pub mod pack;
+#[doc(hidden)]
+pub mod replant;
 #[doc(hidden)]
 pub mod seal;
 #[doc(hidden)]

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module of the engine and its floor. `clock` answers in times of the format, so it stands above F1.
-const FLOORS: [(&str, u8); 39] = [
+const FLOORS: [(&str, u8); 43] = [
     ("buffers", 0),
     ("error", 0),
     ("faults", 0),
@@ -26,6 +26,7 @@ const FLOORS: [(&str, u8); 39] = [
     ("paths", 3),
     ("pack", 3),
     ("commit", 4),
+    ("replant", 4),
     ("repository", 4),
     ("archive", VERBS),
     ("backup", VERBS),
@@ -42,6 +43,7 @@ const FLOORS: [(&str, u8); 39] = [
     ("rebuild", VERBS),
     ("reseal", VERBS),
     ("restore", VERBS),
+    ("rewrite", VERBS),
     ("snapshots", VERBS),
     ("stats", VERBS),
     ("tag", VERBS),

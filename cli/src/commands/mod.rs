@@ -29,6 +29,7 @@ pub mod mount;
 pub mod rebuild;
 pub mod restore;
 mod restore_plan;
+pub mod rewrite;
 pub mod schema;
 pub mod self_test;
 pub mod serve;
@@ -67,6 +68,7 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Forget(args) => forget::run(global, args, out),
         Command::Copy(args) => copy::run(global, args, out),
         Command::Undelete(args) => undelete::run(global, args, out),
+        Command::Rewrite(args) => rewrite::run(global, args, out),
         Command::Hold(args) => hold::hold(global, args, out),
         Command::Unhold(args) => hold::unhold(global, args, out),
         Command::Tag(args) => tag::run(global, args, out),

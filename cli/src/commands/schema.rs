@@ -52,6 +52,7 @@ const FILES: &[(&str, &str)] = files![
     "mount",
     "rebuild",
     "restore",
+    "rewrite",
     "schema",
     "self-test",
     "serve",

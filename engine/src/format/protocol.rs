@@ -20,7 +20,7 @@ map_struct! {
         8 ? heads: Vec<Head>,
         /// When, by the clock of who did it.
         10 => time: Time,
-        /// Why: `forget`, `gave up`.
+        /// Why: `forget`, `gave up`, `lost`, `rewrite`.
         12 ? reason: String,
     }
 }

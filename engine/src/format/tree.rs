@@ -220,12 +220,14 @@ pub struct TreeWriter {
     leaf: LeafBuilder,
     levels: Vec<Vec<(NamesChild, ChunkId)>>,
     last: Option<(Vec<u8>, Vec<u8>)>,
+    /// The last thing that came was a whole leaf.
+    adopted: bool,
 }
 
 impl TreeWriter {
     /// A writer that cuts where `cutter` says.
     pub fn new(cutter: TreeCutter) -> Self {
-        TreeWriter { cutter, leaf: LeafBuilder::default(), levels: Vec::new(), last: None }
+        TreeWriter { cutter, leaf: LeafBuilder::default(), levels: Vec::new(), last: None, adopted: false }
     }
 
     /// Appends an entry of directory `dir`. Entries come in the order of [`compare`]; an entry out of order is a bug of the caller.
@@ -235,14 +237,49 @@ impl TreeWriter {
         }
         assert_eq!(content.is_some(), entry.has_content(), "a file has content, nothing else has");
         let level = self.cutter.level(&join(dir, &entry.name.0));
-        if self.leaf.entries > 0 && (level > 0 || self.leaf.is_full()) {
-            self.close_leaf(store)?;
-            for at in 0..usize::from(level).saturating_sub(1).min(self.levels.len()) {
-                self.close_node(at, store)?;
-            }
+        assert!(level > 0 || !self.adopted, "a leaf that was taken over ends where the next one begins by its path");
+        if self.adopted || self.leaf.entries > 0 && (level > 0 || self.leaf.is_full()) {
+            self.cut(level, store)?;
         }
         self.leaf.push(dir, &to_bytes(entry), &entry.name.0, content, entry.size);
         self.last = Some((dir.to_vec(), entry.name.0.clone()));
+        Ok(())
+    }
+
+    /// Whether a leaf begins at this entry, whatever comes before it.
+    pub fn cuts(&self, dir: &[u8], name: &[u8]) -> bool {
+        self.cutter.level(&join(dir, name)) > 0
+    }
+
+    /// Whether nothing came yet.
+    pub fn is_empty(&self) -> bool {
+        self.last.is_none()
+    }
+
+    /// Appends a leaf that another writer with the same cutter made, unread: what pushing its entries one by one would come to. It has to
+    /// begin where [`TreeWriter::cuts`] says so or be the first, and what comes behind it has to begin so; else it is not the leaf that this
+    /// writer would make, and a bug of the caller.
+    pub fn adopt<E>(&mut self, leaf: NamesChild, lists: ChunkId, store: &mut StoreChunk<'_, E>) -> Result<(), E> {
+        let level = self.cutter.level(&join(&leaf.dir.0, &leaf.name.0));
+        if let Some((last_dir, last_name)) = &self.last {
+            assert_eq!(compare((last_dir, last_name), (&leaf.dir.0, &leaf.name.0)), Ordering::Less, "leaves must come in order");
+            assert!(level > 0, "a leaf that is taken over begins by its path");
+            self.cut(level, store)?;
+        }
+        self.last = Some((leaf.dir.0.clone(), leaf.name.0.clone()));
+        self.adopted = true;
+        self.push_child(0, leaf, lists, store)
+    }
+
+    /// Closes what ends before a path of this level.
+    fn cut<E>(&mut self, level: u8, store: &mut StoreChunk<'_, E>) -> Result<(), E> {
+        if self.leaf.entries > 0 {
+            self.close_leaf(store)?;
+        }
+        self.adopted = false;
+        for at in 0..usize::from(level).saturating_sub(1).min(self.levels.len()) {
+            self.close_node(at, store)?;
+        }
         Ok(())
     }
 
@@ -366,6 +403,46 @@ mod tests {
             assert_eq!((root.entries, root.bytes), (n as u64, 10 * n as u64));
             assert_eq!(read(&root, &kept), entries);
         }
+    }
+
+    #[test]
+    fn leaves_that_are_taken_over_make_the_same_tree() {
+        let entries = sample(30_000, 5);
+        let (root, kept) = write(&entries);
+        let mut leaves = Vec::new();
+        fn below(level: u8, child: NamesChild, lists: ChunkId, kept: &Kept, out: &mut Vec<(NamesChild, ChunkId)>) {
+            if level == 0 {
+                return out.push((child, lists));
+            }
+            let children = get_names_node(&kept[&child.id], level).unwrap();
+            let twins = get_lists_node(&kept[&lists], level).unwrap();
+            children.into_iter().zip(twins).for_each(|(child, twin)| below(level - 1, child, twin.lists, kept, out));
+        }
+        let top = root.unwrap();
+        let child =
+            NamesChild { dir: Bytes::default(), name: Bytes::default(), id: top.names, entries: top.entries, bytes: top.bytes };
+        below(top.level, child, top.lists, &kept, &mut leaves);
+        let mut store = |class: Class, plain: &[u8]| {
+            Ok::<_, Infallible>(ChunkId::new(*blake3::keyed_hash(&[class.code(); 32], plain).as_bytes()))
+        };
+        // Every third leaf entry by entry, the others whole where that may be.
+        let mut w = TreeWriter::new(TreeCutter::new(&[1; 32]));
+        let mut whole = 0;
+        for (at, (child, lists)) in leaves.iter().enumerate() {
+            let next = leaves.get(at + 1).is_none_or(|(next, _)| w.cuts(&next.dir.0, &next.name.0));
+            if at % 3 > 0 && next && (w.is_empty() || w.cuts(&child.dir.0, &child.name.0)) {
+                w.adopt(child.clone(), *lists, &mut store).unwrap();
+                whole += 1;
+                continue;
+            }
+            for group in get_leaf(&kept[&child.id], &kept[lists]).unwrap() {
+                for (entry, content) in group.entries {
+                    w.push(&group.dir, &entry, content.as_ref(), &mut store).unwrap();
+                }
+            }
+        }
+        assert!(whole > leaves.len() / 2);
+        assert_eq!(w.finish(&mut store).unwrap(), root);
     }
 
     #[test]

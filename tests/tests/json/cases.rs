@@ -236,6 +236,21 @@ pub const CASES: &[Case] = &[
         ],
     ),
     case(
+        "rewrite",
+        Directory,
+        &[
+            ends(0, &["rewrite", "--exclude", "new.txt", "--dry-run"]),
+            ends(0, &["hold", "{first}"]),
+            ends(0, &["rewrite", "--exclude", "b.txt", "--exclude", "new.txt", "--forget"]),
+            ends(0, &["rewrite", "latest", "--new-host", "web2", "--new-series", "papers", "--new-time", "2026-01-03T00:00:00Z"]),
+            ends(0, &["rewrite", "--exclude", "nothing.like.it"]),
+            ends(25, &["rewrite", "latest", "--exclude", "/data"]),
+            ends(20, &["rewrite", "latest"]),
+            ends(20, &["rewrite", "--exclude", "["]),
+            ends(1, &["rewrite", "ffffffff", "--exclude", "x"]),
+        ],
+    ),
+    case(
         "hold",
         Directory,
         &[
