@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module of the engine and its floor. `clock` answers in times of the format, so it stands above F1.
-const FLOORS: [(&str, u8); 38] = [
+const FLOORS: [(&str, u8); 39] = [
     ("buffers", 0),
     ("error", 0),
     ("faults", 0),
@@ -39,6 +39,7 @@ const FLOORS: [(&str, u8); 38] = [
     ("gc", VERBS),
     ("list", VERBS),
     ("rebuild", VERBS),
+    ("repair", VERBS),
     ("restore", VERBS),
     ("snapshots", VERBS),
     ("stats", VERBS),

@@ -1,0 +1,69 @@
+//! What a repository is opened by: the descriptor, slots and keyrings. Where these are gone or damaged nothing else can be repaired, and only
+//! a copy of the same repository has them: the same objects under the same names, which are of no use to any other repository.
+
+use crate::error::{Error, Result};
+use crate::format::object::ObjectType;
+use crate::id::ObjectName;
+use crate::limits::SMALL_OBJECT_BYTES_MAX;
+use crate::repository::Repository;
+use crate::seal::key::{decode_keyring, decode_slot};
+use crate::seal::object::decode_descriptor;
+use crate::store::{Listed, Store};
+use std::collections::BTreeSet;
+
+/// Folders of which a repository and its copy have names in common, for these are random.
+const WITNESSES: [&str; 5] = ["slots", "keyring", "snapshots", "index", "lists"];
+
+/// Brings back from `copy`, which is open, what the repository in `store` does not open without. Returns the names of what was brought.
+/// Nothing that reads is touched.
+pub fn reopen(store: &dyn Store, copy: &Repository) -> Result<Vec<ObjectName>> {
+    let name = ObjectName::descriptor();
+    let have = store.get(&name, SMALL_OBJECT_BYTES_MAX).and_then(|bytes| Ok(decode_descriptor(&name, &bytes)?.0.repository));
+    let mut back = Vec::new();
+    let other = || Error::Refused { what: format!("{} is not a copy of {}", copy.origin().place(), store.place()) };
+    match have {
+        Ok(id) if id == copy.id() => {}
+        Ok(_) => return Err(other()),
+        Err(error) if error.is_damage() => {
+            let mut shared = false;
+            for folder in WITNESSES {
+                let names = |listed: Vec<Listed>| -> BTreeSet<ObjectName> { listed.into_iter().map(|listed| listed.name).collect() };
+                shared = shared || !names(store.list(folder)?).is_disjoint(&names(copy.origin().list(folder)?));
+            }
+            if !shared {
+                return Err(other());
+            }
+            back.push(name);
+        }
+        Err(error) => return Err(error),
+    }
+    for (kind, folder) in [(ObjectType::Slot, "slots"), (ObjectType::Keyring, "keyring")] {
+        let mut own = store.list(folder)?;
+        own.retain(|listed| ObjectType::of(&listed.name) == Some(kind));
+        for name in copy.listed(kind, folder)?.into_iter().map(|listed| listed.name) {
+            let there = own.iter().any(|listed| listed.name == name);
+            // One that is gone may have been taken away on purpose, as long as there is another.
+            if own.is_empty() || there && !reads(store, kind, &name)? {
+                back.push(name);
+            }
+        }
+    }
+    for name in &back {
+        let bytes = copy.origin().get(name, SMALL_OBJECT_BYTES_MAX)?;
+        store.delete(name)?;
+        store.put(name, &bytes)?;
+    }
+    Ok(back)
+}
+
+fn reads(store: &dyn Store, kind: ObjectType, name: &ObjectName) -> Result<bool> {
+    let read = store.get(name, SMALL_OBJECT_BYTES_MAX).and_then(|bytes| match kind {
+        ObjectType::Slot => decode_slot(name, &bytes).map(drop),
+        _ => decode_keyring(name, &bytes).map(drop),
+    });
+    match read {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_damage() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
