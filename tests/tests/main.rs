@@ -28,6 +28,7 @@ mod mount;
 mod pendings;
 mod proxy;
 mod prune;
+mod repair;
 mod restore;
 mod restore_trust;
 mod retention;

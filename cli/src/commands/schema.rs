@@ -48,6 +48,7 @@ const FILES: &[(&str, &str)] = files![
     "man",
     "mount",
     "rebuild",
+    "repair",
     "restore",
     "schema",
     "self-test",
