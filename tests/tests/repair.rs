@@ -6,11 +6,11 @@ use seabed_engine::backup::{BackupOptions, backup};
 use seabed_engine::check::{CheckOptions, CheckReport, ReadData, check};
 use seabed_engine::dump::dump;
 use seabed_engine::error::{Error, StoreOp};
+use seabed_engine::forget::{forget, hold};
 use seabed_engine::format::object::ObjectType;
 use seabed_engine::format::pack::CODEC_RAW;
 use seabed_engine::format::protocol::{Note, Record};
 use seabed_engine::format::wire::{Bytes, Time};
-use seabed_engine::forget::{forget, hold};
 use seabed_engine::gc::{GcOptions, collect, plan};
 use seabed_engine::id::{ChunkId, Class, ObjectId, ObjectName, SnapshotId};
 use seabed_engine::index::build_segment;
@@ -209,7 +209,8 @@ fn a_pack_with_one_bad_frame_loses_only_that_frame() {
     assert_eq!((again.own.chunks, again.chunks_lost), (0, lost), "{again:?}");
 
     // A copy from before the damage has the rest; then nobody uses the pack any more, and it goes.
-    let twin = Fixture { store: Arc::new(MemoryStore::new()), tree: tempfile::tempdir().unwrap(), snapshots: vec![], want: BTreeMap::new() };
+    let twin =
+        Fixture { store: Arc::new(MemoryStore::new()), tree: tempfile::tempdir().unwrap(), snapshots: vec![], want: BTreeMap::new() };
     for (name, bytes) in fixture.store.objects() {
         let mut bytes = bytes.to_vec();
         if name == largest {
@@ -491,7 +492,9 @@ fn what_opens_a_repository_comes_back_from_a_copy_of_it_alone() {
 fn a_wrong_chunk_under_an_id_is_refused() {
     let fixture = Fixture::new();
     let twin = Arc::new(MemoryStore::new());
-    for (name, bytes) in fixture.store.objects().into_iter().filter(|(name, _)| !name.as_str().starts_with("index/") && !name.as_str().starts_with("data/")) {
+    for (name, bytes) in
+        fixture.store.objects().into_iter().filter(|(name, _)| !name.as_str().starts_with("index/") && !name.as_str().starts_with("data/"))
+    {
         twin.put(&name, &bytes).unwrap();
     }
     // Packs with the same ids, and other bytes under each.
@@ -628,7 +631,11 @@ fn damage_by_lot_is_named_exactly_and_healed() {
                 // The newest of a writer can only be missed by who saw it.
                 let newest = fixture.snapshots[1];
                 let unseen = folder == "snapshots" && !store.objects().contains_key(&ObjectName::snapshot(&newest));
-                assert_eq!(&said, &want.into_iter().filter(|id| !(unseen && *id == newest || unseen && said.is_empty())).collect(), "{what}: {report:?}");
+                assert_eq!(
+                    &said,
+                    &want.into_iter().filter(|id| !(unseen && *id == newest || unseen && said.is_empty())).collect(),
+                    "{what}: {report:?}"
+                );
                 let report = repaired(&repository, &[&opened(&twin)], None);
                 assert!(report.is_whole(), "{what}: {report:?}");
                 whole(&what, &store, &fixture);
@@ -639,9 +646,13 @@ fn damage_by_lot_is_named_exactly_and_healed() {
 
 /// The snapshots that the independent reader cannot read whole, given what of the objects it can read at all.
 fn unreadable(store: &Arc<MemoryStore>, fixture: &Fixture) -> BTreeSet<SnapshotId> {
-    let objects: BTreeMap<String, Arc<Vec<u8>>> = store.objects().into_iter().map(|(name, bytes)| (name.as_str().to_owned(), bytes)).collect();
-    let opens: BTreeMap<String, Arc<Vec<u8>>> =
-        objects.iter().filter(|(name, _)| ["seabed", "slots", "keyring"].contains(&name.split('/').next().unwrap())).map(|(n, b)| (n.clone(), b.clone())).collect();
+    let objects: BTreeMap<String, Arc<Vec<u8>>> =
+        store.objects().into_iter().map(|(name, bytes)| (name.as_str().to_owned(), bytes)).collect();
+    let opens: BTreeMap<String, Arc<Vec<u8>>> = objects
+        .iter()
+        .filter(|(name, _)| ["seabed", "slots", "keyring"].contains(&name.split('/').next().unwrap()))
+        .map(|(n, b)| (n.clone(), b.clone()))
+        .collect();
     let mut view = View::new(&opens, &[7; 32]).unwrap();
     for (name, bytes) in objects.iter().filter(|(name, _)| !opens.contains_key(*name)) {
         // What it refuses is not there for it.

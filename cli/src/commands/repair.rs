@@ -50,8 +50,8 @@ pub struct Args {
 fn open_both(global: &Global, args: &Args, out: &Output) -> Result<(Opened, Option<Opened>, Vec<String>), Fail> {
     let other = || -> Result<Option<Opened>, Fail> {
         // A copy has the id of this one: a cache of its own would be this one's.
-        let global = Global { no_cache: true, cache_dir: None, ..args.from.global(global) };
-        args.from.is_named().then(|| open::open(&global, out)).transpose()
+        let global = Global { no_cache: true, cache_dir: None, ..global.clone() };
+        args.from.is_named().then(|| args.from.open(&global, out)).transpose()
     };
     match open::open(global, out) {
         Ok(opened) => Ok((opened, other()?, Vec::new())),

@@ -77,7 +77,17 @@ pub fn need(repository: &Repository, ground: &mut Ground, roots: &[Root], observ
     observer.progress(&Progress { stage: Stage::Verifying, ..Progress::default() });
     loop {
         let reader = repository.origin_reader_over(ground.index.clone());
-        let mut visit = Misses { ground, observer, walked: HashSet::new(), known: HashSet::new(), hurt: HashSet::new(), above: Vec::new(), last: None, missed: 0, need: Need::default() };
+        let mut visit = Misses {
+            ground,
+            observer,
+            walked: HashSet::new(),
+            known: HashSet::new(),
+            hurt: HashSet::new(),
+            above: Vec::new(),
+            last: None,
+            missed: 0,
+            need: Need::default(),
+        };
         let mut unread: Vec<ChunkId> = Vec::new();
         for root in roots {
             let before = visit.missed;
@@ -97,8 +107,9 @@ pub fn need(repository: &Repository, ground: &mut Ground, roots: &[Root], observ
         }
         let need = visit.need;
         // No copy of it reads, though some pack was believed: then that pack is no better than one which a check has found.
-        let packs = |id: ChunkId| ground.index.find(Class::Lists, &id).filter_map(|at| ground.index.packs().get(at.pack as usize)).map(|p| p.id);
-        let found: Vec<PackId> = unread.into_iter().flat_map(packs).filter(|id| !ground.broken.contains(id)).collect();
+        let places = unread.iter().flat_map(|id| ground.index.find(Class::Lists, id));
+        let packs = places.filter_map(|at| ground.index.packs().get(at.pack as usize)).map(|pack| pack.id);
+        let found: Vec<PackId> = packs.filter(|id| !ground.broken.contains(id)).collect();
         if found.is_empty() {
             return Ok(need);
         }

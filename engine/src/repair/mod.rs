@@ -14,7 +14,6 @@ mod source;
 pub use entrance::reopen;
 
 use crate::error::{Error, Result};
-use crate::format::object::ObjectType;
 use crate::id::{Class, ObjectName, PackId, SnapshotId};
 use crate::limits::RECORD_PACKS_MAX;
 use crate::observe::{Observer, Progress, Stage};
@@ -305,13 +304,15 @@ fn condemn(healer: &mut Healing<'_>, roots: &Roots, (ground, needs): (Ground, Ne
         .filter_map(|at| ground.index.packs().get(at.pack as usize))
         .map(|pack| pack.id)
         .collect();
-    let packs: Vec<(Class, PackId, u64)> = ground.index.packs().iter().filter(|p| bad.contains(&p.id)).map(|p| (p.class, p.id, p.bytes)).collect();
+    let packs: Vec<(Class, PackId, u64)> =
+        ground.index.packs().iter().filter(|p| bad.contains(&p.id)).map(|p| (p.class, p.id, p.bytes)).collect();
     let free = packs.iter().filter(|(_, id, _)| !unsure && !holding.contains(id)).take(RECORD_PACKS_MAX);
     let mut going: Vec<(Class, PackId, u64)> = free.copied().collect();
     // A listing that leaves a pack out does not make it lost, and one that is there again in its full length is no worse than others.
     let suspects = repository.catalog().suspects()?;
     let names: Vec<ObjectName> = going.iter().map(|(class, id, _)| ObjectName::pack(*class, id)).collect();
-    let sizes: HashMap<ObjectName, u64> = there(repository.origin(), names)?.into_iter().map(|listed| (listed.name, listed.bytes)).collect();
+    let sizes: HashMap<ObjectName, u64> =
+        there(repository.origin(), names)?.into_iter().map(|listed| (listed.name, listed.bytes)).collect();
     let whole = |class: Class, id: &PackId, bytes: u64| sizes.get(&ObjectName::pack(class, id)) == Some(&bytes);
     going.retain(|(class, id, bytes)| suspects.contains(id) || ground.broken.contains(id) || !whole(*class, id, *bytes));
     report.packs_kept = (packs.len() - going.len()) as u64;

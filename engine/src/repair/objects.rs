@@ -188,7 +188,8 @@ impl Objects<'_> {
     /// A hold that does not open holds for ever: to release it is a word, to miss it may be a year's backups.
     fn holds(&self, report: &mut RepairReport) -> Result<()> {
         let releases = self.read::<Release>(ObjectType::Release, "releases")?;
-        let released: HashSet<ObjectId> = releases.iter().filter_map(|(_, read)| read.as_ref().ok()).flat_map(|r| r.holds.clone()).collect();
+        let released: HashSet<ObjectId> =
+            releases.iter().filter_map(|(_, read)| read.as_ref().ok()).flat_map(|r| r.holds.clone()).collect();
         for (name, read) in self.read::<Hold>(ObjectType::Hold, "holds")? {
             if !read.is_err_and(|error| for_good(&error)) {
                 continue;
@@ -199,7 +200,13 @@ impl Objects<'_> {
                 continue;
             }
             let snapshot = name.last().split('-').next().and_then(SnapshotId::from_hex);
-            let unread = |snapshot| Hold { snapshot, reason: "a hold that could not be read".to_owned(), until: None, time: clock::now(), extra: Vec::new() };
+            let unread = |snapshot| Hold {
+                snapshot,
+                reason: "a hold that could not be read".to_owned(),
+                until: None,
+                time: clock::now(),
+                extra: Vec::new(),
+            };
             let copy = self.copied::<Hold>(&name, ObjectType::Hold).filter(|copy| Some(copy.snapshot) == snapshot);
             if let Some(hold) = copy.or(snapshot.map(unread)) {
                 self.renew(&name, ObjectType::Hold, &hold, report)?;

@@ -61,7 +61,8 @@ impl Roots {
         let mut known = before.map(|before| before.snapshots).unwrap_or_default();
         let mut roots = Roots::default();
         let pendings = repository.listed(ObjectType::Pending, "pending")?;
-        roots.listed = repository.listed(ObjectType::Snapshot, "snapshots")?.iter().filter_map(|listed| listed.name.as_snapshot()).collect();
+        roots.listed =
+            repository.listed(ObjectType::Snapshot, "snapshots")?.iter().filter_map(|listed| listed.name.as_snapshot()).collect();
         let tombstones = repository.listed(ObjectType::Tombstone, "forgotten")?;
         roots.forgotten = tombstones.iter().filter_map(|listed| listed.name.as_tombstone()).collect();
         let read = |listed: &crate::store::Listed| {
@@ -186,7 +187,7 @@ impl Roots {
     }
 
     /// The place of a snapshot in the ledger, where anybody has noted it.
-    fn place_of(&self, id: &SnapshotId, watermark: &Watermark) -> Option<(WriterId, u64)> {
+    pub fn place_of(&self, id: &SnapshotId, watermark: &Watermark) -> Option<(WriterId, u64)> {
         let after = |row: &LedgerRow| (row.previous == Some(*id)).then(|| (row.writer, row.sequence.saturating_sub(1)));
         let heads = self.rows.iter().flat_map(|row| &row.heads).find(|head| head.snapshot == *id).map(|head| (head.writer, head.sequence));
         self.rows.iter().find_map(after).or(heads).or_else(|| watermark.place_of(id))
@@ -215,7 +216,8 @@ pub fn commit(
     let mut unnamed: Vec<(WriterId, u64)> = Vec::new();
     if back.iter().any(|back| !back.own) {
         let whole = Ledger { is_torn: false, ..roots.ledger() };
-        unnamed.extend(whole.lost(watermark, LOST_MAX).iter().filter(|lost| lost.snapshot.is_none()).map(|lost| (lost.writer, lost.sequence)));
+        unnamed
+            .extend(whole.lost(watermark, LOST_MAX).iter().filter(|lost| lost.snapshot.is_none()).map(|lost| (lost.writer, lost.sequence)));
     }
     for Back { old, snapshot, own } in back.iter().filter(|back| !hurt.contains(&back.old)) {
         let session = SnapshotId::new(random()?);
