@@ -55,7 +55,8 @@ fn open_both(global: &Global, args: &Args, out: &Output) -> Result<(Opened, Opti
     };
     match open::open(global, out) {
         Ok(opened) => Ok((opened, other()?, Vec::new())),
-        Err(fail) if fail.code == Code::Damage && args.from.is_named() && !args.dry_run => {
+        // Without its slots, or with a damaged one, it is as if the key were wrong.
+        Err(fail) if [Code::Damage, Code::WrongKey].contains(&fail.code) && args.from.is_named() && !args.dry_run => {
             let Some(other) = other()? else { return Err(fail) };
             let store = open::store_at(global, out, &open::place(global)?)?;
             let back = reopen(&*store, &other.repository)?;
