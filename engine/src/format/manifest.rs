@@ -268,7 +268,7 @@ map_struct! {
         0 => repository: crate::id::RepositoryId,
         /// The snapshot there.
         2 => snapshot: SnapshotId,
-        /// How: `copy`, `rewrite`, `undelete`.
+        /// How: `copy`, `rewrite`, `undelete`, `repair`.
         4 => how: String,
     }
 }
