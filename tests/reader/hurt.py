@@ -127,11 +127,28 @@ def join(dir, name):
     return dir + b'/' + name if dir else name
 
 
+def vouches(row):
+    return {id.hex() for id in [row.previous, *(head.snapshot for head in row.heads)] if id}
+
+
 def hurt(repo, known=()):
     survey, snapshots, paths = Survey(repo), set(), set()
     forgotten = {name.split('/')[1][:64] for name, _ in repo.list('forgotten')}
     listed = {name.split('/')[1] for name, _ in repo.list('snapshots')}
     snapshots.update(id for id in known if id not in listed and id not in forgotten)
+    # Whom a manifest or tombstone has seen, and that is neither listed nor forgotten, was taken away (chapter 6, ledger).
+    vouched = set()
+    for name, _ in repo.list('forgotten'):
+        try:
+            vouched |= vouches(repo.object('tombstone', 'Tombstone', name))
+        except Refused:
+            pass
+    for id in listed:
+        try:
+            vouched |= vouches(repo.manifest(f'snapshots/{id}')[0])
+        except Refused:
+            pass
+    snapshots |= vouched - listed - forgotten
     for id in sorted(listed - forgotten):
         try:
             below, is_hurt = survey.snapshot(f'snapshots/{id}')

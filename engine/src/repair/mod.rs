@@ -156,7 +156,11 @@ pub fn repair(repository: &Repository, options: &RepairOptions<'_>, observer: &d
     objects.records(&mut report)?;
     repository.refresh()?;
     let damaged = damaged_segments(repository)?;
-    let roots = Roots::read(repository, &watermark, None)?;
+    let mut roots = Roots::read(repository, &watermark, None)?;
+    let lost = roots.lost.iter().filter_map(|lost| lost.snapshot).collect();
+    if objects.forgotten_elsewhere(&lost, &mut report)? && !options.dry_run {
+        roots = Roots::read(repository, &watermark, Some(roots))?;
+    }
     let back = roots.back(repository, remembered, &options.others)?;
     let mut healer = Healing { repository, options, observer, refused: HashSet::new() };
     let (ground, needs) = healer.heal(&roots, &back, HashSet::new(), &mut report)?;

@@ -133,6 +133,25 @@ impl Objects<'_> {
         Ok(())
     }
 
+    /// Snapshots that are missed and of which a copy says that they are forgotten: it is the tombstone that is gone. Whether there was any.
+    pub fn forgotten_elsewhere(&self, lost: &HashSet<SnapshotId>, report: &mut RepairReport) -> Result<bool> {
+        let mut found = HashSet::new();
+        for copy in self.copies.iter().filter(|_| !lost.is_empty()) {
+            for name in copy.listed(ObjectType::Tombstone, "forgotten")?.into_iter().map(|listed| listed.name) {
+                let Some(id) = name.as_tombstone().filter(|id| lost.contains(id)) else { continue };
+                if self.open::<Tombstone>(copy, &name, ObjectType::Tombstone).is_err() || !found.insert(id) {
+                    continue;
+                }
+                if !self.dry_run {
+                    // The same bytes under the same name, which is always right.
+                    self.repository.store().put(&name, &copy.origin().get(&name, SMALL_OBJECT_BYTES_MAX)?)?;
+                }
+                report.objects_healed.push(name);
+            }
+        }
+        Ok(!found.is_empty())
+    }
+
     /// Tombstones, holds, releases, notes, features, slots and keyrings.
     pub fn others(&self, place_of: &dyn Fn(&SnapshotId) -> Option<(WriterId, u64)>, report: &mut RepairReport) -> Result<()> {
         self.tombstones(place_of, report)?;

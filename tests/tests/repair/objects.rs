@@ -59,6 +59,15 @@ fn small_objects_are_renewed_and_never_say_less() {
         assert!(repository.is_forgotten(&fixture.snapshots[0]).unwrap());
         assert!(matches!(forget(&repository, &fixture.snapshots[1..]), Err(Error::Refused { .. })));
     }
+    // A tombstone that is gone, of a snapshot that was collected: a copy knows that nobody misses it.
+    let store = fixture.fork();
+    for name in [store.list("forgotten").unwrap().remove(0).name, ObjectName::snapshot(&fixture.snapshots[0])] {
+        assert!(store.remove(&name));
+    }
+    assert!(checked(&opened(&store)).is_damaged());
+    let report = repaired(&opened(&store), &[&opened(&twin)], None);
+    assert!(report.is_whole() && report.snapshots_back.is_empty() && report.objects_healed.len() == 1, "{report:?}");
+    assert!(checked(&opened(&store)).is_clean());
     // What nobody knows any more is told, and no alarm for ever.
     let store = fixture.fork();
     BREAKS[2](&store, &store.list("notes").unwrap().remove(0).name);
