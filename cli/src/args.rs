@@ -191,6 +191,8 @@ pub enum Command {
     #[allow(missing_docs)]
     Rebuild(commands::rebuild::Args),
     #[allow(missing_docs)]
+    Repair(commands::repair::Args),
+    #[allow(missing_docs)]
     Cat(commands::cat::Args),
     #[allow(missing_docs)]
     Cache(commands::cache::Args),

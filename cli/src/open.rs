@@ -165,7 +165,7 @@ pub fn open(global: &Global, out: &Output) -> Result<Opened, Fail> {
 }
 
 /// The store at a place that should hold a repository.
-fn store_at(global: &Global, out: &Output, place: &Place) -> Result<Arc<dyn Store>, Fail> {
+pub fn store_at(global: &Global, out: &Output, place: &Place) -> Result<Arc<dyn Store>, Fail> {
     let store: Arc<dyn Store> = match &place.kind {
         Kind::Directory(path) => Arc::new(LocalStore::open(path).map_err(|e| missing(e, place))?),
         Kind::S3(s3) => Arc::new(remote::store(global, out, s3.clone())?),

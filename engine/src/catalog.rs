@@ -2,7 +2,7 @@
 //! Never the only copy of anything but the rollback watermark, what checks found and when retention ran; a file that is damaged or foreign is made anew.
 
 use crate::error::{Error, Result};
-use crate::format::manifest::{Head, IndexPart, NamesPart};
+use crate::format::manifest::{Head, IndexPart, NamesPart, Origin};
 use crate::format::notes::{DESCRIPTION, Fact, TAGS, Tags, tags_body};
 use crate::format::protocol::Note;
 use crate::format::wire::{Time, Wire, from_bytes, to_bytes};
@@ -113,6 +113,23 @@ pub struct Snapshot {
     pub index: IndexPart,
     /// The part with names. Of those in the catalog its tags and description are those that notes have given it since.
     pub names: NamesPart,
+}
+
+impl Snapshot {
+    /// What it is, whatever it is called: where it was made first, and as which snapshot there. A copy is the same as what it is a copy of,
+    /// and so is what was sealed anew or brought back. `repository` is the one that it is in.
+    pub fn identity(&self, repository: &RepositoryId) -> (RepositoryId, SnapshotId) {
+        match &self.names.origin {
+            Some(origin) if origin.is_the_same() => (origin.repository, origin.snapshot),
+            _ => (*repository, self.id),
+        }
+    }
+
+    /// The origin of one that is the same as this one, which is in `repository`, and became so by `how`.
+    pub fn origin_for(&self, repository: &RepositoryId, how: &str) -> Origin {
+        let (repository, snapshot) = self.identity(repository);
+        Origin { repository, snapshot, how: how.to_owned(), extra: Vec::new() }
+    }
 }
 
 /// An open catalog.

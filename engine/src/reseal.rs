@@ -5,7 +5,7 @@ use crate::catalog::Snapshot;
 use crate::clock;
 use crate::commit::{Commit, Known, ledger, put_tombstone};
 use crate::error::{Error, Result};
-use crate::format::manifest::{Origin, REKEY};
+use crate::format::manifest::REKEY;
 use crate::format::object::ObjectType;
 use crate::format::protocol::{Hold, Release};
 use crate::id::{ObjectId, ObjectName, SnapshotId};
@@ -88,9 +88,7 @@ fn again(repository: &Repository, old: &Snapshot, observer: &dyn Observer) -> Re
     (index.writer, index.sequence, index.previous, index.heads) = (own.writer, own.sequence, own.previous, own.heads);
     index.snapshot = session;
     // Whoever has a copy of it knows it by what it was first.
-    let first = names.origin.take().filter(Origin::is_the_same);
-    let itself = Origin { repository: repository.id(), snapshot: old.id, how: REKEY.to_owned(), extra: Vec::new() };
-    names.origin = Some(first.unwrap_or(itself));
+    names.origin = Some(old.origin_for(&repository.id(), REKEY));
     Commit::new(repository, session, Known::default(), observer).publish(index, names)?;
     // The new hold before the old one is released, and both before anything is forgotten: at no time is what is held without one.
     let holds = repository.holds(clock::now())?.remove(&old.id).unwrap_or_default();

@@ -4,7 +4,7 @@
 use crate::s3::store as bucket;
 use seabed_engine::backup::{BackupOptions, StreamSource, backup, backup_also};
 use seabed_engine::catalog::Snapshot;
-use seabed_engine::copy::{CopyOptions, CopyReport, copy, identity, plan};
+use seabed_engine::copy::{CopyOptions, CopyReport, copy, plan};
 use seabed_engine::error::{Error, StoreOp};
 use seabed_engine::forget::forget;
 use seabed_engine::format::repo::{Descriptor, KeySet};
@@ -119,7 +119,7 @@ fn packs_go_as_they_are_and_once() {
     // What a snapshot says of itself stays; what it is a copy of is said.
     for (old, new) in all(&from).iter().zip(all(&to)) {
         assert_eq!((&old.names.series, old.index.time, &old.index.roots), (&new.names.series, new.index.time, &new.index.roots));
-        assert_eq!(identity(&to.id(), &new), (from.id(), old.id));
+        assert_eq!(new.identity(&to.id()), (from.id(), old.id));
         assert!(old.id != new.id && new.index.writer == to.writer());
     }
     // A second time there is nothing to do, and nothing is done.
@@ -141,7 +141,7 @@ fn a_copy_is_known_wherever_it_comes_from() {
     let report = bring(&b, &c);
     assert_eq!(report.copied.len(), 1);
     // In the third place it is a copy of the first one, not of the second.
-    assert_eq!(identity(&c.id(), &all(&c)[0]), (a.id(), first));
+    assert_eq!(all(&c)[0].identity(&c.id()), (a.id(), first));
     assert_eq!(bring(&a, &c).present, [first]);
     assert_eq!((bring(&b, &a).copied.len(), bring(&c, &a).copied.len(), bring(&c, &b).copied.len()), (0, 0, 0));
     // What was lost comes back from there, under a name of its own, and still is the same.
@@ -174,13 +174,13 @@ fn goes_on(from: &Repository, there: &MemoryStore, want: &[&[u64]], what: &str) 
     let to = open(Arc::new(there.clone()), None).unwrap();
     let sources = all(from);
     let blocks = |snapshot: &Snapshot| {
-        let (_, original) = identity(&to.id(), snapshot);
+        let (_, original) = snapshot.identity(&to.id());
         want[sources.iter().position(|source| source.id == original).unwrap()]
     };
     all(&to).iter().for_each(|snapshot| holds(Arc::new(there.clone()), &snapshot.id, blocks(snapshot)));
     bring(from, &to);
     let copies = all(&to);
-    let identities: BTreeSet<_> = copies.iter().map(|snapshot| identity(&to.id(), snapshot)).collect();
+    let identities: BTreeSet<_> = copies.iter().map(|snapshot| snapshot.identity(&to.id())).collect();
     assert_eq!((copies.len(), identities.len()), (want.len(), want.len()), "{what}");
     copies.iter().for_each(|snapshot| holds(Arc::new(there.clone()), &snapshot.id, blocks(snapshot)));
 }
@@ -253,7 +253,7 @@ fn damage_costs_the_snapshots_that_need_it_and_no_others() {
     snapshot(&from, &[2]);
     let report = bring(&from, &to);
     assert_eq!(report.copied.len(), 2);
-    all(&to).iter().filter(|snapshot| identity(&to.id(), snapshot).1 == hurt).for_each(|snapshot| {
+    all(&to).iter().filter(|snapshot| snapshot.identity(&to.id()).1 == hurt).for_each(|snapshot| {
         holds(Arc::new(there.clone()), &snapshot.id, &[1, 2]);
     });
     // Of frames that are taken one by one, too.

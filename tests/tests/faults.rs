@@ -61,7 +61,8 @@ impl Source {
 }
 
 /// A store filled with what `from` holds: each case starts from the same point.
-fn copy(from: &MemoryStore) -> Arc<MemoryStore> {
+/// Another store with the same objects.
+pub fn copy(from: &MemoryStore) -> Arc<MemoryStore> {
     let to = MemoryStore::new();
     for (name, bytes) in from.objects() {
         to.put(&name, &bytes).unwrap();

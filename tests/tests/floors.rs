@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module of the engine and its floor. `clock` answers in times of the format, so it stands above F1.
-const FLOORS: [(&str, u8); 43] = [
+const FLOORS: [(&str, u8); 44] = [
     ("buffers", 0),
     ("error", 0),
     ("faults", 0),
@@ -41,6 +41,7 @@ const FLOORS: [(&str, u8); 43] = [
     ("keys", VERBS),
     ("list", VERBS),
     ("rebuild", VERBS),
+    ("repair", VERBS),
     ("reseal", VERBS),
     ("restore", VERBS),
     ("rewrite", VERBS),

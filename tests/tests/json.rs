@@ -207,7 +207,7 @@ fn until_ended(mut command: Command) -> Output {
 
 fn play(case: &Case, met: &Mutex<BTreeMap<String, BTreeSet<String>>>) -> Vec<String> {
     let mut stage = Stage::new(case.place);
-    if case.name == "check-damage" {
+    if ["check-damage", "repair-damage"].contains(&case.name) {
         stage.damage();
     }
     let (mut story, mut wrong) = (String::new(), Vec::new());

@@ -34,6 +34,7 @@ mod notes;
 mod pendings;
 mod proxy;
 mod prune;
+mod repair;
 mod replant;
 mod restore;
 mod restore_trust;

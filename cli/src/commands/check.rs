@@ -158,9 +158,12 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     } else if lost {
         fail.hint(LOST)
     } else if suggest_rebuild(&report) {
-        fail.hint("`seabed rebuild`, then a backup of the sources, heals what can be healed")
+        fail.hint("`seabed repair` makes the index anew, and heals what other copies and the sources still have")
     } else {
-        fail.hint("a backup of the same sources stores anew what is lost; `seabed restore --keep-going` brings back the rest")
+        fail.hint(
+            "`seabed repair` heals what other copies (--from-repo) and the sources still have, as does a backup of the same sources; \
+             `seabed restore --keep-going` brings back what is whole",
+        )
     })
 }
 
@@ -172,7 +175,8 @@ fn paths_of(finding: &Finding) -> Vec<String> {
     finding.paths.iter().map(|path| format!("/{}", String::from_utf8_lossy(path))).collect()
 }
 
-fn tell(finding: &Finding, out: &Output) {
+/// Says a finding to people, or as an error in JSON.
+pub fn tell(finding: &Finding, out: &Output) {
     let message = without_number(&finding.error.to_string());
     let (snapshots, paths) = (snapshots_of(finding), paths_of(finding));
     if out.json {
@@ -230,6 +234,19 @@ fn suggest_rebuild(report: &CheckReport) -> bool {
     })
 }
 
+/// The findings as JSON.
+pub fn findings(report: &CheckReport) -> Vec<Value> {
+    let finding = |f: &Finding| {
+        json!({
+            "message": f.error.to_string(),
+            "snapshots": f.snapshots.iter().map(|id| id.to_string()).collect::<Vec<_>>(),
+            "paths": paths_of(f),
+            "more_paths": f.more_paths,
+        })
+    };
+    report.findings.iter().map(finding).collect()
+}
+
 fn summary(report: &CheckReport, has_age: bool, took: f64) -> Value {
     let broken = |f: &Finding| match &f.error {
         Error::Damaged { object, .. } => object.as_pack().map(|(_, id)| id.to_string()),
@@ -239,18 +256,6 @@ fn summary(report: &CheckReport, has_age: bool, took: f64) -> Value {
     let mut packs: Vec<String> = report.findings.iter().filter_map(broken).collect();
     packs.sort();
     packs.dedup();
-    let findings: Vec<Value> = report
-        .findings
-        .iter()
-        .map(|f| {
-            json!({
-                "message": f.error.to_string(),
-                "snapshots": f.snapshots.iter().map(|id| id.to_string()).collect::<Vec<_>>(),
-                "paths": paths_of(f),
-                "more_paths": f.more_paths,
-            })
-        })
-        .collect();
     json!({
         "message_type": "summary",
         "num_errors": report.findings.len() as u64 + report.findings_left_out,
@@ -258,7 +263,7 @@ fn summary(report: &CheckReport, has_age: bool, took: f64) -> Value {
         "suggest_repair_index": suggest_rebuild(report),
         "suggest_prune": report.warnings.iter().any(is_for_collection),
         "rolled_back": report.rolled_back,
-        "findings": findings,
+        "findings": findings(report),
         "warnings": report.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "snapshots": report.snapshots,
         "packs": report.packs,

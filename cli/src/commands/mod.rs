@@ -27,6 +27,7 @@ pub mod ls;
 pub mod man;
 pub mod mount;
 pub mod rebuild;
+pub mod repair;
 pub mod restore;
 mod restore_plan;
 pub mod rewrite;
@@ -78,6 +79,7 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Stats(args) => stats::run(global, args, out),
         Command::Check(args) => check::run(global, args, out),
         Command::Rebuild(args) => rebuild::run(global, args, out),
+        Command::Repair(args) => repair::run(global, args, out),
         Command::Cat(args) => cat::run(global, args, out),
         Command::Cache(args) => cache::run(global, args, out),
         Command::Doctor(args) => doctor::run(global, args, out),

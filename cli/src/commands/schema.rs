@@ -51,6 +51,7 @@ const FILES: &[(&str, &str)] = files![
     "man",
     "mount",
     "rebuild",
+    "repair",
     "restore",
     "rewrite",
     "schema",

@@ -24,6 +24,9 @@ pub const TICK_NANOS: u64 = 20_000_000;
 /// The same for file systems that keep whole seconds (two for FAT).
 const COARSE_TICK_NANOS: u64 = 2_000_000_000;
 
+/// Leaves of a parent that may be lost before all of it is given up.
+const LOST_MAX: u32 = 64;
+
 /// Entries of one directory that are not yet passed.
 type Rest = IntoIter<(Entry, Option<Content>)>;
 
@@ -78,6 +81,8 @@ struct Side<'r> {
     groups: IntoIter<crate::format::tree::Group>,
     group: Option<(Arc<[u8]>, Rest)>,
     ahead: Option<(Arc<[u8]>, Entry, Option<Content>)>,
+    /// Leaves and nodes that could not be read.
+    lost: u32,
     /// When the run that made it began.
     scanned: Time,
     /// What it did not record.
@@ -119,7 +124,7 @@ impl<'r> Side<'r> {
         let root = roots.into_iter().find(|(index, names)| is_meant(index.kind, &names.name.0)).and_then(|(index, _)| index.as_tree())?;
         let cursor = Some(TreeCursor::new(reader, &root));
         let (scanned, without) = (parent.index.started, parent.names.without);
-        Some(Side { cursor, groups: Vec::new().into_iter(), group: None, ahead: None, scanned, without })
+        Some(Side { cursor, groups: Vec::new().into_iter(), group: None, ahead: None, lost: 0, scanned, without })
     }
 
     fn advance(&mut self) -> Result<Option<(Arc<[u8]>, Entry, Option<Content>)>> {
@@ -139,7 +144,12 @@ impl<'r> Side<'r> {
                 Ok(Some(groups)) => self.groups = groups.into_iter(),
                 Ok(None) => self.cursor = None,
                 Err(error) => {
-                    self.cursor = None;
+                    // A leaf or node that is lost costs the files in it; behind it the parent goes on. Where a whole pack is gone, or the
+                    // store away, it is not asked for leaf by leaf.
+                    self.lost += 1;
+                    if !error.is_damage() || self.lost > LOST_MAX {
+                        self.cursor = None;
+                    }
                     return Err(error);
                 }
             }

@@ -179,9 +179,10 @@ pub fn read(
     }
     let packs = Packs { index: Arc::new(index), facts, bad };
     // Once all of a frame's chunks are stored anew nobody misses anything. One without a copy is a finding though no snapshot needs
-    // it: another host's backup may rely on it.
+    // it: another host's backup may rely on it. Of a condemned pack nobody will.
     let lost: HashSet<FindingId> = bad_chunks
         .iter()
+        .filter(|(job, ..)| !structure.condemned.contains(&job.id))
         .filter(|(job, _, ids, _)| ids.iter().any(|id| packs.length(job.class, id).is_none()))
         .map(|(_, _, _, at)| *at)
         .collect();
@@ -190,6 +191,10 @@ pub fn read(
     }
     // A byte that belongs to no chunk: once others hold all that the pack holds, it may as well be gone.
     for (job, at) in changed {
+        if structure.condemned.contains(&job.id) {
+            findings.excuse(at, job.bytes);
+            continue;
+        }
         let Ok(pack) = OpenPack::open(repository.origin(), repository.keys(), job.class, &job.id) else { continue };
         if pack.table.ids().all(|id| packs.has_elsewhere(job, &id)) {
             findings.excuse(at, job.bytes);

@@ -6,9 +6,9 @@ use crate::catalog::Snapshot;
 use crate::commit::{Commit, Known, Usable, ledger};
 use crate::copy::plan::{RawPack, Work};
 use crate::copy::raw::{Sent, send};
-use crate::copy::{Avoid, COPY, CopyOptions, CopyReport, identity};
+use crate::copy::{Avoid, CopyOptions, CopyReport};
 use crate::error::{Damage, Error, Result};
-use crate::format::manifest::Origin;
+use crate::format::manifest::COPY;
 use crate::format::segment::Segment;
 use crate::id::{PackId, SnapshotId};
 use crate::index::{NewPack, build_segment};
@@ -382,8 +382,7 @@ impl Committer<'_, '_> {
         let own = ledger(to)?;
         (index.writer, index.sequence, index.previous, index.heads) = (own.writer, own.sequence, own.previous, own.heads);
         index.snapshot = session;
-        let (repository, original) = identity(&from.id(), snapshot);
-        names.origin = Some(Origin { repository, snapshot: original, how: COPY.to_owned(), extra: Vec::new() });
+        names.origin = Some(snapshot.origin_for(&from.id(), COPY));
         let known = Known { records: Some(self.usable.records.clone()), lost: self.usable.lost.clone() };
         Commit::new(to, session, known, observer).publish(index, names)?;
         Ok(session)

@@ -10,20 +10,15 @@ mod wanted;
 
 pub use plan::{CopyPlan, plan};
 
-use crate::catalog::Snapshot;
 use crate::copy::carry::carry;
 use crate::copy::plan::{Work, prepare};
 use crate::error::{Damage, Error, Result};
-use crate::format::manifest::Origin;
-use crate::id::{PackId, RepositoryId, SnapshotId};
+use crate::id::{PackId, SnapshotId};
 use crate::limits::{PACK_BYTES_DATA, PACK_BYTES_META};
 use crate::observe::Observer;
 use crate::pack::repack::Repacked;
 use crate::repository::Repository;
 use std::collections::{HashMap, HashSet};
-
-/// [`Origin::how`] of a copy.
-pub const COPY: &str = "copy";
 
 /// How often a copy begins anew with what is left: each time something was found damaged, was taken away by a collection of the source, or
 /// was condemned by one of the target.
@@ -85,14 +80,6 @@ pub struct CopyReport {
     pub bytes_written: u64,
 }
 
-/// What a snapshot is a copy of: where it was made, and as what. A snapshot that is none stands for itself.
-pub fn identity(repository: &RepositoryId, snapshot: &Snapshot) -> (RepositoryId, SnapshotId) {
-    match &snapshot.names.origin {
-        Some(Origin { repository, snapshot, how, .. }) if how == COPY => (*repository, *snapshot),
-        _ => (*repository, snapshot.id),
-    }
-}
-
 /// What is not taken from the source as it would be.
 #[derive(Default)]
 struct Avoid {
@@ -135,8 +122,8 @@ pub fn copy(from: &Repository, to: &Repository, plan: CopyPlan, options: &CopyOp
     let CopyPlan { present, failed, work, foreign, re_encrypted, .. } = plan;
     let mut report = CopyReport { present, failed, ..CopyReport::default() };
     if re_encrypted {
-        for snapshot in &foreign {
-            report.copied.push((snapshot.id, foreign::copy_one(from, to, snapshot, options, observer)?));
+        if let Err(error) = foreign::copy_all(from, to, &foreign, &mut report, options, observer) {
+            report.stopped = Some(error);
         }
         return Ok(report);
     }

@@ -4,7 +4,7 @@
 use crate::catalog::Snapshot;
 use crate::commit::{Usable, usable_index};
 use crate::copy::wanted::Wanted;
-use crate::copy::{Avoid, CopyOptions, identity};
+use crate::copy::{Avoid, CopyOptions};
 use crate::error::{Error, Result};
 use crate::id::{Class, ObjectName, PackId, SnapshotId};
 use crate::index::{Index, IndexPack};
@@ -99,11 +99,11 @@ pub fn plan(
         return Err(Error::Option { what: format!("{} and {} are the same repository", from.store().place(), to.store().place()) });
     }
     to.require_features(Access::Write)?;
-    let mut known: HashSet<_> = to.catalog().snapshots()?.iter().map(|snapshot| identity(&to.id(), snapshot)).collect();
+    let mut known: HashSet<_> = to.catalog().snapshots()?.iter().map(|snapshot| snapshot.identity(&to.id())).collect();
     let mut sorted: Vec<&Snapshot> = snapshots.iter().collect();
     sorted.sort_by_key(|snapshot| (snapshot.index.time, snapshot.id));
     let (new, present): (Vec<&Snapshot>, Vec<&Snapshot>) =
-        sorted.into_iter().partition(|snapshot| known.insert(identity(&from.id(), snapshot)));
+        sorted.into_iter().partition(|snapshot| known.insert(snapshot.identity(&from.id())));
     let new: Vec<Snapshot> = new.into_iter().cloned().collect();
     let present = present.into_iter().map(|snapshot| snapshot.id).collect();
     let mut plan = CopyPlan { new: new.iter().map(|snapshot| snapshot.id).collect(), present, ..CopyPlan::default() };

@@ -268,7 +268,7 @@ map_struct! {
         0 => repository: crate::id::RepositoryId,
         /// The snapshot there.
         2 => snapshot: SnapshotId,
-        /// How: [`COPY`], `rewrite`, `undelete`, [`REKEY`].
+        /// How: [`COPY`], `rewrite`, `undelete`, [`REPAIR`], [`REKEY`].
         4 => how: String,
     }
 }
@@ -277,11 +277,13 @@ map_struct! {
 pub const COPY: &str = "copy";
 /// [`Origin::how`] of a snapshot that was sealed anew after a rotation.
 pub const REKEY: &str = "rekey";
+/// [`Origin::how`] of a snapshot whose manifest was lost and was brought back.
+pub const REPAIR: &str = "repair";
 
 impl Origin {
     /// Whether the snapshot is the very same as the one it comes from, but for its id and what it is sealed with.
     pub fn is_the_same(&self) -> bool {
-        self.how == COPY || self.how == REKEY
+        [COPY, REKEY, REPAIR].contains(&self.how.as_str())
     }
 }
 

@@ -4,21 +4,18 @@
 use crate::error::{Error, Result};
 use crate::faults;
 use crate::format::object::ObjectType;
-use crate::format::protocol::{Condemned, Record};
 use crate::format::segment::Segment;
-use crate::format::wire::Time;
 use crate::gc::figures::Figures;
 use crate::gc::plan::{Plan, is_over, mark};
 use crate::gc::roots::Roots;
 use crate::gc::{is_overtaken, merge};
-use crate::id::{ObjectId, ObjectName, PackId, SnapshotId};
+use crate::id::{ObjectName, PackId, SnapshotId};
 use crate::index::compact::{Copy, Rows};
 use crate::observe::{Observer, Progress, Stage};
 use crate::pack::repack::{From, REFRAMED, Repacked, Seals, Take, repack};
 use crate::pack::sink::{Sink, SinkOptions, Trouble, Written};
+use crate::repository::Repository;
 use crate::repository::grounds::{Grounds, State};
-use crate::repository::{Records, Repository};
-use crate::seal::object::seal_object;
 use crate::seal::random;
 use crate::store::{each, each_busy};
 use std::collections::HashSet;
@@ -109,7 +106,8 @@ fn carry_out(repository: &Repository, plan: Plan, observer: &dyn Observer) -> Re
     let own: Vec<PackId> = condemn.iter().map(|number| grounds.rows.packs()[*number as usize].id).collect();
     if !own.is_empty() {
         let records = repository.records(&grounds.records)?;
-        match put_record(repository, &records, &grounds, &condemn) {
+        let packs = condemn.iter().map(|number| &grounds.rows.packs()[*number as usize]).map(|pack| (pack.class, pack.id));
+        match repository.condemn(&records, packs) {
             Ok(id) => record = Some(id),
             Err(Error::Unreachable { .. }) if faults::seeded("record-unconfirmed") => {}
             Err(error) => return Err(error),
@@ -168,24 +166,6 @@ fn carry_out(repository: &Repository, plan: Plan, observer: &dyn Observer) -> Re
     repository.drop_index();
     report.pack_bytes = report.figures.pack_bytes + report.written.pack_bytes - report.deleted_bytes;
     Ok(report)
-}
-
-fn put_record(repository: &Repository, records: &Records, grounds: &Grounds, condemn: &[u32]) -> Result<ObjectId> {
-    let packs = condemn.iter().map(|number| &grounds.rows.packs()[*number as usize]);
-    let record = Record {
-        sequence: records.next_sequence(),
-        packs: packs.map(|pack| Condemned { class: pack.class, id: pack.id, extra: Vec::new() }).collect(),
-        seen: records.ids(),
-        folds: Vec::new(),
-        time: Time::from_nanos(repository.origin().now()?),
-        extra: Vec::new(),
-    };
-    let id = ObjectId::new(random()?);
-    let name = ObjectName::record(record.sequence, &id);
-    let object = seal_object(repository.keys(), &repository.id(), &name, ObjectType::Record, &record)?;
-    repository.store().put(&name, &object)?;
-    repository.confirm(&[])?;
-    Ok(id)
 }
 
 /// Roots, index, packs, records, in this order, and marks for what is new.

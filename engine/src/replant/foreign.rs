@@ -5,7 +5,7 @@ use crate::catalog::Snapshot;
 use crate::clock;
 use crate::commit::{Commit, ledger};
 use crate::error::{Error, Result};
-use crate::format::manifest::Origin;
+use crate::format::manifest::COPY;
 use crate::id::SnapshotId;
 use crate::observe::Observer;
 use crate::pack::sink::Written;
@@ -13,9 +13,6 @@ use crate::replant::{Planted, Session, Stored};
 use crate::repository::Repository;
 use crate::repository::ledger::LedgerRow;
 use crate::seal::random;
-
-/// What an origin says of a snapshot that is a copy.
-pub const COPY: &str = "copy";
 
 /// A snapshot that was copied.
 #[derive(Clone, Copy, Debug)]
@@ -28,25 +25,7 @@ pub struct Copied {
     pub written: Written,
 }
 
-/// Where a copy of `snapshot` comes from: that snapshot, or what it is a copy of itself. So a copy of a copy is known for what it is.
-pub fn origin_of(from: &Repository, snapshot: &Snapshot) -> Origin {
-    match &snapshot.names.origin {
-        Some(origin) if origin.how == COPY => origin.clone(),
-        _ => Origin { repository: from.id(), snapshot: snapshot.id, how: COPY.to_owned(), extra: Vec::new() },
-    }
-}
-
-/// The copy of `snapshot` that the target of `session` has, as its catalog knows: one with the same origin, or what `snapshot` is a copy of.
-pub fn copy_in(to: &Repository, from: &Repository, snapshot: &Snapshot) -> Result<Option<SnapshotId>> {
-    let origin = origin_of(from, snapshot);
-    let is_it = |known: &Snapshot| {
-        let from_there = |have: &Origin| (have.repository, have.snapshot) == (origin.repository, origin.snapshot) && have.how == COPY;
-        known.names.origin.as_ref().is_some_and(from_there) || (to.id(), known.id) == (origin.repository, origin.snapshot)
-    };
-    Ok(to.catalog().snapshots()?.iter().find(|known| is_it(known)).map(|known| known.id))
-}
-
-/// Copies `snapshot` of `from` into the target of `session`, and commits it there. That it is there already nobody looks: see [`copy_in`].
+/// Copies `snapshot` of `from` into the target of `session`, and commits it there. That it is there already nobody looks here.
 pub fn copy(session: &mut Session<'_>, from: &Repository, snapshot: &Snapshot, observer: &dyn Observer) -> Result<Copied> {
     let to = session.target();
     if std::ptr::eq(from, to) || from.id() == to.id() {
@@ -62,7 +41,7 @@ pub fn copy(session: &mut Session<'_>, from: &Repository, snapshot: &Snapshot, o
     (index.writer, index.sequence, index.previous, index.heads) = (writer, sequence, previous, heads);
     (index.snapshot, index.roots, index.finished) = (id, roots.index, clock::now());
     names.roots = roots.names;
-    names.origin = Some(origin_of(from, snapshot));
+    names.origin = Some(snapshot.origin_for(&from.id(), COPY));
     // One of another repository.
     names.parent = None;
     // What this repository took for it, and not what the other one did.

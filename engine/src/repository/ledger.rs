@@ -55,6 +55,11 @@ impl Watermark {
     pub fn snapshots(&self) -> impl Iterator<Item = SnapshotId> + '_ {
         self.heads.iter().map(|head| head.snapshot)
     }
+
+    /// Whose a snapshot was, and as which.
+    pub fn place_of(&self, id: &SnapshotId) -> Option<(WriterId, u64)> {
+        self.heads.iter().find(|head| head.snapshot == *id).map(|head| (head.writer, head.sequence))
+    }
 }
 
 /// A snapshot that is neither listed nor forgotten, though someone vouches for it.

@@ -29,7 +29,6 @@ mod records;
 #[doc(hidden)]
 pub mod selection;
 pub mod selector;
-mod sibling;
 #[doc(hidden)]
 pub mod side_by_side;
 #[doc(hidden)]

@@ -4,11 +4,13 @@
 use crate::error::{Damage, Error, Result};
 use crate::faults;
 use crate::format::object::ObjectType;
-use crate::format::protocol::Record;
-use crate::id::{ObjectId, ObjectName, PackId};
+use crate::format::protocol::{Condemned, Record};
+use crate::format::wire::Time;
+use crate::id::{Class, ObjectId, ObjectName, PackId};
 use crate::limits::RECORD_BYTES_MAX;
 use crate::repository::Repository;
-use crate::seal::object::open_object;
+use crate::seal::object::{open_object, seal_object};
+use crate::seal::random;
 use crate::store::{Listed, each, reread};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -124,6 +126,26 @@ impl Repository {
         })
     }
 
+    /// Puts a record that condemns `packs`, and returns its id. From here on nobody uses them; what of them is needed has been copied out
+    /// before, and is durable and indexed. An outcome that is not known ends the run: a later one finds the record, or does not.
+    #[doc(hidden)]
+    pub fn condemn(&self, records: &Records, packs: impl Iterator<Item = (Class, PackId)>) -> Result<ObjectId> {
+        let record = Record {
+            sequence: records.next_sequence(),
+            packs: packs.map(|(class, id)| Condemned { class, id, extra: Vec::new() }).collect(),
+            seen: records.ids(),
+            folds: Vec::new(),
+            time: Time::from_nanos(self.origin().now()?),
+            extra: Vec::new(),
+        };
+        let id = ObjectId::new(random()?);
+        let name = ObjectName::record(record.sequence, &id);
+        let object = seal_object(self.keys(), &self.id(), &name, ObjectType::Record, &record)?;
+        self.store().put(&name, &object)?;
+        self.confirm(&[])?;
+        Ok(id)
+    }
+
     /// Whether the listing shows exactly these records. One request, and all that a CHECK needs where nothing was condemned meanwhile.
     #[doc(hidden)]
     pub fn no_record_is_new(&self, known: &Records) -> Result<bool> {
@@ -135,8 +157,6 @@ impl Repository {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::protocol::Condemned;
-    use crate::id::Class;
 
     fn record(n: u8, seen: &[u8], folds: &[u8]) -> (ObjectName, Arc<Record>) {
         let ids = |ids: &[u8]| ids.iter().map(|id| ObjectId::new([*id; 16])).collect();

@@ -344,6 +344,8 @@ pub const CASES: &[Case] = &[
     ),
     case("check-damage", Directory, &[ends(23, &["check", "--read-data"]), ends(23, &["restore", "latest", "--target", "back"])]),
     case("rebuild", Directory, &[ends(0, &["rebuild"])]),
+    case("repair", Directory, &[ends(0, &["repair"]), ends(0, &["repair", "--dry-run", "--no-read-data"]), ends(20, &["repair", "index"])]),
+    case("repair-damage", Directory, &[ends(23, &["repair", "--dry-run"]), ends(23, &["repair"])]),
     case(
         "cat",
         Directory,

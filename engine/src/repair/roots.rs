@@ -1,0 +1,249 @@
+//! Manifests: which snapshots there are, which do not open, which are gone though nobody has forgotten them, and who still knows what those
+//! were: the catalog of this machine, a copy of this repository, a repository to which they were copied.
+//! What came back is a new commit with its own pending and CHECKs; the old id is given up only behind that.
+
+use crate::catalog::Snapshot;
+use crate::clock;
+use crate::commit::{Commit, Known, ledger, put_tombstone};
+use crate::error::{Damage, Error, Result};
+use crate::format::manifest::{IndexPart, IndexRoot, Origin, REPAIR};
+use crate::format::object::ObjectType;
+use crate::format::protocol::Tombstone;
+use crate::id::{ObjectName, SnapshotId, WriterId};
+use crate::limits::SMALL_OBJECT_BYTES_MAX;
+use crate::observe::Observer;
+use crate::repair::ground::{Ground, Root};
+use crate::repair::{LOST, RepairReport};
+use crate::repository::Repository;
+use crate::repository::ledger::{Ledger, LedgerRow, Lost, Watermark};
+use crate::seal::object::{open_manifest_index, open_object};
+use crate::seal::random;
+use crate::store::{each, each_busy, reread, there};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// Manifests that are read at once.
+const BATCH: usize = 256;
+/// Lost snapshots that are looked for.
+const LOST_MAX: usize = 10_000;
+
+/// Every root, and what is wrong with roots.
+#[derive(Default)]
+pub struct Roots {
+    /// Snapshots that everybody sees.
+    pub snapshots: BTreeMap<SnapshotId, Snapshot>,
+    /// Manifests that are listed and do not open.
+    pub unreadable: BTreeMap<SnapshotId, Error>,
+    /// Of those the part that a collector reads, where that opens.
+    halves: BTreeMap<SnapshotId, IndexPart>,
+    /// What runs that did not end had done.
+    pendings: Vec<(SnapshotId, Vec<IndexRoot>)>,
+    /// Snapshots that are gone, and nobody has forgotten them.
+    pub lost: Vec<Lost>,
+    listed: HashSet<SnapshotId>,
+    forgotten: HashSet<SnapshotId>,
+    rows: Vec<LedgerRow>,
+    is_torn: bool,
+}
+
+/// Whether an object is damaged and not merely away: only then something may take its place.
+pub fn for_good(error: &Error) -> bool {
+    matches!(error, Error::Damaged { damage, .. } if !matches!(damage, Damage::Missing | Damage::Unreadable(_)))
+}
+
+impl Roots {
+    /// Reads them: pendings before snapshots, for that is the way that a commit takes, and tombstones behind both. What `before` had read
+    /// is not read again: no manifest ever changes.
+    pub fn read(repository: &Repository, watermark: &Watermark, before: Option<Roots>) -> Result<Self> {
+        let mut known = before.map(|before| before.snapshots).unwrap_or_default();
+        let mut roots = Roots::default();
+        let pendings = repository.listed(ObjectType::Pending, "pending")?;
+        roots.listed =
+            repository.listed(ObjectType::Snapshot, "snapshots")?.iter().filter_map(|listed| listed.name.as_snapshot()).collect();
+        let tombstones = repository.listed(ObjectType::Tombstone, "forgotten")?;
+        roots.forgotten = tombstones.iter().filter_map(|listed| listed.name.as_tombstone()).collect();
+        let read = |listed: &crate::store::Listed| {
+            reread(repository.origin(), &listed.name, || {
+                let bytes = repository.origin().get(&listed.name, SMALL_OBJECT_BYTES_MAX)?;
+                open_object::<Tombstone>(repository.keys(), &repository.id(), &listed.name, ObjectType::Tombstone, &bytes)
+            })
+        };
+        for tombstone in each(repository.origin(), &tombstones, read) {
+            match tombstone {
+                Ok(tombstone) => roots.rows.push(LedgerRow::from(tombstone)),
+                Err(error) if error.is_damage() => roots.is_torn = true,
+                Err(error) => return Err(error),
+            }
+        }
+        let mut vouched: BTreeSet<SnapshotId> = watermark.snapshots().collect();
+        vouched.extend(roots.rows.iter().flat_map(LedgerRow::vouches));
+        let mut todo: Vec<SnapshotId> = roots.listed.iter().filter(|id| !roots.forgotten.contains(id)).copied().collect();
+        let mut asked = HashSet::new();
+        while !todo.is_empty() || !vouched.is_empty() {
+            for batch in todo.chunks(BATCH) {
+                let read = |id: &SnapshotId| match known.get(id) {
+                    Some(snapshot) => Ok((snapshot.index.clone(), snapshot.names.clone())),
+                    None => repository.read_manifest(&ObjectName::snapshot(id)),
+                };
+                for (id, read) in batch.iter().zip(each_busy(repository.origin(), batch, read)) {
+                    match read {
+                        Ok((index, names)) => {
+                            let row = LedgerRow::from(&index);
+                            vouched.extend(row.vouches());
+                            roots.rows.push(row);
+                            roots.snapshots.insert(*id, Snapshot { id: *id, index, names });
+                        }
+                        // Forgotten and collected meanwhile, or lost: the ledger says which.
+                        Err(error) if error.is_missing() => drop(roots.listed.remove(id)),
+                        Err(error) if error.is_damage() => roots.unreadable(repository, *id, error),
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            // Whom somebody vouches for is asked for by name where the listing does not show it.
+            vouched.retain(|id| !roots.listed.contains(id) && !roots.forgotten.contains(id) && asked.insert(*id));
+            let found = there(repository.origin(), std::mem::take(&mut vouched).iter().map(ObjectName::snapshot).collect())?;
+            todo = found.iter().filter_map(|object| object.name.as_snapshot()).collect();
+            roots.listed.extend(&todo);
+        }
+        known.clear();
+        let pendings: Vec<(SnapshotId, ObjectName)> =
+            pendings.into_iter().filter_map(|listed| Some((listed.name.as_pending()?.0, listed.name))).collect();
+        for ((id, _), read) in pendings.iter().zip(each_busy(repository.origin(), &pendings, |(_, name)| repository.read_manifest(name))) {
+            match read {
+                // Its run is committed: then that is the root.
+                Ok((index, _)) if !roots.listed.contains(id) => roots.pendings.push((*id, index.roots)),
+                Ok(_) => {}
+                // Its owner's CHECK fails, and nobody else can use it.
+                Err(error) if error.is_damage() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        roots.lost = roots.ledger().lost(watermark, LOST_MAX);
+        Ok(roots)
+    }
+
+    fn unreadable(&mut self, repository: &Repository, id: SnapshotId, error: Error) {
+        let name = ObjectName::snapshot(&id);
+        let bytes = repository.origin().get(&name, SMALL_OBJECT_BYTES_MAX);
+        if let Ok(half) = bytes.and_then(|bytes| open_manifest_index(repository.keys(), &repository.id(), &name, &bytes)) {
+            self.rows.push(LedgerRow::from(&half));
+            self.halves.insert(id, half);
+        } else {
+            self.is_torn = true;
+        }
+        self.unreadable.insert(id, error);
+    }
+
+    fn ledger(&self) -> Ledger<'_> {
+        Ledger { rows: &self.rows, listed: &self.listed, forgotten: &self.forgotten, is_torn: self.is_torn }
+    }
+
+    /// Those of `hurt` that a user would miss.
+    pub fn seen_of(&self, hurt: &HashSet<SnapshotId>) -> Vec<SnapshotId> {
+        self.snapshots.keys().chain(self.halves.keys()).filter(|id| hurt.contains(id)).copied().collect()
+    }
+
+    /// Whether every root is known: else nobody can say what is needed by none.
+    pub fn are_all_known(&self) -> bool {
+        self.lost.is_empty() && self.unreadable.keys().all(|id| self.halves.contains_key(id))
+    }
+
+    /// What needs something, `back` first: what those need is about to be.
+    pub fn all(&self, back: &[Back]) -> Vec<Root> {
+        let back = back.iter().map(|back| Root { id: back.old, snapshot: None, roots: back.snapshot.index.roots.clone() });
+        let whole = self.snapshots.values().map(|s| Root { id: s.id, snapshot: Some(s.clone()), roots: s.index.roots.clone() });
+        let halves = self.halves.iter().map(|(id, half)| Root { id: *id, snapshot: None, roots: half.roots.clone() });
+        let pendings = self.pendings.iter().map(|(id, roots)| Root { id: *id, snapshot: None, roots: roots.clone() });
+        back.chain(whole).chain(halves).chain(pendings).collect()
+    }
+
+    /// What can come back: of every snapshot that is gone or does not open, what somebody still knows of it.
+    pub fn back(&self, repository: &Repository, remembered: Vec<Snapshot>, others: &[&Repository]) -> Result<Vec<Back>> {
+        let mut found: BTreeMap<SnapshotId, Back> = BTreeMap::new();
+        let named: HashSet<SnapshotId> = self.lost.iter().filter_map(|lost| lost.snapshot).collect();
+        let broken = |id: &SnapshotId| self.unreadable.get(id).is_some_and(for_good);
+        for snapshot in remembered.into_iter().filter(|s| named.contains(&s.id) || broken(&s.id)) {
+            found.insert(snapshot.id, Back { old: snapshot.id, snapshot, own: true });
+        }
+        for other in others {
+            other.refresh()?;
+            for snapshot in other.catalog().snapshots()? {
+                let own = other.id() == repository.id();
+                let (first, there) = snapshot.identity(&other.id());
+                let old = if own { Some(snapshot.id) } else { Some(there).filter(|_| first == repository.id()) };
+                let Some(old) = old.filter(|old| !self.forgotten.contains(old)) else { continue };
+                // No tombstone is ever removed: what is not listed and has none was lost, whoever may miss it.
+                let same_family = other.keys().family == repository.keys().family;
+                if same_family && (!self.listed.contains(&old) || broken(&old)) {
+                    found.entry(old).or_insert(Back { old, snapshot, own });
+                }
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+
+    /// The place of a snapshot in the ledger, where anybody has noted it.
+    pub fn place_of(&self, id: &SnapshotId, watermark: &Watermark) -> Option<(WriterId, u64)> {
+        let after = |row: &LedgerRow| (row.previous == Some(*id)).then(|| (row.writer, row.sequence.saturating_sub(1)));
+        let heads = self.rows.iter().flat_map(|row| &row.heads).find(|head| head.snapshot == *id).map(|head| (head.writer, head.sequence));
+        self.rows.iter().find_map(after).or(heads).or_else(|| watermark.place_of(id))
+    }
+}
+
+/// A snapshot that can come back.
+pub struct Back {
+    /// Its id.
+    pub old: SnapshotId,
+    /// What it was.
+    pub snapshot: Snapshot,
+    /// Its ledger entry is its own, and not that of a copy.
+    own: bool,
+}
+
+/// Commits those of `back` that miss nothing, and gives up their old ids.
+pub fn commit(
+    repository: &Repository,
+    roots: &Roots,
+    (back, hurt): (&[Back], &HashSet<SnapshotId>),
+    (ground, watermark): (&Ground, &Watermark),
+    report: &mut RepairReport,
+    observer: &dyn Observer,
+) -> Result<()> {
+    let mut unnamed: Vec<(WriterId, u64)> = Vec::new();
+    if back.iter().any(|back| !back.own) {
+        let whole = Ledger { is_torn: false, ..roots.ledger() };
+        unnamed
+            .extend(whole.lost(watermark, LOST_MAX).iter().filter(|lost| lost.snapshot.is_none()).map(|lost| (lost.writer, lost.sequence)));
+    }
+    for Back { old, snapshot, own } in back.iter().filter(|back| !hurt.contains(&back.old)) {
+        let session = SnapshotId::new(random()?);
+        let (mut index, mut names) = (snapshot.index.clone(), snapshot.names.clone());
+        let row = ledger(repository)?;
+        (index.writer, index.sequence, index.previous, index.heads) = (row.writer, row.sequence, row.previous, row.heads);
+        (index.snapshot, index.finished) = (session, clock::now());
+        // Of a snapshot that was a copy itself the first one stays: by that others know it.
+        let first = names.origin.take().filter(|origin| origin.is_the_same() && origin.repository != repository.id());
+        let itself = Origin { repository: repository.id(), snapshot: *old, how: REPAIR.to_owned(), extra: Vec::new() };
+        names.origin = Some(first.unwrap_or(itself));
+        let known = Known { records: None, lost: ground.bad() };
+        Commit::new(repository, session, known, observer).publish(index, names)?;
+        // Only now: until here the old one is missed, and whoever collects stops.
+        let mut was = snapshot.index.clone();
+        was.snapshot = *old;
+        if !own {
+            // A number that is missed has to be given up, whosever it was; of one that nobody misses any will do.
+            let fresh = || random().map(|id| (WriterId::new(id), 1));
+            let place = roots.place_of(old, watermark).or_else(|| unnamed.pop());
+            (was.writer, was.sequence) = place.map_or_else(fresh, Ok)?;
+            (was.previous, was.heads) = (None, Vec::new());
+        }
+        put_tombstone(repository, &was, LOST)?;
+        repository.catalog().apply(&[], &[*old]).or(Ok::<_, Error>(()))?;
+        if roots.unreadable.contains_key(old) {
+            // It is forgotten, and nobody can read it: it would be called damage for ever.
+            repository.store().delete(&ObjectName::snapshot(old))?;
+        }
+        report.snapshots_back.push((*old, session));
+    }
+    Ok(())
+}
