@@ -100,6 +100,8 @@ pub fn import(
                 match slot {
                     Ok(slot) if slot.public == member.public => there.push(member.clone()),
                     Ok(_) => {}
+                    // Of a later version, and there.
+                    Err(Error::NewerFormat { .. } | Error::UnknownFeature { .. }) => there.push(member.clone()),
                     Err(error) if error.is_damage() => {}
                     // Not to be read now is not gone: left out, its holder would be locked out.
                     Err(error) => return Err(error),
