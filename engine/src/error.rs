@@ -128,6 +128,8 @@ pub enum Error {
     NewerFormat { object: ObjectName, found: u32, known: u32 },
     #[error("{object} uses `{feature}`, which this program does not know")]
     UnknownFeature { object: ObjectName, feature: String },
+    #[error("{object} is sealed under the keys of epoch {epoch}, which this secret does not open")]
+    EpochUnknown { object: ObjectName, epoch: u32 },
     #[error("chunk {id} is in no pack that the index knows")]
     ChunkMissing { id: ChunkId },
     #[error("pack {pack} is gone from the store, and chunk {id} was only there")]
@@ -197,7 +199,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::NoRepository { .. } | Error::NoBucket { .. } => Kind::NoRepository,
-            Error::WrongKey => Kind::WrongKey,
+            Error::WrongKey | Error::EpochUnknown { .. } => Kind::WrongKey,
             Error::Damaged { .. } | Error::ChunkMissing { .. } | Error::PackMissing { .. } | Error::DescriptorLost { .. } => Kind::Damage,
             Error::SnapshotLost { .. } | Error::LedgerGap { .. } | Error::RecordLost { .. } => Kind::Damage,
             Error::Option { .. } | Error::Sheet { .. } | Error::NoKeys { .. } => Kind::Configuration,

@@ -171,14 +171,13 @@ fn scanned(width: usize, dark: impl Fn(usize, usize) -> bool) -> String {
 /// The codes that are drawn on a terminal, two modules in one character; what is drawn is light.
 fn from_terminal(text: &str) -> Vec<String> {
     let mut codes: Vec<Vec<Vec<bool>>> = Vec::new();
+    let mut inside = false;
     for line in text.lines() {
-        let blocks = line.chars().count() > 40 && line.chars().all(|c| matches!(c, ' ' | '▀' | '▄' | '█'));
-        if !blocks {
+        if line.chars().count() < 20 || !line.chars().all(|c| matches!(c, ' ' | '▀' | '▄' | '█')) {
+            inside = false;
             continue;
         }
-        let full = line.chars().all(|c| c == '█');
-        // A quiet zone of two lines stands above and below each.
-        if codes.last().is_none_or(|rows| full && rows.len() > 8 && rows.len() + 4 > rows[0].len()) {
+        if !std::mem::replace(&mut inside, true) {
             codes.push(Vec::new());
         }
         let rows = codes.last_mut().unwrap();

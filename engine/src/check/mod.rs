@@ -186,5 +186,8 @@ pub fn check(repository: &Repository, options: &CheckOptions, observer: &dyn Obs
 fn is_about_an_object(error: &Error) -> bool {
     use crate::error::StoreOp;
     matches!(error.kind(), Kind::Damage)
-        || matches!(error, Error::NewerFormat { .. } | Error::UnknownFeature { .. } | Error::Store { op: StoreOp::Get, .. })
+        || matches!(
+            error,
+            Error::NewerFormat { .. } | Error::UnknownFeature { .. } | Error::EpochUnknown { .. } | Error::Store { op: StoreOp::Get, .. }
+        )
 }

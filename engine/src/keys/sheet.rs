@@ -97,8 +97,14 @@ pub fn import(
             for member in &keys.members {
                 let name = ObjectName::slot(&member.slot);
                 let slot = store.get(&name, SMALL_OBJECT_BYTES_MAX).and_then(|bytes| decode_slot(&name, &bytes));
-                if slot.is_ok_and(|slot| slot.public == member.public) {
-                    there.push(member.clone());
+                match slot {
+                    Ok(slot) if slot.public == member.public => there.push(member.clone()),
+                    Ok(_) => {}
+                    // Of a later version, and there.
+                    Err(Error::NewerFormat { .. } | Error::UnknownFeature { .. }) => there.push(member.clone()),
+                    Err(error) if error.is_damage() => {}
+                    // Not to be read now is not gone: left out, its holder would be locked out.
+                    Err(error) => return Err(error),
                 }
             }
             keys.members = there;

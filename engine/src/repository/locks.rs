@@ -13,6 +13,9 @@ use std::io;
 /// An object and what became of reading it.
 type Fetched = (ObjectName, Result<Vec<u8>>);
 
+/// How often keyrings are listed where some are listed and not there.
+const LOOKS_MAX: u32 = 3;
+
 /// The slots and keyrings of a repository, as they were fetched.
 pub struct Locks {
     slots: Vec<Fetched>,
@@ -35,8 +38,23 @@ impl Locks {
 
     /// These slots, and all keyrings that the store lists now.
     pub fn now(store: &dyn Store, slots: Vec<ObjectName>) -> Result<Self> {
-        let keyrings = listed(store, ObjectType::Keyring, "keyring")?;
-        Ok(Locks::fetch(store, slots, keyrings.into_iter().map(|listed| listed.name).collect()))
+        let mut looks = 1;
+        loop {
+            let keyrings = listed(store, ObjectType::Keyring, "keyring")?;
+            let locks = Locks::fetch(store, slots.clone(), keyrings.into_iter().map(|listed| listed.name).collect());
+            // A rotation took one away between the listing and the read: its own keyring came before, a new listing shows it. Some stores list
+            // for minutes what was deleted: who needs it says so.
+            if looks == LOOKS_MAX || !locks.keyrings.iter().any(|(_, fetched)| matches!(fetched, Err(error) if error.is_missing())) {
+                return Ok(locks);
+            }
+            looks += 1;
+        }
+    }
+
+    /// All slots and keyrings that the store lists now.
+    pub fn anew(store: &dyn Store) -> Result<Self> {
+        let slots = listed(store, ObjectType::Slot, "slots")?;
+        Locks::now(store, slots.into_iter().map(|listed| listed.name).collect())
     }
 
     /// The same once more from the store itself; `None` where it says the same.

@@ -383,6 +383,11 @@ fn read_all_segments(store: &dyn Store, keys: &Keys, id: &RepositoryId, left_out
                 Ok(segment) => segments.good.push(segment),
                 // One that is listed and not there for good is damage too: a listing that is behind, or a segment that was lost.
                 Err(error @ Error::Damaged { .. }) => segments.damaged.push(error),
+                // Of an epoch that began since this run opened, or that took its slot away: what it names is under keys that are not here.
+                // A run that began before a rotation goes on without; whoever collects reads segments by another way, and stops.
+                Err(Error::EpochUnknown { epoch, .. }) if epoch > keys.epoch => {}
+                // Of those before all keys are there: a byte turned over.
+                Err(Error::EpochUnknown { object, .. }) => segments.damaged.push(Error::damaged(&object, Damage::Malformed("epoch"))),
                 Err(error) => return Err(error),
             }
         }

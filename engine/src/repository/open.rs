@@ -353,6 +353,8 @@ impl Found {
         let name = ObjectName::descriptor();
         let (descriptor, mac) = decode_descriptor(&name, &self.descriptor)?;
         let (keys, slot) = match self.locks.unlock(&self.id, secret) {
+            // Listed, and gone when it was read: a rotation was there between the two.
+            Err(error) if error.is_missing() => Locks::anew(&*self.stores.near)?.unlock(&self.id, secret)?,
             // What was fetched, or a copy of it, may have gone wrong on the way: believed, it would lock everybody out of this machine.
             Err(error) if error.is_damage() || matches!(error, Error::WrongKey) => match self.locks.fetched_anew(&*self.stores.near) {
                 Some(locks) => locks.unlock(&self.id, secret)?,

@@ -286,8 +286,11 @@ impl Keys {
 
     /// The key of a purpose, or an error that says which object asked for one that this keyring lacks.
     pub fn require(&self, object: &ObjectName, purpose: Purpose, epoch: u32) -> Result<&Key> {
-        self.get(purpose, epoch)
-            .ok_or_else(|| Error::UnknownFeature { object: object.clone(), feature: format!("key {purpose:?} of epoch {epoch}") })
+        self.get(purpose, epoch).ok_or_else(|| match self.get(purpose, self.epoch) {
+            // Whoever was removed, or runs since before a rotation.
+            Some(_) if purpose.rotates() => Error::EpochUnknown { object: object.clone(), epoch },
+            _ => Error::UnknownFeature { object: object.clone(), feature: format!("key {purpose:?} of epoch {epoch}") },
+        })
     }
 
     /// The keys of chunk ids, in the order of [`Class::ALL`].

@@ -220,7 +220,11 @@ pub fn reread<T>(store: &dyn Store, name: &ObjectName, mut read: impl FnMut() ->
     match read() {
         Err(error @ Error::Damaged { damage: Damage::Missing | Damage::Unreadable(_), .. }) => Err(error),
         // A version or a feature that nobody knows may be a byte that turned over, as much as any other damage.
-        Err(Error::Damaged { .. } | Error::NewerFormat { .. } | Error::UnknownFeature { .. }) if store.distrust(name) => read(),
+        Err(Error::Damaged { .. } | Error::NewerFormat { .. } | Error::UnknownFeature { .. } | Error::EpochUnknown { .. })
+            if store.distrust(name) =>
+        {
+            read()
+        }
         other => other,
     }
 }

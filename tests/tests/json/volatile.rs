@@ -76,7 +76,7 @@ const NUMBERS_OF: &[(&str, &[&str])] = &[
     ("cache", &["bytes", "objects"]),
     ("restore", &["bytes"]),
     // A new epoch is the last one plus something random.
-    ("key", &["epoch"]),
+    ("key", &["epoch", "lines"]),
     ("diff", &["bytes", "data_blobs", "tree_blobs"]),
     (
         "stats",
