@@ -13,8 +13,8 @@ const COMMANDS: &[(&[&str], &str)] = &[
         "`seabed key` lists, adds, replaces and removes passphrases and key files, and makes recovery sheets",
     ),
     (
-        &["copy", "mirror", "sync", "sync-to", "transfer"],
-        "snapshots cannot be copied into another repository yet; a whole repository can be copied as files while nothing writes to it",
+        &["mirror", "sync", "sync-to", "transfer"],
+        "`seabed copy --to PLACE` copies snapshots into another repository, `seabed backup --to PLACE` makes them in several",
     ),
     (
         &["recover", "fix", "heal"],
@@ -69,7 +69,10 @@ const OPTIONS: &[(&[&str], &str)] = &[
     (&["--insecure-no-password"], "without --password-file and the like a key file is made: a repository is always encrypted"),
     (&["--insecure-tls", "--tls-client-cert"], "name the certificate that is to be trusted: --ca-file FILE"),
     (&["--repository-file"], "write --repo \"$(cat FILE)\", or set SEABED_REPOSITORY"),
-    (&["--copy-chunker-params"], "snapshots cannot be copied between repositories yet"),
+    (
+        &["--copy-chunker-params"],
+        "`seabed init --sibling-of PLACE` makes a repository that cuts as another one does, and takes its packs as they are",
+    ),
     (&["--key-hint"], "the secret itself tells which key it opens: leave it out"),
     (&["--cleanup-cache"], "caches are bounded; `seabed cache --trim SIZE` makes them smaller"),
     (&["--option", "-o"], "what stores and mounts can be told has names of its own: the command's --help lists them"),
