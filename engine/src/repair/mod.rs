@@ -178,6 +178,9 @@ pub fn repair(repository: &Repository, options: &RepairOptions<'_>, observer: &d
     } else {
         roots::commit(repository, &roots, (&back, &needs.hurt), (&ground, &watermark), &mut report, observer)?;
     }
+    for id in &roots.debris {
+        objects.drop(&ObjectName::snapshot(id), &mut report)?;
+    }
     objects.others(&|id| roots.place_of(id, &watermark), &mut report)?;
     let roots = if report.changes() && !options.dry_run { Roots::read(repository, &watermark, Some(roots))? } else { roots };
     let needs = condemn(&mut healer, &roots, (ground, needs), &mut report)?;

@@ -75,7 +75,8 @@ impl Objects<'_> {
         Ok(())
     }
 
-    fn drop(&self, old: &ObjectName, report: &mut RepairReport) -> Result<()> {
+    /// Takes away what says nothing that others do not say.
+    pub fn drop(&self, old: &ObjectName, report: &mut RepairReport) -> Result<()> {
         if !self.dry_run {
             self.repository.store().delete(old)?;
         }
@@ -110,6 +111,10 @@ impl Objects<'_> {
                 }
             }
         }
+        // One that was killed here had folded it, and not taken it away.
+        let (spent, wrong): (Vec<_>, Vec<_>) =
+            wrong.into_iter().partition(|(name, _)| name.as_record().is_some_and(|(_, id)| folded.contains(&id)));
+        spent.iter().try_for_each(|(name, _)| self.drop(name, report))?;
         let mut next = all.iter().filter_map(|(name, _)| name.as_record()).map(|(sequence, _)| sequence).max().unwrap_or(0);
         for (name, copy) in wrong {
             let (Some((_, id)), Some(copy)) = (name.as_record(), copy.filter(|copy| copy.packs.len() <= RECORD_PACKS_MAX)) else {

@@ -19,7 +19,7 @@ use crate::repository::ledger::{Ledger, LedgerRow, Lost, Watermark};
 use crate::seal::object::{open_manifest_index, open_object};
 use crate::seal::random;
 use crate::store::{each, each_busy, reread, there};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Manifests that are read at once.
 const BATCH: usize = 256;
@@ -39,6 +39,8 @@ pub struct Roots {
     pendings: Vec<(SnapshotId, Vec<IndexRoot>)>,
     /// Snapshots that are gone, and nobody has forgotten them.
     pub lost: Vec<Lost>,
+    /// Manifests of forgotten snapshots that do not open: nobody can bring these back.
+    pub debris: Vec<SnapshotId>,
     listed: HashSet<SnapshotId>,
     forgotten: HashSet<SnapshotId>,
     rows: Vec<LedgerRow>,
@@ -67,12 +69,21 @@ impl Roots {
                 open_object::<Tombstone>(repository.keys(), &repository.id(), &listed.name, ObjectType::Tombstone, &bytes)
             })
         };
+        let mut told = HashSet::new();
         for tombstone in each(repository.origin(), &tombstones, read) {
             match tombstone {
-                Ok(tombstone) => roots.rows.push(LedgerRow::from(tombstone)),
+                Ok(tombstone) => {
+                    told.insert(tombstone.snapshot);
+                    roots.rows.push(LedgerRow::from(tombstone));
+                }
                 Err(error) if error.is_damage() => roots.is_torn = true,
                 Err(error) => return Err(error),
             }
+        }
+        let gone: Vec<SnapshotId> = roots.listed.iter().filter(|id| told.contains(id)).copied().collect();
+        let look = |id: &SnapshotId| repository.read_manifest(&ObjectName::snapshot(id)).is_err_and(|error| for_good(&error));
+        for (id, is_debris) in gone.iter().zip(each_busy(repository.origin(), &gone, look)) {
+            roots.debris.extend(Some(*id).filter(|_| is_debris));
         }
         let mut vouched: BTreeSet<SnapshotId> = watermark.snapshots().collect();
         vouched.extend(roots.rows.iter().flat_map(LedgerRow::vouches));
@@ -215,18 +226,14 @@ pub fn commit(
         unnamed
             .extend(whole.lost(watermark, LOST_MAX).iter().filter(|lost| lost.snapshot.is_none()).map(|lost| (lost.writer, lost.sequence)));
     }
+    // A repair that was killed had committed it, and not given up the old one.
+    let origin = |s: &Snapshot| s.names.origin.as_ref().filter(|o| o.how == REPAIR && o.repository == repository.id()).map(|o| o.snapshot);
+    let done: HashMap<SnapshotId, SnapshotId> = roots.snapshots.values().filter_map(|s| Some((origin(s)?, s.id))).collect();
     for Back { old, snapshot, own } in back.iter().filter(|back| !hurt.contains(&back.old)) {
-        let session = SnapshotId::new(random()?);
-        let (mut index, mut names) = (snapshot.index.clone(), snapshot.names.clone());
-        let row = ledger(repository)?;
-        (index.writer, index.sequence, index.previous, index.heads) = (row.writer, row.sequence, row.previous, row.heads);
-        (index.snapshot, index.finished) = (session, clock::now());
-        // Of a snapshot that was a copy itself the first one stays: by that others know it.
-        let first = names.origin.take().filter(|origin| origin.is_the_same() && origin.repository != repository.id());
-        let itself = Origin { repository: repository.id(), snapshot: *old, how: REPAIR.to_owned(), extra: Vec::new() };
-        names.origin = Some(first.unwrap_or(itself));
-        let known = Known { records: None, lost: ground.bad() };
-        Commit::new(repository, session, known, observer).publish(index, names)?;
+        let session = match done.get(old) {
+            Some(session) => *session,
+            None => bring_back(repository, old, snapshot, ground, observer)?,
+        };
         // Only now: until here the old one is missed, and whoever collects stops.
         let mut was = snapshot.index.clone();
         was.snapshot = *old;
@@ -246,4 +253,17 @@ pub fn commit(
         report.snapshots_back.push((*old, session));
     }
     Ok(())
+}
+
+/// Commits a snapshot under a new id, which is returned.
+fn bring_back(repository: &Repository, old: &SnapshotId, was: &Snapshot, ground: &Ground, observer: &dyn Observer) -> Result<SnapshotId> {
+    let session = SnapshotId::new(random()?);
+    let (mut index, mut names) = (was.index.clone(), was.names.clone());
+    let row = ledger(repository)?;
+    (index.writer, index.sequence, index.previous, index.heads) = (row.writer, row.sequence, row.previous, row.heads);
+    (index.snapshot, index.finished) = (session, clock::now());
+    names.origin = Some(Origin { repository: repository.id(), snapshot: *old, how: REPAIR.to_owned(), extra: Vec::new() });
+    let known = Known { records: None, lost: ground.bad() };
+    Commit::new(repository, session, known, observer).publish(index, names)?;
+    Ok(session)
 }
