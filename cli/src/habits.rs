@@ -25,10 +25,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     ),
     (&["self-update", "update", "upgrade"], "seabed is updated the way it was installed: by your system's packages, or `cargo install`"),
     (&["migrate", "convert"], "there is one repository format so far, and nothing to migrate"),
-    (
-        &["recreate", "rename"],
-        "`seabed rewrite` leaves paths out of snapshots and gives them another host, series or time",
-    ),
+    (&["recreate", "rename"], "`seabed rewrite` leaves paths out of snapshots and gives them another host, series or time"),
     (&["merge"], "snapshots are not merged: restore one over the other, or mount them side by side"),
     (&["generate"], "`seabed completions SHELL` and `seabed man DIR` make completions and manual pages"),
     (&["cleanup", "maintenance", "garbage-collect", "space"], "`seabed gc` collects garbage"),

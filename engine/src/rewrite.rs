@@ -104,9 +104,8 @@ pub fn rewrite(
     let session = Session::new(repository, replant, observer)?;
     // As of after B1: what is forgotten since counts as that.
     let all = repository.catalog().snapshots()?;
-    let find = |id: &SnapshotId| {
-        all.iter().find(|snapshot| snapshot.id == *id).ok_or_else(|| Error::NoSnapshot { selector: id.to_string() })
-    };
+    let find =
+        |id: &SnapshotId| all.iter().find(|snapshot| snapshot.id == *id).ok_or_else(|| Error::NoSnapshot { selector: id.to_string() });
     let todo: Vec<&Snapshot> = snapshots.iter().map(find).collect::<Result<_>>()?;
     let mut run = Run { repository, options, session, all: &all, observer };
     let mut report = RewriteReport::default();
@@ -158,8 +157,15 @@ impl Run<'_> {
             return Ok(None);
         }
         let Gone { entries, bytes, .. } = gone;
-        let mut rewritten =
-            Rewritten { old: old.id, new: None, again: false, entries_removed: entries, bytes_removed: bytes, forgotten: false, held: false };
+        let mut rewritten = Rewritten {
+            old: old.id,
+            new: None,
+            again: false,
+            entries_removed: entries,
+            bytes_removed: bytes,
+            forgotten: false,
+            held: false,
+        };
         let known = self.made_before(old, &index, &names);
         rewritten.again = known.is_some();
         rewritten.new = match known {

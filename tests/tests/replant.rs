@@ -91,7 +91,10 @@ fn all_of_a_snapshot_comes_to_another_family() {
             assert!(dump_path(&to, &new, path).unwrap() == dump_path(&from, id, path).unwrap());
         }
         let (old, new) = (source, snapshot(&to, &new));
-        assert_eq!((new.names.summary.files_total, new.names.summary.bytes_total), (old.names.summary.files_total, old.names.summary.bytes_total));
+        assert_eq!(
+            (new.names.summary.files_total, new.names.summary.bytes_total),
+            (old.names.summary.files_total, old.names.summary.bytes_total)
+        );
         assert_eq!((&new.names.paths, new.index.time, new.index.started), (&old.names.paths, old.index.time, old.index.started));
         let origin = new.names.origin.unwrap();
         assert_eq!((origin.repository, origin.snapshot, origin.how.as_str()), (from.id(), old.id, COPY));
@@ -246,7 +249,8 @@ fn a_copy_goes_on_after_any_failure() {
         drop(session);
         store.schedule(Some(Schedule { at, fault: *fault, for_ever: true }));
         let source = snapshot(&from, &second);
-        let tried = Session::new(&to, ReplantOptions::default(), &Silent).and_then(|mut session| copy(&mut session, &from, &source, &Silent));
+        let tried =
+            Session::new(&to, ReplantOptions::default(), &Silent).and_then(|mut session| copy(&mut session, &from, &source, &Silent));
         let fired = store.fired();
         store.schedule(None);
         drop(to);

@@ -179,7 +179,10 @@ fn a_series_is_rewritten_once_and_forgotten_behind() {
     assert!(again.changed.iter().zip(&plain.changed).all(|(a, b)| a.again && a.new == b.new), "{again:?}");
     assert_eq!(objects(), before);
     let behind = run(&repository, &old, &RewriteOptions { forget: true, ..without(&["many"]) });
-    assert_eq!(behind.changed.iter().map(|one| (one.forgotten, one.held)).collect::<Vec<_>>(), [(true, false), (false, true), (true, false)]);
+    assert_eq!(
+        behind.changed.iter().map(|one| (one.forgotten, one.held)).collect::<Vec<_>>(),
+        [(true, false), (false, true), (true, false)]
+    );
     let left = ids(&repository);
     assert!(left.len() == 4 && left.contains(&old[1]), "{left:?}");
     // The new ones have nothing of it: they are left alone.

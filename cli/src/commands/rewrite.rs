@@ -88,7 +88,9 @@ impl Args {
             None => None,
         };
         if excludes.is_empty() && self.new_host.is_none() && self.new_series.is_none() && new_time.is_none() {
-            return Err(Fail::config("nothing is to change").hint("--exclude leaves paths out, --new-host, --new-series and --new-time rename"));
+            return Err(
+                Fail::config("nothing is to change").hint("--exclude leaves paths out, --new-host, --new-series and --new-time rename")
+            );
         }
         let (new_host, new_series) = (self.new_host.clone(), self.new_series.clone());
         Ok(RewriteOptions { excludes, patterns, new_host, new_series, new_time, forget: self.forget, dry_run: self.dry_run })
@@ -105,7 +107,9 @@ impl Args {
         for selector in &self.ids {
             let selected = opened.repository.select(selector, &filter)?;
             if !selected.path.is_empty() {
-                return Err(Fail::config(format!("`{selector}` is a part of a snapshot")).hint("snapshots are rewritten whole: leave out the path"));
+                return Err(
+                    Fail::config(format!("`{selector}` is a part of a snapshot")).hint("snapshots are rewritten whole: leave out the path")
+                );
             }
             if seen.insert(selected.snapshot.id) {
                 chosen.push(selected.snapshot.id);
@@ -134,8 +138,11 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let report = match result {
         Ok(report) => report,
         Err(_) if signals::interrupted() => {
-            return Err(Fail::new(Code::Interrupted, "interrupted: what was said to be done is done, the other snapshots are as they were")
-                .hint("run it again: it goes on where it stopped"));
+            return Err(Fail::new(
+                Code::Interrupted,
+                "interrupted: what was said to be done is done, the other snapshots are as they were",
+            )
+            .hint("run it again: it goes on where it stopped"));
         }
         Err(error) => return Err(error.into()),
     };
@@ -213,5 +220,8 @@ fn end(report: RewriteReport, options: &RewriteOptions, out: &Output) -> Run {
     if count == 1 {
         return Err(Fail { message: format!("snapshot {} could not be rewritten: {message}", id.short()), ..fail });
     }
-    Err(Fail { message: format!("{} could not be rewritten, the first, {}, because {message}", size::of(count, "snapshot"), id.short()), ..fail })
+    Err(Fail {
+        message: format!("{} could not be rewritten, the first, {}, because {message}", size::of(count, "snapshot"), id.short()),
+        ..fail
+    })
 }

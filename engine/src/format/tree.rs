@@ -419,12 +419,10 @@ mod tests {
             children.into_iter().zip(twins).for_each(|(child, twin)| below(level - 1, child, twin.lists, kept, out));
         }
         let top = root.unwrap();
-        let child =
-            NamesChild { dir: Bytes::default(), name: Bytes::default(), id: top.names, entries: top.entries, bytes: top.bytes };
+        let child = NamesChild { dir: Bytes::default(), name: Bytes::default(), id: top.names, entries: top.entries, bytes: top.bytes };
         below(top.level, child, top.lists, &kept, &mut leaves);
-        let mut store = |class: Class, plain: &[u8]| {
-            Ok::<_, Infallible>(ChunkId::new(*blake3::keyed_hash(&[class.code(); 32], plain).as_bytes()))
-        };
+        let mut store =
+            |class: Class, plain: &[u8]| Ok::<_, Infallible>(ChunkId::new(*blake3::keyed_hash(&[class.code(); 32], plain).as_bytes()));
         // Every third leaf entry by entry, the others whole where that may be.
         let mut w = TreeWriter::new(TreeCutter::new(&[1; 32]));
         let mut whole = 0;

@@ -186,12 +186,7 @@ impl<'s, 'a> Builder<'s, 'a> {
         Ok(())
     }
 
-    fn batch(
-        &mut self,
-        parts: Vec<Part>,
-        answer: Option<Receiver<Result<Answer>>>,
-        source: (&[IndexRoot], &[NamesRoot]),
-    ) -> Result<()> {
+    fn batch(&mut self, parts: Vec<Part>, answer: Option<Receiver<Result<Answer>>>, source: (&[IndexRoot], &[NamesRoot])) -> Result<()> {
         let Answer { chunks, data } = match answer {
             // A thread that dies with a panic says nothing; it made that known.
             Some(answer) => answer.recv().map_err(|_| Error::Interrupted)??,
@@ -226,7 +221,9 @@ impl<'s, 'a> Builder<'s, 'a> {
                 Part::Stream(at, has) => {
                     let (mut index, names) = root(source, at)?;
                     let old = index.content.take();
-                    let Some((content, bytes)) = self.content(has)? else { return Err(Error::SelfCheck { what: "the content of a stream" }) };
+                    let Some((content, bytes)) = self.content(has)? else {
+                        return Err(Error::SelfCheck { what: "the content of a stream" });
+                    };
                     if bytes != index.bytes {
                         return Err(match old {
                             Some(Content::Tree(root)) => chunk_damaged(Class::Lists, &root.id, Damage::Sum),

@@ -310,7 +310,13 @@ fn grow(
         if flushed.is_err() {
             trouble.stop();
         }
-        (built.map_err(|error| (error, flushed.is_err())).and_then(|()| flushed.map_err(|error| (error, true))).map(|()| builder.finish()), walked)
+        (
+            built
+                .map_err(|error| (error, flushed.is_err()))
+                .and_then(|()| flushed.map_err(|error| (error, true)))
+                .map(|()| builder.finish()),
+            walked,
+        )
     });
     // Packer and finisher ended with the scope: their failures count too. What is said is the first real failure.
     if let Some(error) = trouble.take() {

@@ -174,7 +174,8 @@ impl Walk<'_> {
         if same && self.on.sieve.is_open() {
             return self.send(Step::Taken(at));
         }
-        let tree = root.as_tree().ok_or_else(|| Error::Refused { what: "it has a root of a kind that this program does not know".to_owned() })?;
+        let tree =
+            root.as_tree().ok_or_else(|| Error::Refused { what: "it has a root of a kind that this program does not know".to_owned() })?;
         self.send(Step::Origin(Origin::Files))?;
         let gone = self.gone.entries;
         self.is_left = false;
