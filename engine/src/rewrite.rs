@@ -4,7 +4,7 @@
 
 use crate::catalog::Snapshot;
 use crate::clock;
-use crate::commit::{Commit, ledger, put_tombstone};
+use crate::commit::{Commit, Known, ledger, put_tombstone, vouch};
 use crate::error::{Error, Result};
 use crate::format::manifest::{IndexPart, NamesPart, Origin};
 use crate::format::wire::Time;
@@ -169,7 +169,12 @@ impl Run<'_> {
         let known = self.made_before(old, &index, &names);
         rewritten.again = known.is_some();
         rewritten.new = match known {
-            Some(known) => Some(known),
+            Some(known) => {
+                if self.options.forget && !self.options.dry_run {
+                    vouch(self.repository, &known.index, Known { records: None, ..self.session.known() }, self.observer)?;
+                }
+                Some(known.id)
+            }
             None if self.options.dry_run => None,
             None => Some(self.commit(id, old, index, names)?),
         };
@@ -209,7 +214,7 @@ impl Run<'_> {
     }
 
     /// What an earlier run has made of `old`, where that is just what would be made now: it did not forget, or was interrupted before.
-    fn made_before(&self, old: &Snapshot, index: &IndexPart, names: &NamesPart) -> Option<SnapshotId> {
+    fn made_before(&self, old: &Snapshot, index: &IndexPart, names: &NamesPart) -> Option<&Snapshot> {
         let origin = |snapshot: &&Snapshot| {
             let origin = snapshot.names.origin.as_ref();
             origin.is_some_and(|o| (o.repository, o.snapshot) == (self.repository.id(), old.id) && o.how == REWRITE)
@@ -218,7 +223,7 @@ impl Run<'_> {
             (&snapshot.index.roots, &snapshot.names.roots, snapshot.index.time) == (&index.roots, &names.roots, index.time)
                 && (&snapshot.names.host, &snapshot.names.series) == (&names.host, &names.series)
         };
-        self.all.iter().filter(origin).find(same).map(|snapshot| snapshot.id)
+        self.all.iter().filter(origin).find(same)
     }
 
     fn commit(&self, id: SnapshotId, old: &Snapshot, mut index: IndexPart, mut names: NamesPart) -> Result<SnapshotId> {

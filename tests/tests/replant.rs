@@ -156,10 +156,10 @@ fn among_kin_only_what_lacks_is_read() {
     fs::create_dir(&top).unwrap();
     fs::write(top.join("old"), noise(1, 5_000_000)).unwrap();
     let from = init(Arc::new(LocalStore::create(&one).unwrap()), None).unwrap();
-    backup(&from, options(&[top.clone()]), &Silent).unwrap();
+    backup(&from, options(std::slice::from_ref(&top)), &Silent).unwrap();
     assert!(std::process::Command::new("cp").arg("-r").args([&one, &two]).status().unwrap().success());
     fs::write(top.join("new"), noise(2, 3_000_000)).unwrap();
-    let report = backup(&from, options(&[top.clone()]), &Silent).unwrap();
+    let report = backup(&from, options(std::slice::from_ref(&top)), &Silent).unwrap();
     let source = snapshot(&from, &report.snapshot.unwrap());
     let to = open(Arc::new(LocalStore::open(&two).unwrap()), None).unwrap();
     let planted = session(&to).plant(&from, &source, SnapshotId::new([1; 32]), &Silent).unwrap();
@@ -211,9 +211,9 @@ fn what_cannot_be_read_costs_its_snapshot_and_no_other() {
     fs::write(bad.join("x"), noise(1, 3_000_000)).unwrap();
     fs::write(good.join("y"), noise(2, 3_000_000)).unwrap();
     let (store, from) = memory();
-    let hurt = backup(&from, options(&[bad.clone()]), &Silent).unwrap().snapshot.unwrap();
+    let hurt = backup(&from, options(std::slice::from_ref(&bad)), &Silent).unwrap().snapshot.unwrap();
     let packs = store.list("data").unwrap();
-    let whole = backup(&from, options(&[good.clone()]), &Silent).unwrap().snapshot.unwrap();
+    let whole = backup(&from, options(std::slice::from_ref(&good)), &Silent).unwrap().snapshot.unwrap();
     let pack = &packs[0];
     let mut bytes = store.get(&pack.name, u64::MAX).unwrap();
     bytes[600_000] ^= 1;

@@ -125,6 +125,11 @@ impl<'a> Commit<'a> {
     }
 }
 
+/// CHECK of a snapshot that another run committed, before anything is given up for it: nobody knows whether that run lived to acknowledge it.
+pub fn vouch(repository: &Repository, manifest: &IndexPart, known: Known, observer: &dyn Observer) -> Result<()> {
+    Checker::new(repository, manifest.snapshot, known, observer).check(manifest)
+}
+
 /// What the next manifest of this machine says of the ledger. The catalog was refreshed by the caller.
 pub fn ledger(repository: &Repository) -> Result<LedgerRow> {
     let catalog = repository.catalog();
