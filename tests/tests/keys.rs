@@ -216,7 +216,7 @@ fn a_slot_that_is_added_while_others_rotate_opens_the_new_epoch() {
         assert_eq!(members.iter().filter(|slot| slot.member).count(), 2, "{what}");
         assert!(members.iter().all(|slot| slot.id != other || !slot.member), "{what}");
     };
-    let add = |store: &FaultStore| drop(keys::add(&over(store, &repo::secret()).unwrap(), &key(2), "new", CHEAP).unwrap());
+    let add = |store: &FaultStore| _ = keys::add(&over(store, &repo::secret()).unwrap(), &key(2), "new", CHEAP).unwrap();
     fn rotate(store: &MemoryStore) {
         let repository = open(store, &repo::secret()).unwrap();
         let other = keys::list(&repository).unwrap().into_iter().find(|slot| slot.label == "other").unwrap().id;
@@ -236,7 +236,7 @@ fn a_slot_that_is_added_while_others_rotate_opens_the_new_epoch() {
             assert_eq!(writes(store, &secret), epoch, "{what}");
         }
     };
-    let adding_too = |store: &FaultStore| drop(keys::add(&over(store, &repo::secret()).unwrap(), &key(3), "third", CHEAP).unwrap());
+    let adding_too = |store: &FaultStore| _ = keys::add(&over(store, &repo::secret()).unwrap(), &key(3), "third", CHEAP).unwrap();
     meanwhile(adding_too, adding, &begin, both);
 }
 

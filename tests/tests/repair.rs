@@ -218,7 +218,7 @@ fn a_pack_with_one_bad_frame_loses_only_that_frame() {
     let report = repaired(&opened(&fixture.store), &[&opened(&twin.store)], None);
     assert_eq!((report.other.chunks, report.chunks_lost), (lost, 0), "{report:?}");
     assert!(report.bytes_fetched < 2 * u64::from(bad.info.stored), "more was fetched than what was missed");
-    assert_eq!(report.packs_condemned, [largest.clone()]);
+    assert_eq!(report.packs_condemned, std::slice::from_ref(&largest));
     whole("healed", &fixture.store, &fixture);
     collected(&fixture.store).unwrap();
     assert!(!fixture.store.objects().contains_key(&largest), "it was condemned");
@@ -558,7 +558,7 @@ fn damage_by_lot_is_named_exactly_and_healed() {
                 let unseen = folder == "snapshots" && !store.objects().contains_key(&ObjectName::snapshot(&newest));
                 assert_eq!(
                     &said,
-                    &want.into_iter().filter(|id| !(unseen && *id == newest || unseen && said.is_empty())).collect(),
+                    &want.into_iter().filter(|id| !unseen || *id != newest && !said.is_empty()).collect(),
                     "{what}: {report:?}"
                 );
                 let report = repaired(&repository, &[&opened(&twin)], None);
