@@ -100,12 +100,16 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
 
 /// Collects in a repository that is open: also at the end of `forget --gc`.
 pub fn collect_in(opened: &Opened, how: &How, dry_run: bool, out: &Output) -> Run {
+    crate::commands::refresh(&opened.repository, out)?;
+    carry_out(opened, &GcOptions { weigh: dry_run, ..how.options()? }, dry_run, out).map(|(code, _)| code)
+}
+
+/// Collects as `options` say; with the code come the figures of the plan.
+pub fn carry_out(opened: &Opened, options: &GcOptions, dry_run: bool, out: &Output) -> Result<(Code, Figures), Fail> {
     let repository = &opened.repository;
-    crate::commands::refresh(repository, out)?;
-    let options = GcOptions { weigh: dry_run, ..how.options()? };
     let interrupted = |what: &str| Fail::new(Code::Interrupted, format!("interrupted, {what}"));
     let listener = Listener::new(out, "planning");
-    let planned = plan(repository, &options, &listener);
+    let planned = plan(repository, options, &listener);
     listener.finish();
     let plan = match planned {
         Ok(plan) => plan,
@@ -114,12 +118,13 @@ pub fn collect_in(opened: &Opened, how: &How, dry_run: bool, out: &Output) -> Ru
         Err(error) => return Err(stopped(error.into())),
     };
     if out.json {
-        out.message(&plan_json(&plan.figures, &options));
+        out.message(&plan_json(&plan.figures, options));
     } else {
-        plan_text(&plan.figures, &options, dry_run).iter().for_each(|line| out.say(line));
+        plan_text(&plan.figures, options, dry_run).iter().for_each(|line| out.say(line));
     }
+    let figures = plan.figures.clone();
     if dry_run {
-        return Ok(Code::Done);
+        return Ok((Code::Done, figures));
     }
     let listener = Listener::new(out, "collecting");
     let collected = collect(repository, plan, &listener);
@@ -133,7 +138,7 @@ pub fn collect_in(opened: &Opened, how: &How, dry_run: bool, out: &Output) -> Ru
     if out.json {
         out.json_result(&summary_json(&report, took.as_secs_f64()))?;
     } else {
-        summary_text(&report, &options, took).iter().for_each(|line| out.say(line));
+        summary_text(&report, options, took).iter().for_each(|line| out.say(line));
     }
     if report.refused_deletions > 0 {
         let what = size::of(report.refused_deletions, "object");
@@ -142,7 +147,7 @@ pub fn collect_in(opened: &Opened, how: &How, dry_run: bool, out: &Output) -> Ru
             fail.hint("the key may lack the right to delete (`seabed iam-policy`), or an object lock holds them; a later run tries again")
         );
     }
-    Ok(Code::Done)
+    Ok((Code::Done, figures))
 }
 
 /// A collection that stops says what keeps it from going on.
@@ -182,6 +187,7 @@ fn plan_text(f: &Figures, options: &GcOptions, dry_run: bool) -> Vec<String> {
             size::human(f.write_bytes)
         ),
     );
+    line(f.renew_packs, format!("under older epochs, to be sealed anew: {}", packs(f.renew_packs, f.renew_bytes)));
     line(f.due_packs, format!("condemned earlier, to be deleted now: {}", packs(f.due_packs, f.due_bytes)));
     let grace = time::span(options.grace);
     line(f.waiting_packs, format!("condemned earlier, less than {grace} ago: {}", packs(f.waiting_packs, f.waiting_bytes)));
@@ -262,6 +268,10 @@ fn plan_json(f: &Figures, options: &GcOptions) -> Value {
         "young_bytes": f.young_bytes,
         "cold_packs": f.cold_packs,
         "cold_bytes": f.cold_bytes,
+        "renew_packs": f.renew_packs,
+        "renew_bytes": f.renew_bytes,
+        "renew_left_packs": f.renew_left_packs,
+        "renew_left_bytes": f.renew_left_bytes,
         "due_packs": f.due_packs,
         "due_bytes": f.due_bytes,
         "waiting_packs": f.waiting_packs,

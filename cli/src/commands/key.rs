@@ -8,6 +8,7 @@ mod list;
 mod page;
 mod passwd;
 mod remove;
+mod rewrite;
 mod secrets;
 mod slots;
 
@@ -25,7 +26,7 @@ const EXAMPLES: &str = "  seabed key list
 ///
 /// Each has a slot. All of them open the same keys, so that any may be added or removed without the
 /// others. What is removed reads nothing that is written from then on; what was written before
-/// stays readable for whoever kept a copy of the repository's keyring.
+/// stays readable for whoever kept a copy of the repository's keyring, until `seabed key rewrite`.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES), arg_required_else_help = true)]
 pub struct Args {
@@ -46,6 +47,8 @@ enum What {
     #[allow(missing_docs)]
     Rotate(remove::RotateArgs),
     #[allow(missing_docs)]
+    Rewrite(rewrite::Args),
+    #[allow(missing_docs)]
     Export(export::Args),
     #[allow(missing_docs)]
     Import(import::Args),
@@ -59,6 +62,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         What::Remove(args) => remove::remove(global, args, out),
         What::Passwd(args) => passwd::run(global, args, out),
         What::Rotate(args) => remove::rotate(global, args, out),
+        What::Rewrite(args) => rewrite::run(global, args, out),
         What::Export(args) => export::run(global, args, out),
         What::Import(args) => import::run(global, args, out),
     }

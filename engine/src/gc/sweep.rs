@@ -254,15 +254,21 @@ fn delete_each(repository: &Repository, names: &[ObjectName], report: &mut GcRep
     each(repository.store(), names, |name| repository.store().delete(name)).into_iter().map(|deleted| is_gone(deleted, report)).collect()
 }
 
-/// Notes about snapshots whose manifests are `gone` by now, and what an earlier collection left of such: behind the manifests, so that no
-/// snapshot that may still come back loses what was edited. What is not about a forgotten snapshot is nobody's to delete here: of a note
-/// about something unknown the manifest may come yet. A store that does not let them go has lost nothing by it.
+/// Notes about snapshots whose manifests are `gone` by now, their holds and releases, and what an earlier collection left of such: behind the
+/// manifests, so that no snapshot that may still come back loses what was edited. What is not about a forgotten snapshot is nobody's to
+/// delete here: of a note about something unknown the manifest may come yet. A store that does not let them go has lost nothing by it.
 fn delete_notes(repository: &Repository, roots: &Roots, gone: HashSet<SnapshotId>, report: &mut GcReport) -> Result<u64> {
     if gone.is_empty() {
         return Ok(0);
     }
-    let (notes, earlier) = (repository.listed(ObjectType::Note, "notes")?, roots.collected());
-    let about = |name: &ObjectName| name.as_note().map(|(about, _)| SnapshotId::new(about));
+    let earlier = roots.collected();
+    let about = |name: &ObjectName| name.last().split('-').next().and_then(SnapshotId::from_hex);
     let is_over = |name: &ObjectName| about(name).is_some_and(|id| gone.contains(&id) || earlier.contains(&id));
-    delete_all(repository, notes.into_iter().map(|listed| listed.name).filter(is_over).collect(), report)
+    let mut count = 0;
+    // Holds before releases: one without its release would look like one that counts.
+    for (kind, folder) in [(ObjectType::Note, "notes"), (ObjectType::Hold, "holds"), (ObjectType::Release, "releases")] {
+        let listed = repository.listed(kind, folder)?;
+        count += delete_all(repository, listed.into_iter().map(|listed| listed.name).filter(is_over).collect(), report)?;
+    }
+    Ok(count)
 }

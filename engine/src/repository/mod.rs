@@ -175,6 +175,17 @@ impl Repository {
         self.behind
     }
 
+    /// Goes on with other keys of the same family: those of a newer epoch, which this machine takes no older one for from now on.
+    #[doc(hidden)]
+    pub fn adopt_keys(&mut self, keys: Keys) -> Result<()> {
+        if keys.family != self.keys.family || keys.epoch < self.keys.epoch {
+            return Err(Error::SelfCheck { what: "the keys of a newer epoch" });
+        }
+        self.catalog().note_epoch(keys.epoch)?;
+        self.keys = Arc::new(keys);
+        Ok(())
+    }
+
     /// Gives up the keys of some purposes for the rest of this run: a collector needs none of data and names.
     #[doc(hidden)]
     pub fn give_up_keys(&mut self, purposes: &[Purpose]) {
