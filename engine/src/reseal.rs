@@ -3,7 +3,7 @@
 
 use crate::catalog::Snapshot;
 use crate::clock;
-use crate::commit::{Commit, Known, ledger, put_tombstone};
+use crate::commit::{Commit, Known, ledger, put_tombstone, vouch};
 use crate::error::{Error, Result};
 use crate::format::manifest::REKEY;
 use crate::format::object::ObjectType;
@@ -52,15 +52,25 @@ pub fn reseal(repository: &Repository, observer: &dyn Observer) -> Result<Reseal
     let mut report = ResealReport::default();
     let snapshots = repository.catalog().snapshots()?;
     let total = snapshots.len() as u64;
+    // What a run that was killed had committed, and not forgotten the old one for.
+    let is_anew = |snapshot: &&Snapshot| snapshot.names.origin.as_ref().is_some_and(|origin| origin.how == REKEY);
+    let anew: Vec<&Snapshot> = snapshots.iter().filter(is_anew).collect();
     for (batch, done) in snapshots.chunks(BATCH).zip((0..).step_by(BATCH)) {
-        let epochs = each(repository.store(), batch, |snapshot| epoch(repository, &snapshot.id));
+        let epochs = each(repository.store(), batch, |snapshot| epoch_of(repository, &snapshot.id));
         for (snapshot, epoch) in batch.iter().zip(epochs) {
             if observer.interrupted() {
                 return Err(Error::Interrupted);
             }
             match epoch {
                 Ok(epoch) if epoch < repository.keys().epoch => {
-                    let new = again(repository, snapshot, observer)?;
+                    let identity = snapshot.identity(&repository.id());
+                    let is_it = |other: &Snapshot| other.identity(&repository.id()) == identity && other.index.roots == snapshot.index.roots;
+                    let mut same = anew.iter().filter(|other| other.id != snapshot.id && is_it(other));
+                    let made = same.find_map(|other| match epoch_of(repository, &other.id) {
+                        Ok(epoch) => (epoch == repository.keys().epoch).then_some(Ok(*other)),
+                        Err(error) => Some(Err(error)),
+                    });
+                    let new = replace(repository, snapshot, made.transpose()?, observer)?;
                     report.replaced.push((snapshot.id, new));
                 }
                 Ok(_) => report.current += 1,
@@ -75,21 +85,21 @@ pub fn reseal(repository: &Repository, observer: &dyn Observer) -> Result<Reseal
     Ok(report)
 }
 
-fn epoch(repository: &Repository, id: &SnapshotId) -> Result<u32> {
+fn epoch_of(repository: &Repository, id: &SnapshotId) -> Result<u32> {
     let name = ObjectName::snapshot(id);
     manifest_epoch(&name, &repository.store().get(&name, SMALL_OBJECT_BYTES_MAX)?)
 }
 
-/// Commits a snapshot once more, holds the new one as the old one is held, and forgets that.
-fn again(repository: &Repository, old: &Snapshot, observer: &dyn Observer) -> Result<SnapshotId> {
-    let (mut index, mut names) = (old.index.clone(), old.names.clone());
-    let session = SnapshotId::new(random()?);
-    let own = ledger(repository)?;
-    (index.writer, index.sequence, index.previous, index.heads) = (own.writer, own.sequence, own.previous, own.heads);
-    index.snapshot = session;
-    // Whoever has a copy of it knows it by what it was first.
-    names.origin = Some(old.origin_for(&repository.id(), REKEY));
-    Commit::new(repository, session, Known::default(), observer).publish(index, names)?;
+/// Commits a snapshot once more, unless that is `made` already, holds the new one as the old one is held, and forgets that.
+fn replace(repository: &Repository, old: &Snapshot, made: Option<&Snapshot>, observer: &dyn Observer) -> Result<SnapshotId> {
+    let session = match made {
+        Some(made) => {
+            // Nobody knows whether the run that put it lived to make sure of it.
+            vouch(repository, &made.index, Known::default(), observer)?;
+            made.id
+        }
+        None => again(repository, old, observer)?,
+    };
     // The new hold before the old one is released, and both before anything is forgotten: at no time is what is held without one.
     let holds = repository.holds(clock::now())?.remove(&old.id).unwrap_or_default();
     for (_, hold) in &holds {
@@ -104,6 +114,18 @@ fn again(repository: &Repository, old: &Snapshot, observer: &dyn Observer) -> Re
     put_tombstone(repository, &old.index, REASON)?;
     // The catalog may lag: what is forgotten is what the store says.
     repository.catalog().apply(&[], &[old.id]).unwrap_or(());
+    Ok(session)
+}
+
+fn again(repository: &Repository, old: &Snapshot, observer: &dyn Observer) -> Result<SnapshotId> {
+    let (mut index, mut names) = (old.index.clone(), old.names.clone());
+    let session = SnapshotId::new(random()?);
+    let own = ledger(repository)?;
+    (index.writer, index.sequence, index.previous, index.heads) = (own.writer, own.sequence, own.previous, own.heads);
+    index.snapshot = session;
+    // Whoever has a copy of it knows it by what it was first.
+    names.origin = Some(old.origin_for(&repository.id(), REKEY));
+    Commit::new(repository, session, Known::default(), observer).publish(index, names)?;
     Ok(session)
 }
 

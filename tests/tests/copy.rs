@@ -434,15 +434,29 @@ fn after_a_rotation_on_either_side_the_target_opens_all_with_its_own_keys() {
 }
 
 #[test]
-fn another_family_is_said_beforehand_and_refused() {
+fn into_another_family_all_goes_under_its_own_ids_and_comes_back() {
     let (_, from) = source();
-    snapshot(&from, &[1]);
+    let want: [&[u64]; 3] = [&[1, 2], &[2, 3, 4], &[5]];
+    for blocks in want {
+        snapshot(&from, blocks);
+    }
     let (there, to) = source();
-    let before = there.objects();
     let options = CopyOptions::default();
     let planned = plan(&from, &to, &all(&from), &options, &Silent).unwrap();
-    assert!(planned.re_encrypted && planned.new.len() == 1);
-    assert!(matches!(copy(&from, &to, planned, &options, &Silent), Err(Error::Option { .. })));
+    assert!(planned.re_encrypted && planned.new.len() == 3);
+    let report = copy(&from, &to, planned, &options, &Silent).unwrap();
+    assert!(report.stopped.is_none() && report.failed.is_empty() && report.packs_sent == 0 && report.packs_written > 0, "{report:?}");
+    for ((_, id), blocks) in report.copied.iter().zip(want) {
+        holds(Arc::new(there.clone()), id, blocks);
+    }
+    // The second time there is nothing to do, and back in the first family each is known for what it is.
+    to.refresh().unwrap();
+    let before = there.objects();
+    for (from, to) in [(&from, &to), (&to, &from)] {
+        let planned = plan(from, to, &all(from), &options, &Silent).unwrap();
+        assert_eq!((planned.new.len(), planned.present.len()), (0, 3));
+        assert!(copy(from, to, planned, &options, &Silent).unwrap().copied.is_empty());
+    }
     assert!(there.objects() == before);
     assert!(matches!(plan(&from, &from, &all(&from), &options, &Silent), Err(Error::Option { .. })));
 }

@@ -34,6 +34,7 @@ mod notes;
 mod pendings;
 mod proxy;
 mod prune;
+mod renew;
 mod repair;
 mod replant;
 mod restore;

@@ -202,12 +202,7 @@ fn into_saying(source: &Opened, target: &Opened, snapshots: &[Snapshot], dry_run
         let listener = Listener::new(out, "copying");
         let copied = copy(&source.repository, &target.repository, planned, &options, &listener);
         listener.finish();
-        copied.map_err(|error| match error {
-            // The engine says what, and that it is so for good.
-            Error::Option { .. } if re_encrypted => Fail::from(error)
-                .hint("a repository that is made with `seabed init --sibling-of` shares the key family; packs go there as they are"),
-            error => stopped(error, 0),
-        })?
+        copied.map_err(|error| stopped(error, 0))?
     };
     let took = listener.elapsed();
     listener.finish();
