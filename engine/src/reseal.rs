@@ -64,7 +64,8 @@ pub fn reseal(repository: &Repository, observer: &dyn Observer) -> Result<Reseal
             match epoch {
                 Ok(epoch) if epoch < repository.keys().epoch => {
                     let identity = snapshot.identity(&repository.id());
-                    let is_it = |other: &Snapshot| other.identity(&repository.id()) == identity && other.index.roots == snapshot.index.roots;
+                    let is_it =
+                        |other: &Snapshot| other.identity(&repository.id()) == identity && other.index.roots == snapshot.index.roots;
                     let mut same = anew.iter().filter(|other| other.id != snapshot.id && is_it(other));
                     let made = same.find_map(|other| match epoch_of(repository, &other.id) {
                         Ok(epoch) => (epoch == repository.keys().epoch).then_some(Ok(*other)),

@@ -6,9 +6,10 @@ use seabed_engine::backup::{BackupOptions, BackupReport, ParentChoice, StreamSou
 use seabed_engine::check::{CheckOptions, CheckReport, ReadData, Warning, check};
 use seabed_engine::error::{Damage, Error, Kind};
 use seabed_engine::format::lists::Item;
+use seabed_engine::format::notes::Tags;
 use seabed_engine::format::object::ObjectType;
 use seabed_engine::format::protocol::{Hold, Note, Record, Release, Tombstone};
-use seabed_engine::format::wire::{Bytes, Time};
+use seabed_engine::format::wire::{Bytes, Time, to_bytes};
 use seabed_engine::id::{Class, ObjectId, ObjectName, SnapshotId, WriterId};
 use seabed_engine::list::list;
 use seabed_engine::observe::Silent;
@@ -169,7 +170,9 @@ impl Fixture {
         let release = Release { snapshot, holds: vec![id], time, extra: vec![] };
         put(name.clone(), seal_object(keys, &repo, &name, ObjectType::Release, &release));
         let name = ObjectName::note(snapshot.as_bytes(), &id);
-        let note = Note { kind: "tags".into(), about: Bytes(snapshot.as_bytes().to_vec()), time, body: Bytes(vec![1]), extra: vec![] };
+        let tags = Tags { tags: vec!["kept".into()], extra: vec![] };
+        let note =
+            Note { kind: "tags".into(), about: Bytes(snapshot.as_bytes().to_vec()), time, body: Bytes(to_bytes(&tags)), extra: vec![] };
         put(name.clone(), seal_object(keys, &repo, &name, ObjectType::Note, &note));
         let name = ObjectName::record(1, &id);
         let record = Record { sequence: 1, packs: vec![], seen: vec![], folds: vec![], time, extra: vec![] };

@@ -325,14 +325,14 @@ fn sweep(begin: &MemoryStore, id: &SnapshotId, secrets: [&Secret; 2], run: impl 
 fn a_run_that_is_killed_at_any_operation_locks_nobody_out() {
     let (begin, other) = two();
     let id = backup(&open(&begin, &repo::secret()).unwrap(), "text");
-    let (first, new) = (repo::secret(), key(7));
-    sweep(&begin, &id, [&first, &new], |store| keys::add(&over(store, &repo::secret())?, &key(7), "new", CHEAP).map(drop));
+    let (first, new) = (repo::secret(), key(17));
+    sweep(&begin, &id, [&first, &new], |store| keys::add(&over(store, &repo::secret())?, &key(17), "new", CHEAP).map(drop));
     sweep(&begin, &id, [&first, &first], |store| keys::rotate(&over(store, &repo::secret())?, &[other]).map(drop));
-    sweep(&begin, &id, [&first, &new], |store| keys::passwd(&over(store, &repo::secret())?, &key(7), CHEAP).map(drop));
+    sweep(&begin, &id, [&first, &new], |store| keys::passwd(&over(store, &repo::secret())?, &key(17), CHEAP).map(drop));
     let made = keys::export(&open(&begin, &repo::secret()).unwrap(), None).unwrap();
     let import = |store: &FaultStore, made: &Sheet| {
         let store: Arc<dyn Store> = Arc::new(store.clone());
-        keys::import(store, made, &key(7), ("new", CHEAP), &OpenOptions::default()).map(drop)
+        keys::import(store, made, &key(17), ("new", CHEAP), &OpenOptions::default()).map(drop)
     };
     sweep(&begin, &id, [&first, &new], |store| import(store, &made));
 }
@@ -370,7 +370,7 @@ fn a_sheet_opens_what_has_lost_slots_keyrings_and_descriptor() {
     let with = keys::export(&repository, Some("paper")).unwrap();
     let without = keys::export(&repository, None).unwrap();
     let import =
-        |store: &MemoryStore, made: &Sheet| keys::import(Arc::new(store.clone()), made, &key(7), ("new", CHEAP), &OpenOptions::default());
+        |store: &MemoryStore, made: &Sheet| keys::import(Arc::new(store.clone()), made, &key(17), ("new", CHEAP), &OpenOptions::default());
     for made in [&with, &without] {
         // As it comes back from paper.
         let typed: Vec<String> = sheet::lines(made).unwrap().iter().map(|line| sheet::spaced(line).to_lowercase()).collect();
@@ -382,7 +382,7 @@ fn a_sheet_opens_what_has_lost_slots_keyrings_and_descriptor() {
             }
             let done = import(&store, &made).unwrap_or_else(|e| panic!("{folders:?}: {e}"));
             assert_eq!(done.descriptor_restored, folders.contains(&"seabed"), "{folders:?}");
-            let repository = open(&store, &key(7)).unwrap();
+            let repository = open(&store, &key(17)).unwrap();
             assert_eq!(text(&repository, &id).unwrap(), "text");
             let new = backup(&repository, "more");
             // Whose slot was there opens it again.

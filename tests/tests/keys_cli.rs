@@ -123,7 +123,7 @@ fn a_sheet_from_paper_restores_on_a_bare_machine() {
     home.ends(0, &["key", "rotate"]);
     home.ends(0, &["backup", "--quiet", "src"]);
     assert!(hint(&home, 3, &["key", "import", "without", "--new-key-file", "old.key"]).contains("opens what was written before"));
-    let old = lines(&home.ends(0, &["snapshots", "--json", "--no-cache", "--key-file", "old.key"])).remove(0);
+    let old = lines(&home.ends(3, &["snapshots", "--json", "--no-cache", "--key-file", "old.key"])).remove(0);
     assert_eq!(old.as_array().unwrap().len(), 2);
     assert!(hint(&home, 25, &["backup", "src", "--no-cache", "--key-file", "old.key"]).contains("its slot was removed"));
 }

@@ -4,10 +4,10 @@
 use seabed_engine::backup::backup;
 use seabed_engine::check::{CheckOptions, ReadData, check};
 use seabed_engine::error::Result;
+use seabed_engine::forget::hold;
 use seabed_engine::format::object::{ObjectType, Purpose};
 use seabed_engine::format::protocol::Note;
 use seabed_engine::format::segment::Segment;
-use seabed_engine::forget::hold;
 use seabed_engine::gc::{Figures, GcOptions, MaxUnused, collect, plan};
 use seabed_engine::id::SnapshotId;
 use seabed_engine::keys;
@@ -223,7 +223,8 @@ fn a_failure_anywhere_costs_a_further_run() {
         let repository = owner(&scene);
         repository.refresh().unwrap();
         for (old, blocks) in scene.old.iter().zip(OLD) {
-            let same: Vec<_> = repository.catalog().snapshots().unwrap().into_iter().filter(|s| s.identity(&repository.id()).1 == *old).collect();
+            let same: Vec<_> =
+                repository.catalog().snapshots().unwrap().into_iter().filter(|s| s.identity(&repository.id()).1 == *old).collect();
             assert!(!same.is_empty(), "at {at}");
             same.iter().for_each(|snapshot| holds(&repository, &snapshot.id, blocks));
         }

@@ -173,11 +173,13 @@ fn collected(store: &Arc<MemoryStore>) -> Result<(), Error> {
 #[test]
 fn an_undamaged_repository_is_left_as_it_is() {
     let fixture = Fixture::new();
-    let before = fixture.store.objects();
+    // A check notes what it has verified; a repair has nothing to note.
+    let objects = || -> BTreeMap<_, _> { fixture.store.objects().into_iter().filter(|(name, _)| name.folder() != "notes").collect() };
+    let before = objects();
     let twin = opened(&fixture.fork());
     let report = repaired(&opened(&fixture.store), &[&twin], Some("here"));
     assert!(!report.changes() && report.is_whole(), "{report:?}");
-    assert_eq!(fixture.store.objects(), before, "not one put, not one deletion");
+    assert!(objects() == before, "not one put, not one deletion");
 }
 
 #[test]
@@ -239,8 +241,8 @@ fn another_copy_brings_back_every_pack() {
             let what = format!("{class:?}, way {way}");
             let dry = {
                 let repository = opened(&store);
-                let before = store.objects();
                 checked(&repository);
+                let before = store.objects();
                 let twin = opened(&twin_store);
                 let options = RepairOptions { others: vec![&twin], host: None, dry_run: true };
                 let report = repair(&repository, &options, &Silent).unwrap();

@@ -46,12 +46,22 @@ pub(super) fn add_to(repository: &Repository, mut keys: Keys, secret: &Secret, l
         // By the way that whoever holds the secret goes, all of it from the store itself. The listing comes after the put: a rotation that it
         // does not show has not put its keyring yet, and will see ours.
         let locks = Locks::now(repository.origin(), vec![ObjectName::slot(&slot.id)])?;
-        let (opened, _) = locks.unlock(&repository.id(), secret)?;
-        let newest = locks.newest_epoch().unwrap_or(opened.epoch);
-        if opened.epoch >= newest && opened.epoch >= keys.epoch {
-            return Ok(Added { id: slot.id, epoch: opened.epoch });
+        let opened = match locks.unlock(&repository.id(), secret) {
+            Ok((opened, _)) => Some(opened.epoch),
+            // A rotation took the keyring away and had not seen the slot.
+            Err(Error::WrongKey) => None,
+            Err(error) if error.is_missing() => None,
+            Err(error) => return Err(error),
+        };
+        let newest = locks.newest_epoch().or(opened);
+        if let Some(epoch) = opened.filter(|epoch| Some(*epoch) >= newest && *epoch >= keys.epoch) {
+            return Ok(Added { id: slot.id, epoch });
         }
-        let Some(own) = repository.slot() else { return Ok(Added { id: slot.id, epoch: opened.epoch }) };
+        let own = match (repository.slot(), opened) {
+            (Some(own), _) => own,
+            (None, Some(epoch)) => return Ok(Added { id: slot.id, epoch }),
+            (None, None) => return Err(removed()),
+        };
         let seen = look(repository, &[own])?;
         if seen.newest() > seen.keys.epoch {
             return Err(removed());

@@ -72,25 +72,40 @@ impl Locks {
 
     /// Finds the slot of `secret` and the newest keyring that it opens.
     pub fn unlock(&self, repository: &RepositoryId, secret: &Secret) -> Result<(Keys, OpenSlot)> {
-        let slot = self.slot(repository, secret)?;
-        let keys = self.keys(repository, &[&slot])?;
-        Ok((keys, slot))
+        let mut slots = self.slots(repository, secret);
+        let slot = slots.next().unwrap_or(Err(Error::WrongKey))?;
+        let first = self.keys(repository, &[&slot]).map(|keys| (keys, slot));
+        let is_newest = |opened: &Result<(Keys, OpenSlot)>| matches!(opened, Ok((keys, _)) if Some(keys.epoch) >= self.newest_epoch());
+        if is_newest(&first) {
+            return first;
+        }
+        // One secret may have two slots: of one that was replaced by the same secret again the old one may not have been let go. The others
+        // are tried only where the first one does not open all.
+        let others = slots.filter_map(Result::ok).map(|slot| self.keys(repository, &[&slot]).map(|keys| (keys, slot)));
+        others.into_iter().find(is_newest).unwrap_or(first)
     }
 
-    fn slot(&self, repository: &RepositoryId, secret: &Secret) -> Result<OpenSlot> {
-        let mut damage = None;
-        for (name, fetched) in &self.slots {
-            // One damaged slot must not lock out the holders of the others.
-            let tried = again(fetched).and_then(|bytes| open_slot(repository, name, &decode_slot(name, bytes)?, secret));
-            match tried {
-                Ok(Some(slot)) => return Ok(slot),
-                Ok(None) => {}
-                // Listed and gone: an init that gave way to another took it back, and some stores list for minutes what was deleted.
-                Err(error) if error.is_missing() => {}
-                Err(error) => damage = damage.or(Some(error)),
+    /// The slots that a secret opens, one after the other; at the end, where it opens none, what is damaged.
+    fn slots<'l>(&'l self, repository: &'l RepositoryId, secret: &'l Secret) -> impl Iterator<Item = Result<OpenSlot>> + 'l {
+        let (mut damage, mut found) = (None, false);
+        let mut left = self.slots.iter();
+        std::iter::from_fn(move || {
+            for (name, fetched) in left.by_ref() {
+                // One damaged slot must not lock out the holders of the others.
+                let tried = again(fetched).and_then(|bytes| open_slot(repository, name, &decode_slot(name, bytes)?, secret));
+                match tried {
+                    Ok(Some(slot)) => {
+                        found = true;
+                        return Some(Ok(slot));
+                    }
+                    Ok(None) => {}
+                    // Listed and gone: an init that gave way to another took it back, and some stores list for minutes what was deleted.
+                    Err(error) if error.is_missing() => {}
+                    Err(error) => damage = damage.take().or(Some(error)),
+                }
             }
-        }
-        Err(damage.unwrap_or(Error::WrongKey))
+            (!found).then(|| damage.take()).flatten().map(Err)
+        })
     }
 
     /// The keys that slots open: those of the highest epoch that holds a copy for one of them.

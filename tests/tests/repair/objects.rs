@@ -3,6 +3,7 @@
 use super::{BREAKS, Fixture, checked, opened, repaired, whole};
 use seabed_engine::error::Error;
 use seabed_engine::forget::{forget, hold};
+use seabed_engine::format::notes::Tags;
 use seabed_engine::format::object::ObjectType;
 use seabed_engine::format::protocol::{Note, Record};
 use seabed_engine::format::wire::{Bytes, Time};
@@ -24,7 +25,8 @@ fn small_objects_are_renewed_and_never_say_less() {
     fixture.store.put(&name, &seal_object(repository.keys(), &repository.id(), &name, ObjectType::Record, &record).unwrap()).unwrap();
     let about = fixture.snapshots[1];
     let name = ObjectName::note(about.as_bytes(), &id);
-    let note = Note { kind: "tags".into(), about: Bytes(about.as_bytes().to_vec()), time, body: Bytes(vec![1]), extra: vec![] };
+    let tags = Tags { tags: vec!["kept".into()], extra: vec![] };
+    let note = Note { kind: "tags".into(), about: Bytes(about.as_bytes().to_vec()), time, body: Bytes(to_bytes(&tags)), extra: vec![] };
     fixture.store.put(&name, &seal_object(repository.keys(), &repository.id(), &name, ObjectType::Note, &note).unwrap()).unwrap();
     let twin = fixture.fork();
     for folder in ["forgotten", "holds", "records", "notes", "slots", "keyring"] {
