@@ -193,7 +193,8 @@ fn a_budget_goes_through_it_piece_by_piece() {
         assert!(figures.renew_bytes <= 5 << 20, "{figures:?}");
         let repository = owner(&scene);
         repository.refresh().unwrap();
-        for snapshot in repository.catalog().snapshots().unwrap() {
+        let snapshots = repository.catalog().snapshots().unwrap();
+        for snapshot in snapshots {
             let (_, first) = snapshot.identity(&repository.id());
             let at = scene.old.iter().position(|old| *old == first).unwrap();
             holds(&repository, &snapshot.id, OLD[at]);

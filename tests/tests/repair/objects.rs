@@ -6,7 +6,7 @@ use seabed_engine::forget::{forget, hold};
 use seabed_engine::format::notes::Tags;
 use seabed_engine::format::object::ObjectType;
 use seabed_engine::format::protocol::{Note, Record};
-use seabed_engine::format::wire::{Bytes, Time};
+use seabed_engine::format::wire::{Bytes, Time, to_bytes};
 use seabed_engine::id::{ObjectId, ObjectName};
 use seabed_engine::repair::reopen;
 use seabed_engine::seal::object::seal_object;
