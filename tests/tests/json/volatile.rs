@@ -24,6 +24,8 @@ const NUMBERS: &[&str] = &[
     "write_bytes",
     "unused_bytes",
     "young_bytes",
+    "renew_bytes",
+    "renew_left_bytes",
     "due_bytes",
     "waiting_bytes",
     "bytes_read_packs",
@@ -72,7 +74,8 @@ const NUMBERS_OF: &[(&str, &[&str])] = &[
     ("mount", &["frames_decoded"]),
     ("serve", &["frames_decoded"]),
     ("check", &["bytes_read"]),
-    ("cat", &["bytes", "plain"]),
+    // Where a tree of a few entries is cut hangs on its family's key.
+    ("cat", &["bytes", "plain", "level"]),
     ("cache", &["bytes", "objects"]),
     ("restore", &["bytes"]),
     // A new epoch is the last one plus something random.
