@@ -60,6 +60,12 @@ pub struct Global {
     /// Whose environment variables are looked at.
     #[arg(skip)]
     pub side: Side,
+    /// Whose variables say the secret: of another repository that has none of its own those of this one.
+    #[arg(skip)]
+    pub secrets_of: Side,
+    /// It is a copy or a sibling of another one: that one's key file may open it.
+    #[arg(skip)]
+    pub related: bool,
 }
 
 /// Which of two repositories is meant where a command has to do with two.

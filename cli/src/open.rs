@@ -152,9 +152,9 @@ fn with_cache<T>(cache: &mut Option<PathBuf>, out: &Output, open: impl Fn(&OpenO
 }
 
 /// The key files that this program would have made for a repository.
-fn own_keys(place: &Place, id: &RepositoryId) -> Vec<PathBuf> {
+fn own_keys(place: &Place, id: &RepositoryId, related: bool) -> Vec<PathBuf> {
     let Some(base) = secret::key_directory() else { return Vec::new() };
-    let default = place.is_default.then(|| base.join("key"));
+    let default = (place.is_default || related).then(|| base.join("key"));
     default.into_iter().chain([base.join(format!("keys/{id}.key"))]).collect()
 }
 
@@ -197,10 +197,16 @@ fn open_at(global: &Global, out: &Output, place: Place) -> Result<Opened, Fail> 
 fn open_found(global: &Global, out: &Output, place: Place, found: &Found, cache: &mut Option<PathBuf>) -> Result<Opened, Fail> {
     let id = found.id();
     let mut attempt = |secret: &Secret| with_cache(cache, out, |options| found.open(secret, options));
-    let repository = match secret::given(global)? {
-        Given::Secret(secret) => attempt(&secret)?,
-        Given::KeyFile(path) => attempt(&secret::key_file(&path)?)?,
-        Given::Nothing => unasked(&place, &id, out, &mut attempt)?,
+    let given = match secret::given(global)? {
+        Given::Secret(secret) => Some(secret),
+        Given::KeyFile(path) => Some(secret::key_file(&path)?),
+        Given::Nothing => None,
+    };
+    let repository = match given.as_ref().map(&mut attempt) {
+        // The secret of the own one, which nobody said is this one's: it may have a key file of its own.
+        Some(Err(Error::WrongKey)) if global.related => unasked((&place, true), &id, out, &mut attempt)?,
+        Some(opened) => opened?,
+        None => unasked((&place, global.related), &id, out, &mut attempt)?,
     };
     remember(cache.as_deref(), &id, &place);
     Ok(Opened { repository, place, cache: cache.clone(), created: false, new_key: None, capabilities: None })
@@ -244,13 +250,13 @@ pub fn remembered(cache: &Path, place: &Place) -> Option<(RepositoryId, PathBuf)
 
 /// Opens with what this program knows by itself: the key file that it made, else the person at the terminal.
 fn unasked(
-    place: &Place,
+    (place, related): (&Place, bool),
     id: &RepositoryId,
     out: &Output,
     attempt: &mut dyn FnMut(&Secret) -> Result<Repository, Error>,
 ) -> Result<Repository, Fail> {
     let mut wrong: Option<PathBuf> = None;
-    for path in own_keys(place, id).into_iter().filter(|p| p.exists()) {
+    for path in own_keys(place, id, related).into_iter().filter(|p| p.exists()) {
         match attempt(&secret::key_file(&path)?) {
             Err(Error::WrongKey) => wrong = Some(path),
             other => return other.map_err(Fail::from),
@@ -418,7 +424,7 @@ fn init_at(
         Given::KeyFile(path) => make_or_read(&path)?,
         Given::Nothing => {
             // A default key that is there already is used again: it may be all that opens something else.
-            let path = own_keys(&place, &id).into_iter().next().ok_or_else(|| {
+            let path = own_keys(&place, &id, false).into_iter().next().ok_or_else(|| {
                 Fail::config("there is no secret, and without HOME no place for a key file")
                     .hint("give one with --password-file or --key-file")
             })?;

@@ -1,5 +1,5 @@
 //! A second repository beside the one that every command has: where it is, and how it is opened.
-//! It must never take one's secret for the other's unasked, but for targets, which are often siblings under the same secret.
+//! Where nothing says how it is opened, the secret of the own one is tried: it is often a copy of that, or a sibling under the same secret.
 //! It obeys what README.md says of copies.
 
 use crate::args::{Global, Side};
@@ -40,13 +40,14 @@ impl FromArgs {
             password_command: self.from_password_command.clone(),
             key_file: self.from_key_file.clone(),
             side: Side::From,
+            secrets_of: Side::From,
             ..global.clone()
         }
     }
 
     /// Opens it.
     pub fn open(&self, global: &Global, out: &Output) -> Result<Opened, Fail> {
-        open::open(&self.global(global), out)
+        open_other(self.global(global), global, out)
     }
 }
 
@@ -77,21 +78,30 @@ impl ToArgs {
             password_command: self.to_password_command.clone(),
             key_file: self.to_key_file.clone(),
             side: Side::To,
+            secrets_of: Side::To,
             ..global.clone()
         };
-        let says = ["PASSWORD", "PASSWORD_FILE", "PASSWORD_COMMAND", "KEY_FILE"]
-            .iter()
-            .any(|name| std::env::var_os(Side::To.variable(name)).is_some());
-        if says || other.password_file.is_some() || other.password_command.is_some() || other.key_file.is_some() {
-            return open::open(&other, out);
+        open_other(other, global, out)
+    }
+}
+
+/// Opens another repository as `other` says, or as the own one is opened where nothing says how.
+fn open_other(other: Global, own: &Global, out: &Output) -> Result<Opened, Fail> {
+    let names = ["PASSWORD", "PASSWORD_FILE", "PASSWORD_COMMAND", "KEY_FILE"];
+    let says = names.iter().any(|name| std::env::var_os(other.side.variable(name)).is_some());
+    if says || other.password_file.is_some() || other.password_command.is_some() || other.key_file.is_some() {
+        return open::open(&other, out);
+    }
+    let side = other.side;
+    // With its secret, its environment, the key files that this program made; but at the place, and with the bucket's keys, of the other.
+    let secrets = |given: &Global| (given.password_file.clone(), given.password_command.clone(), given.key_file.clone());
+    let (password_file, password_command, key_file) = secrets(own);
+    let same = Global { password_file, password_command, key_file, secrets_of: Side::Own, related: true, ..other };
+    match open::open(&same, out) {
+        Err(fail) if fail.code == Code::WrongKey => {
+            let (file, key) = (side.flag("password-file"), side.flag("key-file"));
+            Err(fail.hint(format!("it has a secret of its own: {file}, {key}, {} …", side.variable("PASSWORD"))))
         }
-        // As the own one is opened: with its secret, its environment, the key files that this program made.
-        let same = Global { repo: Some(to.to_owned()), ..global.clone() };
-        match open::open(&same, out) {
-            Err(fail) if fail.code == Code::WrongKey => {
-                Err(fail.hint("it has a secret of its own: --to-password-file, --to-key-file, SEABED_TO_PASSWORD …"))
-            }
-            other => other,
-        }
+        other => other,
     }
 }

@@ -121,7 +121,7 @@ pub fn given(global: &Global) -> Result<Given, Fail> {
         return Ok(Given::KeyFile(path.clone()));
     }
     const NAMES: [&str; 4] = ["PASSWORD", "PASSWORD_FILE", "PASSWORD_COMMAND", "KEY_FILE"];
-    let whole = |name: &str| global.side.variable(name);
+    let whole = |name: &str| global.secrets_of.variable(name);
     let set: Vec<&str> = NAMES.into_iter().filter(|name| variable(&whole(name)).is_some()).collect();
     if let [first, second, ..] = set[..] {
         return Err(Fail::config(format!("both {} and {} are set", whole(first), whole(second))).hint("unset all but one of them"));

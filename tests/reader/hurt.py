@@ -19,6 +19,8 @@ class Survey:
     """What chunks can still be read."""
     def __init__(self, repo):
         self.repo, self.good = repo, {'data': set(), 'names': {}, 'lists': {}}
+        # What is in packs that no segment names: nobody finds it, but what hangs below can be told.
+        self.loose = {'names': {}, 'lists': {}}
         self.memory = {}
         listed = {name.split('/')[-1]: size for cls in CLASSES for name, size in repo.list(cls)}
         rows = {}
@@ -49,10 +51,26 @@ class Survey:
                     self.good[cls].add(chunk)
                 else:
                     self.good[cls][chunk] = plain
+        for cls in self.loose:
+            for name, _ in repo.list(cls):
+                id = bytes.fromhex(name.split('/')[-1])
+                if (cls, id) not in rows:
+                    self.add_loose(cls, id)
+
+    def add_loose(self, cls, id):
+        try:
+            pack = Pack(self.repo, cls, id, whole=False)
+        except Refused:
+            return
+        for number, chunk in enumerate(pack.ids):
+            try:
+                self.loose[cls][chunk] = pack.chunk(number)
+            except Refused:
+                continue
 
     def node(self, cls, id):
         """A node or leaf, decoded; `None` where it cannot be read."""
-        plain = self.good[cls].get(id)
+        plain = self.good[cls].get(id, self.loose[cls].get(id))
         try:
             return None if plain is None else cbor(plain)
         except Refused:
@@ -74,7 +92,7 @@ class Survey:
                 whole = all(item in self.good['data'] for item in items(node[2], 1024) if isinstance(item, bytes))
             else:
                 whole = all([self.list(node[2][32 * i:32 * i + 32], level - 1) for i in range(len(node[3]))])
-            self.memory['list', id] = whole
+            self.memory['list', id] = whole and id in self.good['lists']
         return self.memory['list', id]
 
     def tree(self, names, lists, level, first):
@@ -86,7 +104,7 @@ class Survey:
 
     def stretch(self, names, lists, level, first):
         a, b = self.node('names', names), self.node('lists', lists)
-        paths, hurt = set(), a is None or b is None
+        paths, hurt = set(), a is None or b is None or names not in self.good['names'] or lists not in self.good['lists']
         if hurt and first is not None:
             paths.add(first)
         if b is None:

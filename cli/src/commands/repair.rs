@@ -114,8 +114,9 @@ fn repaired(global: &Global, args: &Args, out: &Output) -> Run {
     let result = repair(&opened.repository, &options, &listener);
     listener.finish();
     let report = result?;
-    // What a repair thinks of itself counts for nothing; where it changed nothing, what was seen before is still so.
-    let after = if report.changes() && !args.dry_run { checked(&opened, read_data, out)? } else { before };
+    // What a repair thinks of itself counts for nothing; where it changed nothing and nothing was wrong, what was seen before is still so.
+    let looks_again = !args.dry_run && (report.changes() || !before.is_clean());
+    let after = if looks_again { checked(&opened, read_data, out)? } else { before };
     if !args.dry_run {
         after.findings.iter().for_each(|finding| check::tell(finding, out));
     }
@@ -143,7 +144,12 @@ fn tell(report: &RepairReport, dry_run: bool, out: &Output) {
     if report.bytes_fetched > 0 {
         out.say(&format!("{} read of the other repository", size::human(report.bytes_fetched)));
     }
-    for (count, what) in [(report.segments_replaced, "index segment"), (report.objects_healed.len() as u64, "other object")] {
+    let counts = [
+        (report.segments_replaced, "index segment"),
+        (report.packs_indexed, "pack without a segment"),
+        (report.objects_healed.len() as u64, "other object"),
+    ];
+    for (count, what) in counts {
         if count > 0 {
             out.say(&format!("{done}: {}", size::of(count, what)));
         }
@@ -211,6 +217,7 @@ fn summary(report: &RepairReport, after: &CheckReport, (dry_run, entrance, took)
         "healed_source": healed(&report.source),
         "bytes_fetched": report.bytes_fetched,
         "segments_replaced": report.segments_replaced,
+        "packs_indexed": report.packs_indexed,
         "objects_healed": names(&report.objects_healed).into_iter().chain(entrance.iter().cloned()).collect::<Vec<_>>(),
         "objects_dropped": names(&report.objects_dropped),
         "objects_lost": report.objects_lost.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(),

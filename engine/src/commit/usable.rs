@@ -25,6 +25,8 @@ pub struct Usable {
     pub lost: HashSet<PackId>,
     /// What lies in the folder of pending manifests.
     pub pendings: Vec<Listed>,
+    /// Packs that no segment named, and that one names now; a dry run would have put it.
+    pub indexed: u64,
 }
 
 /// The index, with the packs marked that a new snapshot may rely on: those that the store lists at their full length and
@@ -85,7 +87,7 @@ pub fn usable_index(repository: &Repository, dry_run: bool, observer: &dyn Obser
     let sound = |pack: &IndexPack| listed.get(&pack.id) == Some(&pack.bytes) && !suspects.contains(&pack.id);
     let lost = index.packs().iter().filter(|pack| !sound(pack) && !records.name(&pack.id)).map(|pack| pack.id).collect();
     index.set_usable(|pack| sound(pack) && !records.name(&pack.id));
-    Ok(Usable { index: Arc::new(index), records, lost, pendings })
+    Ok(Usable { index: Arc::new(index), records, lost, pendings, indexed: orphans.len() as u64 })
 }
 
 /// Asks for the packs that segments name and a listing of a remote store did not show: listings have been short and said that they were

@@ -24,6 +24,8 @@ pub struct Ground {
     pub broken: HashSet<PackId>,
     /// What is condemned.
     pub records: Records,
+    /// Packs that no segment named before.
+    pub indexed: u64,
 }
 
 impl Ground {
@@ -32,7 +34,7 @@ impl Ground {
         let usable = usable_index(repository, dry_run, observer)?;
         // Behind the index: of a collection that condemns in between, the copies are seen first and the record last.
         let records = repository.records(&usable.records)?;
-        Ok(Ground { index: usable.index, lost: usable.lost, broken, records })
+        Ok(Ground { index: usable.index, lost: usable.lost, broken, records, indexed: usable.indexed })
     }
 
     fn counts(&self, at: &Location) -> bool {

@@ -79,6 +79,8 @@ pub struct RepairReport {
     pub bytes_fetched: u64,
     /// Index segments that did not open, and what they said is said by others now.
     pub segments_replaced: u64,
+    /// Packs that no segment named, and that one names now: of a segment that was lost, or of a run that was killed.
+    pub packs_indexed: u64,
     /// Packs that are broken or gone, and that nobody uses any more.
     pub packs_condemned: Vec<ObjectName>,
     /// Packs that are broken or gone and may hold what nothing else has.
@@ -104,7 +106,7 @@ pub struct RepairReport {
 impl RepairReport {
     /// Whether anything was changed, or would have been.
     pub fn changes(&self) -> bool {
-        let counts = [self.own.chunks, self.other.chunks, self.source.chunks, self.segments_replaced];
+        let counts = [self.own.chunks, self.other.chunks, self.source.chunks, self.segments_replaced, self.packs_indexed];
         let objects = self.objects_healed.len() + self.objects_dropped.len() + self.packs_condemned.len() + self.snapshots_back.len();
         counts.iter().sum::<u64>() > 0 || objects > 0
     }
@@ -216,6 +218,7 @@ impl Healing<'_> {
     fn heal(&mut self, roots: &Roots, back: &[Back], broken: HashSet<PackId>, report: &mut RepairReport) -> Result<(Ground, Need)> {
         let all = roots.all(back);
         let mut ground = Ground::look(self.repository, self.options.dry_run, broken, self.observer)?;
+        report.packs_indexed += ground.indexed;
         let mut rounds = 0;
         loop {
             let needs = need(self.repository, &mut ground, &all, self.observer)?;
