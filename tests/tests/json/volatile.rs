@@ -79,7 +79,7 @@ const NUMBERS_OF: &[(&str, &[&str])] = &[
     ("cache", &["bytes", "objects"]),
     ("restore", &["bytes"]),
     // A new epoch is the last one plus something random.
-    ("key", &["epoch", "lines"]),
+    ("key", &["epoch", "lines", "bytes_read"]),
     ("diff", &["bytes", "data_blobs", "tree_blobs"]),
     (
         "stats",
