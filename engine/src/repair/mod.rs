@@ -137,7 +137,7 @@ impl RepairReport {
 /// for segment in repository.store().list("index")? {
 ///     repository.store().delete(&segment.name)?;
 /// }
-/// check(&repository, &CheckOptions { read_data: ReadData::All }, &Silent)?;
+/// check(&repository, &CheckOptions { read_data: ReadData::All, ..CheckOptions::default() }, &Silent)?;
 /// // Nothing of the content was lost: the index is made anew from the packs.
 /// let report = repair(&repository, &RepairOptions::default(), &Silent)?;
 /// assert!(report.is_whole());
