@@ -11,37 +11,15 @@ prefix of the bucket that shares its key family (`init --sibling-of`, `init --co
 A second copy to the same place is timed too, and shown. Before anything is judged the newest snapshot is restored from there and compared.
 Exit status: 0 the bar is reached, 1 it is not, 2 it could not be measured.
 """
-import argparse, json, os, random, shutil, statistics, subprocess, sys, tempfile, time
+import argparse, json, os, shutil, statistics, subprocess, sys, tempfile, time
 
-from compare_find import Failed, edit, files_of, run
+from compare_find import Failed, run
+from days import days
 
-SERVERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'tests', 'servers')
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'tests', 'servers'))
+from started import Proxy, start, stop
+
 PASSWORD = 'copy'
-
-
-def server(name, verb, work):
-    """What garage.sh or rclone.sh prints, by name."""
-    owner = ['--owner', str(os.getpid())] if verb == 'start' else []
-    done = subprocess.run([f'{SERVERS}/{name}.sh', verb, work, *owner], stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise Failed(f'{name}.sh {verb}: exit {done.returncode}')
-    return dict(line.split('=', 1) for line in done.stdout.splitlines())
-
-
-class Proxy:
-    """So much longer takes every round trip."""
-
-    def __init__(self, endpoint, ms):
-        command = [sys.executable, f'{SERVERS}/delay.py', '--to', endpoint, '--ms', str(ms)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        port = self.process.stdout.readline().strip().decode()
-        if not port:
-            raise Failed('the proxy does not start')
-        self.endpoint = f'127.0.0.1:{port}'
-
-    def stop(self):
-        self.process.stdin.close()
-        self.process.wait()
 
 
 class Tool:
@@ -98,7 +76,7 @@ def main():
     work = tempfile.mkdtemp(dir=given.work or ('/dev/shm' if large else None), prefix='compare-copy-')
     proxy = None
     try:
-        access = server(given.server, 'start', work)
+        access = start(given.server, work)
         endpoint = access.pop('SEABED_TEST_S3_URL').removeprefix('s3:http://').split('/')[0]
         if given.proxy_ms:
             proxy = Proxy(endpoint, given.proxy_ms)
@@ -106,15 +84,8 @@ def main():
         tools = [Tool(name, program, work, endpoint, access) for name, program in (('seabed', given.seabed), ('restic', given.restic))]
         for tool in tools:
             tool.run('--repo', tool.near, 'init')
-        place, rng = os.path.join(work, 'tree'), random.Random(6)
-        for day in range(given.snapshots):
-            if day in (0, given.snapshots // 2):
-                shutil.rmtree(place, ignore_errors=True)
-                source = os.path.realpath(os.path.join(given.corpus, 'tree1' if day == 0 else 'tree2'))
-                subprocess.run(['cp', '-a', source, place], check=True)
-                files = files_of(place)
-            else:
-                edit(place, files, rng, day)
+        place = os.path.join(work, 'tree')
+        for day in days(given.corpus, place, given.snapshots, 6):
             for tool in tools:
                 tool.backup(place)
             print(f'snapshot {day + 1} of {given.snapshots}', file=sys.stderr)
@@ -139,7 +110,7 @@ def main():
     finally:
         if proxy:
             proxy.stop()
-        subprocess.run([f'{SERVERS}/{given.server}.sh', 'stop', work])
+        stop(given.server, work)
         shutil.rmtree(work, ignore_errors=True)
     print(f'{given.snapshots} snapshots to {given.server}, {given.runs} runs, medians')
     ratios = {}

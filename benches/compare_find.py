@@ -9,7 +9,9 @@ at a user's. What is timed is one command per question, whole processes, in turn
 number of snapshots. `history` is the question for one path in all snapshots, which the peers answer by finding it.
 Exit status: 0 every bar is reached, 1 one is not, 2 it could not be measured.
 """
-import argparse, fnmatch, json, os, random, shutil, statistics, subprocess, sys, tempfile, time
+import argparse, fnmatch, json, os, shutil, statistics, subprocess, sys, tempfile, time
+
+from days import days
 
 QUESTIONS = {
     'a name': ('find', 'ext4_jbd2.c'),
@@ -53,25 +55,6 @@ class Tool:
         return self.run('find', '--path', full, *extra) if kind == 'history' else self.run('find', '--glob', what, *extra)
 
 
-def edit(tree, files, rng, day):
-    """What a day does to a tree: 200 files longer, 20 gone, 20 new."""
-    for path in rng.sample(files, 200):
-        with open(path, 'a') as file:
-            file.write(f'/* {day} */\n')
-    for path in rng.sample(files, 20):
-        os.remove(path)
-        files.remove(path)
-    for n in range(20):
-        path = f'{os.path.dirname(rng.choice(files))}/new-{day}-{n}.c'
-        with open(path, 'w') as file:
-            file.write(f'{day} {n}\n')
-        files.append(path)
-
-
-def files_of(tree):
-    return sorted(os.path.join(at, name) for at, _, names in os.walk(tree) for name in names if not os.path.islink(os.path.join(at, name)))
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--seabed', required=True)
@@ -90,15 +73,8 @@ def main():
         tools = [Tool(name, program, work) for name, program in programs.items()]
         for tool in tools:
             tool.run('init')
-        place, rng = os.path.join(work, 'tree'), random.Random(5)
-        for day in range(given.snapshots):
-            if day in (0, given.snapshots // 2):
-                shutil.rmtree(place, ignore_errors=True)
-                source = os.path.realpath(os.path.join(given.corpus, 'tree1' if day == 0 else 'tree2'))
-                subprocess.run(['cp', '-a', source, place], check=True)
-                files = files_of(place)
-            else:
-                edit(place, files, rng, day)
+        place = os.path.join(work, 'tree')
+        for day in days(given.corpus, place, given.snapshots, 5):
             for tool in tools:
                 tool.run('backup', place)
             print(f'snapshot {day + 1} of {given.snapshots}', file=sys.stderr)

@@ -129,7 +129,7 @@ pub enum Error {
     #[error("{object} uses `{feature}`, which this program does not know")]
     UnknownFeature { object: ObjectName, feature: String },
     #[error("{object} is sealed under the keys of epoch {epoch}, which this secret does not open")]
-    EpochUnknown { object: ObjectName, epoch: u32 },
+    EpochUnknown { object: ObjectName, epoch: u32, held: u32 },
     #[error("chunk {id} is in no pack that the index knows")]
     ChunkMissing { id: ChunkId },
     #[error("pack {pack} is gone from the store, and chunk {id} was only there")]

@@ -161,6 +161,13 @@ def hurt(repo, known=()):
             vouched |= vouches(repo.object('tombstone', 'Tombstone', name))
         except Refused:
             pass
+    # What is said of a snapshot and cannot be read: nobody knows whether it is held, or what of the ledger it was.
+    for folder, kind, body in (('forgotten', 'tombstone', 'Tombstone'), ('holds', 'hold', 'Hold'), ('releases', 'release', 'Release')):
+        for name, _ in repo.list(folder):
+            try:
+                repo.object(kind, body, name)
+            except Refused:
+                snapshots.add(name.split('/')[1][:64])
     for id in listed:
         try:
             vouched |= vouches(repo.manifest(f'snapshots/{id}')[0])

@@ -19,7 +19,8 @@ bar is reached, 1 one is not, 2 it could not be measured.
 """
 import argparse, json, os, shutil, statistics, subprocess, sys, tempfile, time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+from started import Proxy, start, stop
+
 STEPS = ('tree', 'snapshots', 'dump')
 JUDGED = ('tree first', 'tree restore', 'dump next day')
 # DESIGN section 8 allows the engine 128 MB. What a network adds is bytes under way, and those have bounds of their own: a pack for every
@@ -82,31 +83,6 @@ class Tool:
 
     def snapshots(self):
         return run(self.command('snapshots'), self.env)
-
-
-class Proxy:
-    def __init__(self, endpoint, ms):
-        self.process = subprocess.Popen([sys.executable, f'{HERE}/delay.py', '--to', endpoint, '--ms', str(ms)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        port = self.process.stdout.readline().strip().decode()
-        if not port:
-            raise Failed('the proxy does not start')
-        self.endpoint = f'127.0.0.1:{port}'
-
-    def stop(self):
-        self.process.stdin.close()
-        try:
-            self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-def garage(verb, work):
-    """What garage.sh prints, by name."""
-    done = subprocess.run([f'{HERE}/garage.sh', verb, work, *(['--owner', str(os.getpid())] if verb == 'start' else [])], stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise Failed(f'garage.sh {verb}: exit {done.returncode}')
-    return dict(line.split('=', 1) for line in done.stdout.splitlines())
 
 
 def warm(*paths):
@@ -199,7 +175,7 @@ def main():
     work = tempfile.mkdtemp(dir=given.work or ('/dev/shm' if large else None), prefix='compare-s3-')
     proxy, tools = None, []
     try:
-        access = garage('start', work)
+        access = start('garage', work)
         endpoint = access.pop('SEABED_TEST_S3_URL').removeprefix('s3:http://').split('/')[0]
         if given.proxy_ms:
             proxy = Proxy(endpoint, given.proxy_ms)
@@ -212,7 +188,7 @@ def main():
     finally:
         if proxy:
             proxy.stop()
-        subprocess.run([f'{HERE}/garage.sh', 'stop', work])
+        stop('garage', work)
         shutil.rmtree(work, ignore_errors=True)
     print(f'{given.runs} runs' + (f', every round trip {given.proxy_ms:g} ms longer' if given.proxy_ms else ''))
     missed = table(results, given.bar, given.bar_seconds)

@@ -335,3 +335,53 @@ fn the_commands_do_what_they_say() {
     // The newest one of a group always stays.
     assert_eq!(listed(&[]), ["web2", "web3"]);
 }
+
+/// `forget latest:/etc` forgot the whole snapshot; `tag`, `describe` and `hold` took one for the other too.
+#[test]
+fn who_names_a_part_of_a_snapshot_does_not_mean_all_of_it() {
+    let home = Home::new();
+    home.ends(0, &["backup", "--init", "--quiet", "src"]);
+    let part = "latest:/src";
+    for command in [
+        &["forget", part][..],
+        &["tag", "--add", "x", part],
+        &["describe", part, "text"],
+        &["hold", part],
+        &["unhold", part],
+        &["copy", part, "--to", "other"],
+        &["rewrite", part, "--exclude", "a.txt"],
+        &["stats", part],
+    ] {
+        home.ends(20, command);
+    }
+    let snapshots = lines(&home.ends(0, &["snapshots", "--json"])).remove(0);
+    assert_eq!(snapshots.as_array().unwrap().len(), 1);
+    assert!(lines(&home.ends(0, &["hold", "--list", "--json"])).is_empty());
+}
+
+/// `rewrite --exclude secret --forget` and `copy` ended with 0 beside a snapshot whose manifest could not be read: the secret was still in
+/// there, and no copy of it anywhere.
+#[test]
+fn all_snapshots_are_not_all_where_one_cannot_be_read() {
+    let home = Home::new();
+    home.ends(0, &["backup", "--init", "--quiet", "src"]);
+    home.write("src/secret", "a password");
+    home.ends(0, &["backup", "--quiet", "src"]);
+    let copied = home.path(".config/seabed/key");
+    let copied = copied.to_str().unwrap();
+    home.ends(0, &["init", "--repo", "twin", "--sibling-of", home.repository().to_str().unwrap(), "--quiet", "--key-file", copied]);
+    let newest = lines(&home.ends(0, &["snapshots", "--json"])).remove(0)[1]["id"].as_str().unwrap().to_owned();
+    let manifest = home.repository().join("snapshots").join(&newest);
+    let mut bytes = std::fs::read(&manifest).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::remove_file(&manifest).unwrap();
+    std::fs::write(&manifest, bytes).unwrap();
+    std::fs::remove_dir_all(home.path(".cache")).unwrap();
+    for command in
+        [&["tag", "--add", "x"][..], &["rewrite", "--exclude", "secret", "--forget"], &["copy", "--to", "twin", "--to-key-file", copied]]
+    {
+        home.ends(3, command);
+    }
+    let readable = lines(&home.ends(23, &["snapshots", "--json"])).remove(0)[0]["id"].as_str().unwrap().to_owned();
+    home.ends(0, &["tag", "--add", "y", &readable]);
+}

@@ -1,13 +1,14 @@
 //! `copy`: snapshots of one repository into others. It must never say that a snapshot is in a place before it is committed there, nor let one
 //! place that fails keep the others from theirs. It obeys what README.md says of a second place.
 
-use crate::args::{FilterArgs, Global};
+use crate::args::Global;
 use crate::commands::refresh;
 use crate::exit::{Code, Fail, Run, help, without_number};
 use crate::open::{self, Opened};
 use crate::other::{FromArgs, ToArgs};
 use crate::output::Output;
 use crate::progress::Listener;
+use crate::which::WhichArgs;
 use crate::{signals, size, time};
 use seabed_engine::catalog::Snapshot;
 use seabed_engine::copy::{CopyOptions, CopyPlan, CopyReport, copy, plan};
@@ -31,11 +32,8 @@ const EXAMPLES: &str = "  seabed copy --to /mnt/usb/repo
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
 pub struct Args {
-    /// Snapshots [default: all that the filters let pass]
-    #[arg(value_name = "ID")]
-    ids: Vec<String>,
     #[command(flatten)]
-    filter: FilterArgs,
+    which: WhichArgs,
     /// Only say what would be copied, and how much that is
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -87,24 +85,24 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     }
     if args.to.to.is_empty() {
         let source = args.from.open(global, out)?;
-        let snapshots = chosen(&source, args, out)?;
+        let chosen = args.which.chosen(&source.repository, out)?;
         let target = open::open(global, out)?;
-        return one(&source, &target, &snapshots, args.dry_run, out).map(|done| done.code());
+        return one(&source, &target, &chosen.snapshots, args.dry_run, out).map(|done| chosen.code(done.code()));
     }
     let source = open::open(global, out)?;
     if !out.json {
         open::introduce(&source, out);
     }
-    let snapshots = chosen(&source, args, out)?;
+    let chosen = args.which.chosen(&source.repository, out)?;
     let mut ends: Vec<Result<Code, Fail>> = Vec::new();
     for to in &args.to.to {
-        let end = args.to.open(to, global, out).and_then(|target| one(&source, &target, &snapshots, args.dry_run, out));
+        let end = args.to.open(to, global, out).and_then(|target| one(&source, &target, &chosen.snapshots, args.dry_run, out));
         if signals::interrupted() {
             return end.map(|done| done.code());
         }
         ends.push(end.map(|done| done.code()));
     }
-    together(ends, out)
+    together(ends, out).map(|code| chosen.code(code))
 }
 
 /// How a command ends that had several targets.
@@ -128,33 +126,6 @@ fn together(ends: Vec<Result<Code, Fail>>, out: &Output) -> Run {
 pub fn say(fail: &Fail, out: &Output) {
     let hint = fail.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
     out.warn(&format!("{}{hint}", fail.message));
-}
-
-/// The snapshots that are meant.
-fn chosen(source: &Opened, args: &Args, out: &Output) -> Result<Vec<Snapshot>, Fail> {
-    refresh(&source.repository, out)?;
-    let filter = args.filter.filter();
-    if args.ids.is_empty() {
-        let mut all = source.repository.catalog().snapshots()?;
-        all.retain(|snapshot| filter.matches(snapshot));
-        return Ok(all);
-    }
-    let mut chosen: Vec<Snapshot> = Vec::new();
-    for id in &args.ids {
-        let selected = source.repository.select(id, &filter)?;
-        if !selected.path.is_empty() {
-            return Err(
-                Fail::config(format!("`{id}` is a part of a snapshot, and only whole ones are copied")).hint("name it without its path")
-            );
-        }
-        if selected.snapshot.index.incomplete {
-            return Err(Fail::config(format!("`{id}` is what a run had done that did not end")).hint("the next backup goes on from it"));
-        }
-        if !chosen.iter().any(|other| other.id == selected.snapshot.id) {
-            chosen.push(selected.snapshot);
-        }
-    }
-    Ok(chosen)
 }
 
 /// Copies to one target, and says what it got.

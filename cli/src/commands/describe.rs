@@ -5,6 +5,7 @@ use crate::commands::refresh;
 use crate::exit::{Code, Run, help};
 use crate::open;
 use crate::output::Output;
+use crate::which::whole;
 use seabed_engine::tag::describe;
 use serde_json::json;
 
@@ -31,7 +32,7 @@ pub struct Args {
 pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let opened = open::open(global, out)?;
     refresh(&opened.repository, out)?;
-    let id = opened.repository.select(&args.id, &args.filter.filter())?.snapshot.id;
+    let id = whole(&opened.repository, &args.id, &args.filter.filter())?.id;
     let changed = describe(&opened.repository, &id, &args.text)?;
     if out.json {
         if changed {

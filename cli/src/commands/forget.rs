@@ -11,6 +11,7 @@ use crate::commands::groups::Groups;
 use crate::exit::{Code, Fail, Run, help};
 use crate::open;
 use crate::output::Output;
+use crate::which::whole;
 use crate::{signals, size, time};
 use jiff::tz::TimeZone;
 use judged::Judged;
@@ -246,7 +247,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         return Err(fail.hint("`seabed check` says more; --force applies the policy to the others"));
     }
     let now = clock::now();
-    let named = args.ids.iter().map(|id| opened.repository.select(id, &args.filter.filter()).map(|s| s.snapshot.id));
+    let named = args.ids.iter().map(|id| whole(&opened.repository, id, &args.filter.filter()).map(|snapshot| snapshot.id));
     let named: Vec<SnapshotId> = named.collect::<Result<_, _>>()?;
     let mut judged = Judged::read(&opened, &groups, named.is_empty().then_some(&args.filter))?;
     if let Some(simulated) = args.simulate {

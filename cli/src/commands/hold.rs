@@ -5,6 +5,7 @@ use crate::commands::refresh;
 use crate::exit::{Code, Fail, Run, help};
 use crate::open;
 use crate::output::Output;
+use crate::which::whole;
 use crate::{size, time};
 use seabed_engine::clock;
 use seabed_engine::forget::{hold as put_hold, unhold as release};
@@ -61,7 +62,7 @@ pub fn hold(global: &Global, args: &HoldArgs, out: &Output) -> Run {
     }
     let until = args.span.map(|span| after(clock::now(), span));
     for id in &args.ids {
-        let snapshot = opened.repository.select(id, &args.filter.filter())?.snapshot;
+        let snapshot = whole(&opened.repository, id, &args.filter.filter())?;
         put_hold(&opened.repository, &snapshot.id, &args.reason, until)?;
         if out.json {
             out.json_result(&json!({"message_type": "held", "id": snapshot.id.to_string(), "until": until.map(|t| time::rfc3339(&t))}))?;
@@ -97,7 +98,7 @@ pub fn unhold(global: &Global, args: &UnholdArgs, out: &Output) -> Run {
     let opened = open::open(global, out)?;
     refresh(&opened.repository, out)?;
     for id in &args.ids {
-        let snapshot = opened.repository.select(id, &args.filter.filter())?.snapshot;
+        let snapshot = whole(&opened.repository, id, &args.filter.filter())?;
         let count = release(&opened.repository, &snapshot.id)?;
         if count == 0 {
             return Err(

@@ -1,20 +1,18 @@
 //! `rewrite`: snapshots become others without some paths, of another host, series or time. It must never forget an old one before the new
 //! one is there, nor one that is held. It obeys spec chapter 7; restic's words win.
 
-use crate::args::{FilterArgs, Global};
-use crate::commands::refresh;
+use crate::args::Global;
 use crate::exit::{Code, Fail, Run, help};
 use crate::open;
 use crate::output::Output;
 use crate::progress::Listener;
+use crate::which::WhichArgs;
 use crate::{signals, size, time};
-use seabed_engine::catalog::Snapshot;
 use seabed_engine::clock;
 use seabed_engine::id::SnapshotId;
 use seabed_engine::rewrite::{RewriteOptions, RewriteReport, Rewritten, rewrite};
 use seabed_engine::source::Excludes;
 use serde_json::json;
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -34,11 +32,8 @@ const EXAMPLES: &str = "  seabed rewrite --exclude '*.iso' --dry-run
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
 pub struct Args {
-    /// Snapshots [default: all that pass the filters]
-    #[arg(value_name = "ID")]
-    ids: Vec<String>,
     #[command(flatten)]
-    filter: FilterArgs,
+    which: WhichArgs,
     /// Leave out what matches PATTERN (repeatable)
     #[arg(short, long, value_name = "PATTERN", help_heading = "What changes")]
     exclude: Vec<OsString>,
@@ -95,28 +90,6 @@ impl Args {
         let (new_host, new_series) = (self.new_host.clone(), self.new_series.clone());
         Ok(RewriteOptions { excludes, patterns, new_host, new_series, new_time, forget: self.forget, dry_run: self.dry_run })
     }
-
-    /// The snapshots that are meant, each once.
-    fn chosen(&self, opened: &open::Opened) -> Result<Vec<SnapshotId>, Fail> {
-        let filter = self.filter.filter();
-        if self.ids.is_empty() {
-            let passes = |snapshot: &Snapshot| filter.matches(snapshot);
-            return Ok(opened.repository.catalog().snapshots()?.iter().filter(|s| passes(s)).map(|snapshot| snapshot.id).collect());
-        }
-        let (mut chosen, mut seen) = (Vec::new(), HashSet::new());
-        for selector in &self.ids {
-            let selected = opened.repository.select(selector, &filter)?;
-            if !selected.path.is_empty() {
-                return Err(
-                    Fail::config(format!("`{selector}` is a part of a snapshot")).hint("snapshots are rewritten whole: leave out the path")
-                );
-            }
-            if seen.insert(selected.snapshot.id) {
-                chosen.push(selected.snapshot.id);
-            }
-        }
-        Ok(chosen)
-    }
 }
 
 /// Rewrites them.
@@ -124,11 +97,11 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     signals::catch();
     let options = args.options()?;
     let opened = open::open(global, out)?;
-    refresh(&opened.repository, out)?;
-    let chosen = args.chosen(&opened)?;
+    let chosen = args.which.chosen(&opened.repository, out)?;
+    let ids: Vec<SnapshotId> = chosen.snapshots.iter().map(|snapshot| snapshot.id).collect();
     let listener = Listener::new(out, "rewriting");
     let mut told = Ok(());
-    let result = rewrite(&opened.repository, &chosen, &options, &listener, &mut |rewritten| {
+    let result = rewrite(&opened.repository, &ids, &options, &listener, &mut |rewritten| {
         let tells = tell(rewritten, &options, out);
         if told.is_ok() {
             told = tells;
@@ -147,7 +120,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         Err(error) => return Err(error.into()),
     };
     told?;
-    end(report, &options, out)
+    end(report, &options, out).map(|code| chosen.code(code))
 }
 
 /// Says what became of one.

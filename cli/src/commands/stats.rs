@@ -3,12 +3,12 @@
 
 mod growth;
 
-use crate::args::{FilterArgs, Global};
-use crate::commands::refresh;
+use crate::args::Global;
 use crate::exit::{Code, Fail, Run, help};
 use crate::open;
 use crate::output::Output;
 use crate::progress::Listener;
+use crate::which::WhichArgs;
 use crate::{signals, size};
 use clap::ValueEnum;
 use seabed_engine::catalog::Snapshot;
@@ -34,9 +34,8 @@ const EXAMPLES: &str = "  seabed stats
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
 pub struct Args {
-    /// Only these: ids, `latest`, `latest~N` [default: all]
-    #[arg(value_name = "SNAPSHOT")]
-    snapshots: Vec<String>,
+    #[command(flatten)]
+    which: WhichArgs,
     /// Count in one of restic's ways instead
     #[arg(long, value_name = "MODE", value_enum)]
     mode: Option<Counted>,
@@ -46,8 +45,6 @@ pub struct Args {
     /// A row for each
     #[arg(long, value_name = "PERIOD", value_enum, default_value = "snapshot", requires = "growth")]
     by: growth::By,
-    #[command(flatten)]
-    filter: FilterArgs,
 }
 
 /// restic's modes.
@@ -79,8 +76,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     signals::catch();
     let opened = open::open(global, out)?;
     let repository = &opened.repository;
-    refresh(repository, out)?;
-    let snapshots = chosen(repository, args)?;
+    let snapshots = args.which.chosen(repository, out)?.snapshots;
     open::remark(&opened, out);
     if args.growth {
         return growth::run(&snapshots, args.by, out);
@@ -100,27 +96,6 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
             totals_said(&heard(totals)?, counted, &snapshots, out)
         }
     }
-}
-
-/// The snapshots that are meant, each once.
-fn chosen(repository: &Repository, args: &Args) -> Result<Vec<Snapshot>, Fail> {
-    let filter = args.filter.filter();
-    let mut snapshots = repository.catalog().snapshots()?;
-    snapshots.retain(|snapshot| filter.matches(snapshot));
-    if args.snapshots.is_empty() {
-        return Ok(snapshots);
-    }
-    let mut chosen: Vec<Snapshot> = Vec::new();
-    for selector in &args.snapshots {
-        let selected = repository.select(selector, &filter)?;
-        if !selected.path.is_empty() {
-            return Err(Fail::config(format!("`{selector}` names a part of a snapshot")).hint("only whole snapshots are counted"));
-        }
-        if !chosen.iter().any(|have| have.id == selected.snapshot.id) {
-            chosen.push(selected.snapshot);
-        }
-    }
-    Ok(chosen)
 }
 
 fn heard<T>(result: Result<T, Error>) -> Result<T, Fail> {

@@ -1,11 +1,11 @@
 //! `tag`: other tags for snapshots that are there. It never changes a manifest, and an id never changes; it obeys spec chapter 7.
 
-use crate::args::{FilterArgs, Global, tags};
-use crate::commands::refresh;
+use crate::args::{Global, tags};
 use crate::exit::{Code, Fail, Run, help};
 use crate::open;
 use crate::output::{Output, clean};
 use crate::size;
+use crate::which::WhichArgs;
 use seabed_engine::id::SnapshotId;
 use seabed_engine::tag::{TagEdit, tag};
 use serde_json::json;
@@ -22,9 +22,8 @@ const EXAMPLES: &str = "  seabed tag --add golden 40dc1520
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
 pub struct Args {
-    /// Snapshots; all that the filters let through where none is named
-    #[arg(value_name = "ID")]
-    ids: Vec<String>,
+    #[command(flatten)]
+    which: WhichArgs,
     /// Give them these tags (repeatable)
     #[arg(long, value_name = "TAG[,TAG…]")]
     add: Vec<String>,
@@ -34,8 +33,6 @@ pub struct Args {
     /// Give them exactly these tags; '' for none (repeatable)
     #[arg(long, value_name = "TAG[,TAG…]", conflicts_with_all = ["add", "remove"])]
     set: Vec<String>,
-    #[command(flatten)]
-    filter: FilterArgs,
 }
 
 /// Changes them.
@@ -48,14 +45,8 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         );
     }
     let opened = open::open(global, out)?;
-    let unreadable = refresh(&opened.repository, out)?;
-    let filter = args.filter.filter();
-    let all = opened.repository.catalog().snapshots()?;
-    let ids: Vec<SnapshotId> = if args.ids.is_empty() {
-        all.iter().filter(|snapshot| filter.matches(snapshot)).map(|snapshot| snapshot.id).collect()
-    } else {
-        args.ids.iter().map(|id| opened.repository.select(id, &filter).map(|s| s.snapshot.id)).collect::<Result<_, _>>()?
-    };
+    let chosen = args.which.chosen(&opened.repository, out)?;
+    let ids: Vec<SnapshotId> = chosen.snapshots.iter().map(|snapshot| snapshot.id).collect();
     let changed = tag(&opened.repository, &ids, &edit)?;
     for tagged in &changed {
         if out.json {
@@ -70,6 +61,5 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     } else if changed.is_empty() {
         out.say(&format!("nothing to change in {}", size::of(ids.len() as u64, "snapshot")));
     }
-    // What cannot be read may be among those that were meant.
-    Ok(if unreadable > 0 && args.ids.is_empty() { Code::Incomplete } else { Code::Done })
+    Ok(chosen.code(Code::Done))
 }

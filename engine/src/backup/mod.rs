@@ -33,7 +33,7 @@ use crate::format::manifest::stream_name_is_valid;
 use crate::format::segment::Segment;
 use crate::id::{Class, SnapshotId};
 use crate::observe::Observer;
-use crate::pack::sink::{FRAMES_QUEUED, PanicGuard, Sink, SinkOptions, Trouble, frame_channel, job_channel, write_channel};
+use crate::pack::sink::{FRAMES_QUEUED, PanicGuard, Sink, SinkOptions, Trouble, job_channel};
 use crate::repository::{Access, Repository};
 use crate::seal::random;
 use crate::source::Completer;
@@ -41,9 +41,6 @@ use crate::store::Store;
 use crossbeam_channel::{bounded, unbounded};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// Packs that are complete and wait for the finisher.
-const UPLOADS_QUEUED: usize = 2;
 
 /// Makes a snapshot.
 ///
@@ -141,9 +138,6 @@ pub fn backup_also(
     let sink = Sink::new(store, repository.keys(), targets, (repository.writer(), session), (&put_segment, &reached), &trouble);
     let threads = options.threads();
     let (jobs_in, jobs_out) = job_channel(FRAMES_QUEUED);
-    let (frames_in, frames_out) = frame_channel(FRAMES_QUEUED);
-    let (pieces_in, pieces_out) = write_channel(FRAMES_QUEUED);
-    let (uploads_in, uploads_out) = bounded(UPLOADS_QUEUED);
     let (todo_in, todo_out) = bounded(threads * 2);
     let (done_in, done_out) = unbounded();
     let credits = Credits::new(&trouble);
@@ -154,22 +148,13 @@ pub fn backup_also(
 
     let run: Result<_, Failure> = std::thread::scope(|scope| {
         let _stop = StopOnPanic(&trouble);
-        // Each owns the end that it takes from: when it gives up, whoever waits to send is told. The finisher only borrowed its end
-        // once; when a pack failed, the packer waited for room in the queue for ever.
-        let (finisher, writer, packer) = (&sink, &sink, &sink);
-        for _ in 0..finisher.finishers() {
-            let uploads = uploads_out.clone();
-            scope.spawn(move || finisher.finish_packs(&uploads));
-        }
-        drop(uploads_out);
-        scope.spawn(move || writer.write_packs(&pieces_out, uploads_in));
-        scope.spawn(move || packer.pack(&frames_out, pieces_in));
+        let frames = sink.start(scope, FRAMES_QUEUED);
         for _ in 0..threads {
-            let (jobs, todo, frames, done) = (jobs_out.clone(), todo_out.clone(), frames_in.clone(), done_in.clone());
+            let (jobs, todo, frames, done) = (jobs_out.clone(), todo_out.clone(), frames.clone(), done_in.clone());
             let (sink, completer) = (&sink, Completer::only(options.walk.attributes));
             scope.spawn(move || work::run((repository, completer), sink, &jobs, todo, &frames, done));
         }
-        drop((jobs_out, todo_out, frames_in));
+        drop((jobs_out, todo_out, frames));
         let compared = Compared { reader: &reader, parents: &parents, options: &options };
         let mut assembler = Assembler::new(repository, (&sink, &segments, &marks, &totals), jobs_in, base.clone(), compared, observer);
         let flow = Flow { todo: todo_in, done: done_in, credits: &credits, trouble: &trouble, segments: &segments };

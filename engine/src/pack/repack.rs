@@ -11,7 +11,7 @@ use crate::format::pack::CODEC_ZSTD;
 use crate::id::{ChunkId, Class, PackId};
 use crate::pack::bits::Bits;
 use crate::pack::frames::FrameBuilder;
-use crate::pack::sink::{Job, PanicGuard, Sink, ToPack, frame_channel, job_channel, write_channel};
+use crate::pack::sink::{PanicGuard, Sink, ToPack};
 use crate::pack::writer::{CopiedFrame, EncodedFrame, NewFrame};
 use crate::pack::{Compression, FrameDecoder, OpenPack, check_chunk};
 use crate::seal::key::Keys;
@@ -105,35 +105,12 @@ pub fn stays(pack: &OpenPack, frame: u32, wanted: &Bits, spare: f64) -> bool {
 
 /// Takes the chunks of all `takes`, in order, and returns when packs and segments with them are durable.
 pub fn repack(sink: &Sink<'_>, from: &From<'_>, takes: impl Iterator<Item = Take>, threads: usize) -> Result<Repacked> {
-    let (jobs_in, jobs_out) = job_channel(FRAMES_QUEUED);
-    let (frames_in, frames_out) = frame_channel(FRAMES_QUEUED);
-    let (pieces_in, pieces_out) = write_channel(FRAMES_QUEUED);
-    let (uploads_in, uploads_out) = bounded(2);
     let buffers = &GroupBuffers::default();
     let taken = std::thread::scope(|scope| {
-        for _ in 0..sink.finishers() {
-            let uploads = uploads_out.clone();
-            scope.spawn(move || sink.finish_packs(&uploads));
-        }
-        drop(uploads_out);
-        scope.spawn(move || sink.write_packs(&pieces_out, uploads_in));
-        scope.spawn(move || sink.pack(&frames_out, pieces_in));
-        for _ in 0..threads.max(1) {
-            let (jobs, frames) = (jobs_out.clone(), frames_in.clone());
-            scope.spawn(move || {
-                let _guard = PanicGuard(sink.trouble);
-                let work = || -> Result<()> {
-                    let mut encoder = sink.encoder()?;
-                    jobs.iter().try_for_each(|job: Job| sink.encode(&mut encoder, job, &frames))
-                };
-                if let Err(error) = work() {
-                    sink.trouble.set(error);
-                }
-            });
-        }
-        drop(jobs_out);
+        let frames = sink.start(scope, FRAMES_QUEUED);
+        let jobs = sink.start_encoders(scope, (threads, FRAMES_QUEUED), &frames);
         let _guard = PanicGuard(sink.trouble);
-        let mut taker = Taker { frames: frames_in, builder: FrameBuilder::new(sink, jobs_in), buffers, done: Repacked::default() };
+        let mut taker = Taker { frames, builder: FrameBuilder::new(sink, jobs), buffers, done: Repacked::default() };
         let mut reader = Reader { sink, from, buffers, bytes_read: 0 };
         let opener = || Opener { from, copies: &sink.buffers, buffers, decoder: FrameDecoder::default(), plain: Vec::new() };
         let taken = if threads > 1 {

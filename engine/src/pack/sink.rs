@@ -17,12 +17,15 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::Scope;
 
 /// Frames of a backup that wait for an encoder, encoded ones that wait for the packer, and pieces that wait for the disk: enough that nobody
 /// idles, 12 MiB at most.
 pub const FRAMES_QUEUED: usize = 4;
 
-/// Packs that are made durable at a time, where the store has as many connections. Each is in memory.
+/// Packs that are complete and wait for a finisher.
+const UPLOADS_QUEUED: usize = 2;
+/// Packs that are made durable at a time, where the store has as many connections: a disk does one after the other. Each is in memory.
 const FINISHERS_MAX: usize = 4;
 
 /// The first failure of a group of threads; the others stop when they see it.
@@ -106,13 +109,8 @@ pub enum ToPack {
     },
 }
 
-/// The channel from the encoders to the packer.
-pub fn frame_channel(queued: usize) -> (Sender<ToPack>, Receiver<ToPack>) {
-    bounded(queued)
-}
-
 /// What a packer tells the writer, pack after pack of a class.
-pub enum ToWrite {
+enum ToWrite {
     /// The next bytes of the open pack of this class; they begin one where none is open.
     Bytes(Class, Vec<u8>),
     /// That was all of it; its number.
@@ -121,13 +119,8 @@ pub enum ToWrite {
     Marked,
 }
 
-/// The channel from the packer to the writer.
-pub fn write_channel(queued: usize) -> (Sender<ToWrite>, Receiver<ToWrite>) {
-    bounded(queued)
-}
-
 /// What goes to the finishers.
-pub enum ToFinish {
+enum ToFinish {
     /// A pack to be made durable.
     Pack(PackUpload),
     /// As [`ToWrite::Marked`].
@@ -238,8 +231,49 @@ impl<'a> Sink<'a> {
         out.send(ToPack::Frame(job.class, NewFrame::Fresh(EncodedFrame { codec, bytes, plain, chunks: job.chunks }))).or(Ok(()))
     }
 
+    /// Starts the threads that pack, write and make durable what comes out of encoders, with at most so many frames waiting for each. They end
+    /// when the sender that this returns is gone, with all of its clones; what failed is in the trouble then.
+    pub fn start<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, queued: usize) -> Sender<ToPack> {
+        // Each owns the end that it takes from: when it gives up, whoever waits to send is told. The finisher only borrowed its end
+        // once; when a pack failed, the packer waited for room in the queue for ever.
+        let (frames_in, frames_out) = bounded(queued);
+        let (pieces_in, pieces_out) = bounded(queued);
+        let (uploads_in, uploads_out) = bounded(UPLOADS_QUEUED);
+        for _ in 0..self.store.connections().min(FINISHERS_MAX) {
+            let uploads = uploads_out.clone();
+            scope.spawn(move || self.finish_packs(&uploads));
+        }
+        scope.spawn(move || self.write_packs(&pieces_out, uploads_in));
+        scope.spawn(move || self.pack(&frames_out, pieces_in));
+        frames_in
+    }
+
+    /// Starts threads that encode, and hand on to `frames`; they end when the sender that this returns is gone.
+    pub fn start_encoders<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        (threads, queued): (usize, usize),
+        frames: &Sender<ToPack>,
+    ) -> Sender<Job> {
+        let (jobs_in, jobs_out) = job_channel(queued);
+        for _ in 0..threads.max(1) {
+            let (jobs, frames) = (jobs_out.clone(), frames.clone());
+            scope.spawn(move || {
+                let _guard = PanicGuard(self.trouble);
+                let work = || -> Result<()> {
+                    let mut encoder = self.encoder()?;
+                    jobs.iter().try_for_each(|job: Job| self.encode(&mut encoder, job, &frames))
+                };
+                if let Err(error) = work() {
+                    self.trouble.set(error);
+                }
+            });
+        }
+        jobs_in
+    }
+
     /// The packer thread: until the encoders are gone. Returns with every pack handed to the writer behind `out`.
-    pub fn pack(&self, frames: &Receiver<ToPack>, out: Sender<ToWrite>) {
+    fn pack(&self, frames: &Receiver<ToPack>, out: Sender<ToWrite>) {
         let _guard = PanicGuard(self.trouble);
         let result = self.pack_all(frames, &out);
         if let Err(error) = result {
@@ -296,7 +330,7 @@ impl<'a> Sink<'a> {
     }
 
     /// The writing thread: gives bytes to the store, beside the one that seals. A disk that is slow to take them is all that it waits for.
-    pub fn write_packs(&self, pieces: &Receiver<ToWrite>, finisher: Sender<ToFinish>) {
+    fn write_packs(&self, pieces: &Receiver<ToWrite>, finisher: Sender<ToFinish>) {
         let _guard = PanicGuard(self.trouble);
         let mut open: [Option<Box<dyn Upload>>; 3] = [None, None, None];
         let result = (|| {
@@ -329,13 +363,8 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// How many threads make packs durable: a disk does one after the other, a network several at a time.
-    pub fn finishers(&self) -> usize {
-        self.store.connections().min(FINISHERS_MAX)
-    }
-
     /// A finisher thread: makes packs durable, and names them in segments. Waiting for a disk or a network here stalls nobody else.
-    pub fn finish_packs(&self, uploads: &Receiver<ToFinish>) {
+    fn finish_packs(&self, uploads: &Receiver<ToFinish>) {
         let _guard = PanicGuard(self.trouble);
         let result = (|| {
             for upload in uploads {

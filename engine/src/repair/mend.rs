@@ -9,11 +9,10 @@ use crate::limits::{PACK_BYTES_DATA, PACK_BYTES_META};
 use crate::observe::Observer;
 use crate::pack::Compression;
 use crate::pack::frames::FrameBuilder;
-use crate::pack::sink::{Job, PanicGuard, Sink, SinkOptions, Trouble, frame_channel, job_channel, write_channel};
+use crate::pack::sink::{PanicGuard, Sink, SinkOptions, Trouble};
 use crate::repair::{Healed, Healer};
 use crate::repository::Repository;
 use crate::seal::random;
-use crossbeam_channel::bounded;
 use std::collections::HashSet;
 
 /// What waits between the threads that write, in frames.
@@ -132,35 +131,11 @@ pub fn mend(
     let options = SinkOptions { compression: Compression::Auto, data_pack_bytes: PACK_BYTES_DATA, meta_pack_bytes: PACK_BYTES_META };
     let sink =
         Sink::new(repository.store(), repository.keys(), options, (repository.writer(), session), (&put_segment, &|_| Ok(())), &trouble);
-    let (jobs_in, jobs_out) = job_channel(FRAMES_QUEUED);
-    let (frames_in, frames_out) = frame_channel(FRAMES_QUEUED);
-    let (pieces_in, pieces_out) = write_channel(FRAMES_QUEUED);
-    let (uploads_in, uploads_out) = bounded(2);
     let mended = std::thread::scope(|scope| {
         let sink = &sink;
-        for _ in 0..sink.finishers() {
-            let uploads = uploads_out.clone();
-            scope.spawn(move || sink.finish_packs(&uploads));
-        }
-        drop(uploads_out);
-        scope.spawn(move || sink.write_packs(&pieces_out, uploads_in));
-        scope.spawn(move || sink.pack(&frames_out, pieces_in));
-        for _ in 0..rayon::current_num_threads().clamp(1, 4) {
-            let (jobs, frames) = (jobs_out.clone(), frames_in.clone());
-            scope.spawn(move || {
-                let _guard = PanicGuard(sink.trouble);
-                let work = || -> Result<()> {
-                    let mut encoder = sink.encoder()?;
-                    jobs.iter().try_for_each(|job: Job| sink.encode(&mut encoder, job, &frames))
-                };
-                if let Err(error) = work() {
-                    sink.trouble.set(error);
-                }
-            });
-        }
-        drop((jobs_out, frames_in));
+        let jobs = sink.start_encoders(scope, (rayon::current_num_threads().min(4), FRAMES_QUEUED), &sink.start(scope, FRAMES_QUEUED));
         let _guard = PanicGuard(sink.trouble);
-        let frames = Some(FrameBuilder::new(sink, jobs_in));
+        let frames = Some(FrameBuilder::new(sink, jobs));
         let mut mender = Mender { ids, wanted, frames, observer, done: Mended::default() };
         let given = work(&mut mender).and_then(|()| mender.frames.as_mut().map_or(Ok(()), FrameBuilder::flush));
         if given.is_err() {

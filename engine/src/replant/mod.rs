@@ -29,7 +29,7 @@ use crate::observe::Observer;
 use crate::pack::Compression;
 use crate::pack::frames::FrameBuilder;
 use crate::pack::reader::ChunkReader;
-use crate::pack::sink::{FRAMES_QUEUED, Job, PanicGuard, Sink, SinkOptions, Trouble, Written, frame_channel, job_channel, write_channel};
+use crate::pack::sink::{FRAMES_QUEUED, PanicGuard, Sink, SinkOptions, Trouble, Written};
 use crate::replant::build::{Builder, ChunkStore};
 use crate::replant::memo::Memo;
 use crate::replant::sieve::{Sieve, tops};
@@ -41,8 +41,6 @@ use crossbeam_channel::bounded;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Packs that are complete and wait for the finisher.
-const UPLOADS_QUEUED: usize = 2;
 /// Steps that wait to be taken, each with a MiB of content, in most cases.
 const STEPS_QUEUED: usize = 8;
 
@@ -241,10 +239,6 @@ fn grow(
     let sink = Sink::new(to.store(), to.keys(), targets, (to.writer(), id), (&put_segment, &|_| Ok(())), &trouble);
     let threads = options.threads();
     let readers = if *mode == Mode::Same { 0 } else { from.reading_threads(threads) };
-    let (jobs_in, jobs_out) = job_channel(FRAMES_QUEUED);
-    let (frames_in, frames_out) = frame_channel(FRAMES_QUEUED);
-    let (pieces_in, pieces_out) = write_channel(FRAMES_QUEUED);
-    let (uploads_in, uploads_out) = bounded(UPLOADS_QUEUED);
     let (steps_in, steps_out) = bounded(STEPS_QUEUED);
     let (work_in, work_out) = bounded(STEPS_QUEUED);
     let buffers = Buffers::default();
@@ -253,29 +247,7 @@ fn grow(
     let roots = (&snapshot.index.roots[..], &snapshot.names.roots[..]);
 
     let (built, walked) = std::thread::scope(|scope| {
-        let (finisher, writer, packer) = (&sink, &sink, &sink);
-        for _ in 0..finisher.finishers() {
-            let uploads = uploads_out.clone();
-            scope.spawn(move || finisher.finish_packs(&uploads));
-        }
-        drop(uploads_out);
-        // Each owns the end that it takes from: when it gives up, whoever waits to send is told.
-        scope.spawn(move || writer.write_packs(&pieces_out, uploads_in));
-        scope.spawn(move || packer.pack(&frames_out, pieces_in));
-        for _ in 0..threads {
-            let (jobs, frames, sink) = (jobs_out.clone(), frames_in.clone(), &sink);
-            scope.spawn(move || {
-                let _guard = PanicGuard(sink.trouble);
-                let work = || -> Result<()> {
-                    let mut encoder = sink.encoder()?;
-                    jobs.iter().try_for_each(|job: Job| sink.encode(&mut encoder, job, &frames))
-                };
-                if let Err(error) = work() {
-                    sink.trouble.set(error);
-                }
-            });
-        }
-        drop((jobs_out, frames_in));
+        let jobs = sink.start_encoders(scope, (threads, FRAMES_QUEUED), &sink.start(scope, FRAMES_QUEUED));
         for _ in 0..readers {
             let work = work_out.clone();
             let (ids, trouble, buffers) = (to.ids(), &trouble, &buffers);
@@ -292,7 +264,7 @@ fn grow(
             walker.run(roots.0, roots.1)
         });
         let _guard = PanicGuard(&trouble);
-        let frames = FrameBuilder::new(&sink, jobs_in);
+        let frames = FrameBuilder::new(&sink, jobs);
         let store = ChunkStore { to, session: chunks, frames, dry_run: options.dry_run, stored: Stored::default() };
         let mut builder = Builder::new(store, (reader, memo, &buffers), observer);
         let built = builder.run(&steps_out, roots);

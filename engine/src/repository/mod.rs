@@ -396,19 +396,12 @@ fn read_all_segments(store: &dyn Store, keys: &Keys, id: &RepositoryId, left_out
                 Err(error @ Error::Damaged { .. }) => segments.damaged.push(error),
                 // Of an epoch that began since this run opened, or that took its slot away: what it names is under keys that are not here.
                 // A run that began before a rotation goes on without; whoever collects reads segments by another way, and stops.
-                Err(Error::EpochUnknown { epoch, .. }) if epoch > keys.epoch && has_begun(store, epoch)? => {}
-                // Of all others the keys are there: a byte turned over.
-                Err(Error::EpochUnknown { object, .. }) => segments.damaged.push(Error::damaged(&object, Damage::Malformed("epoch"))),
+                Err(Error::EpochUnknown { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
         return Ok(segments);
     }
-}
-
-/// Whether there is a keyring of this epoch or a later one: those before may be gone with whom a rotation removed.
-fn has_begun(store: &dyn Store, epoch: u32) -> Result<bool> {
-    Ok(listed(store, ObjectType::Keyring, "keyring")?.iter().any(|object| object.name.as_keyring() >= Some(epoch)))
 }
 
 /// The objects of one type below `folder` of a store.

@@ -288,7 +288,7 @@ impl Keys {
     pub fn require(&self, object: &ObjectName, purpose: Purpose, epoch: u32) -> Result<&Key> {
         self.get(purpose, epoch).ok_or_else(|| match self.get(purpose, self.epoch) {
             // Whoever was removed, or runs since before a rotation.
-            Some(_) if purpose.rotates() => Error::EpochUnknown { object: object.clone(), epoch },
+            Some(_) if purpose.rotates() => Error::EpochUnknown { object: object.clone(), epoch, held: self.epoch },
             _ => Error::UnknownFeature { object: object.clone(), feature: format!("key {purpose:?} of epoch {epoch}") },
         })
     }

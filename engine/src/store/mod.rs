@@ -214,11 +214,12 @@ pub trait Store: Send + Sync {
     }
 }
 
-/// Reads something of an object, and once more where it turns out to be damaged and the damage may be on the way or in a copy.
+/// Reads something of an object, and once more where it turns out to be damaged and the damage may be on the way or in a copy. What says that
+/// it is of an epoch that never began is damaged: a byte turned over.
 #[doc(hidden)]
 pub fn reread<T>(store: &dyn Store, name: &ObjectName, mut read: impl FnMut() -> Result<T>) -> Result<T> {
-    match read() {
-        Err(error @ Error::Damaged { damage: Damage::Missing | Damage::Unreadable(_), .. }) => Err(error),
+    let read = match read() {
+        Err(error @ Error::Damaged { damage: Damage::Missing | Damage::Unreadable(_), .. }) => return Err(error),
         // A version or a feature that nobody knows may be a byte that turned over, as much as any other damage.
         Err(Error::Damaged { .. } | Error::NewerFormat { .. } | Error::UnknownFeature { .. } | Error::EpochUnknown { .. })
             if store.distrust(name) =>
@@ -226,7 +227,20 @@ pub fn reread<T>(store: &dyn Store, name: &ObjectName, mut read: impl FnMut() ->
             read()
         }
         other => other,
+    };
+    match read {
+        Err(Error::EpochUnknown { object, epoch, held }) if !has_begun(store, epoch, held)? => {
+            Err(Error::damaged(&object, Damage::Malformed("epoch")))
+        }
+        other => other,
     }
+}
+
+/// Whether an epoch has begun whose keys a reader of the epoch `held` lacks: there is a keyring of it, or of one after it. Those before may be
+/// gone with whom a rotation removed; who holds a later epoch holds the keys of all before.
+fn has_begun(store: &dyn Store, epoch: u32, held: u32) -> Result<bool> {
+    let mut epochs = store.list("keyring")?.into_iter().filter_map(|listed| listed.name.as_keyring());
+    Ok(epochs.any(|there| there == epoch || there > epoch && epoch > held))
 }
 
 /// Does two things, at the same time where that saves a round trip.
