@@ -18,6 +18,7 @@ mod serve;
 mod signals;
 mod size;
 mod time;
+mod turn;
 mod which;
 
 use crate::args::Cli;

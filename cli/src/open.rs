@@ -205,6 +205,7 @@ fn open_found(global: &Global, out: &Output, place: Place, found: &Found, cache:
     let repository = match given.as_ref().map(&mut attempt) {
         // The secret of the own one, which nobody said is this one's: it may have a key file of its own.
         Some(Err(Error::WrongKey)) if global.related => unasked((&place, true), &id, out, &mut attempt)?,
+        Some(Err(Error::WrongKey)) => return Err(not_opened(&place, global.secrets_of)),
         Some(opened) => opened?,
         None => unasked((&place, global.related), &id, out, &mut attempt)?,
     };
@@ -278,6 +279,14 @@ fn unasked(
         }
     }
     Err(Error::WrongKey.into())
+}
+
+/// Of several repositories, which one it is, and by which options its secret is given.
+fn not_opened(place: &Place, side: Side) -> Fail {
+    let (file, key) = (side.flag("password-file"), side.flag("key-file"));
+    let (word, path) = (side.variable("PASSWORD"), side.variable("KEY_FILE"));
+    Fail::new(Code::WrongKey, format!("no key slot of {} opens with this secret", place.text()))
+        .hint(format!("check {file}, {key} and the {word}, {path} variables"))
 }
 
 fn missing(error: Error, place: &Place) -> Fail {

@@ -5,6 +5,8 @@ use crate::cli::{Home, lines};
 use seabed_tests::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY};
 use serde_json::Value;
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 fn snapshots(home: &Home, repo: &str) -> Vec<Value> {
     lines(&home.ends(0, &["snapshots", "--json", "--repo", repo])).remove(0).as_array().unwrap().clone()
@@ -101,4 +103,39 @@ fn what_goes_over_the_wire_to_both_is_counted() {
     let requests = message(&out, "summary")["requests"].as_u64().unwrap();
     assert!(requests > server.log().len() as u64 / 2 && requests <= server.log().len() as u64, "{requests} of {}", server.log().len());
     run(0, &["restore", "latest", "--repo", &b, "--target", "back"]);
+}
+
+/// Two copies that planned at the same time each brought every snapshot: the target had all of them twice, under two ids.
+#[test]
+fn two_copies_of_a_machine_take_turns() {
+    let home = home();
+    home.ends(0, &["snapshots", "--repo", "second"]);
+    let caches: Vec<_> = fs::read_dir(home.path(".cache/seabed")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    // Whichever is the target's: a third one holds its turn.
+    let held: Vec<_> = caches.iter().map(|cache| fs::File::create(cache.join("copy.lock")).unwrap()).collect();
+    held.iter().for_each(|file| file.lock().unwrap());
+    let copies: Vec<_> = (0..2)
+        .map(|_| {
+            let mut command = home.command(&["copy", "--repo", "first", "--to", "second"]);
+            let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut said = BufReader::new(child.stderr.take().unwrap());
+            let mut line = String::new();
+            while !line.contains("another copy into") {
+                line.clear();
+                assert!(said.read_line(&mut line).unwrap() > 0, "it waits for nobody");
+            }
+            (child, said)
+        })
+        .collect();
+    assert!(snapshots(&home, "second").is_empty());
+    drop(held);
+    for (mut child, mut said) in copies {
+        std::io::copy(&mut said, &mut std::io::sink()).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(snapshots(&home, "second").len(), 2);
+    // Whoever only asks what there would be waits for nobody.
+    let file = caches.iter().map(|cache| fs::File::create(cache.join("copy.lock")).unwrap()).collect::<Vec<_>>();
+    file.iter().for_each(|file| file.lock().unwrap());
+    home.ends(0, &["copy", "--repo", "first", "--to", "second", "--dry-run"]);
 }

@@ -9,7 +9,7 @@ use crate::other::{FromArgs, ToArgs};
 use crate::output::Output;
 use crate::progress::Listener;
 use crate::which::WhichArgs;
-use crate::{signals, size, time};
+use crate::{signals, size, time, turn};
 use seabed_engine::catalog::Snapshot;
 use seabed_engine::copy::{CopyOptions, CopyPlan, CopyReport, copy, plan};
 use seabed_engine::error::Error;
@@ -154,6 +154,8 @@ pub fn into(source: &Opened, target: &Opened, snapshots: &[Snapshot], dry_run: b
 }
 
 fn into_saying(source: &Opened, target: &Opened, snapshots: &[Snapshot], dry_run: bool, says: bool, out: &Output) -> Result<Done, Fail> {
+    // Before anything is looked at: what the other copy brings is there already then.
+    let _turn = if dry_run { None } else { Some(turn::take(target, out)?) };
     refresh(&target.repository, out)?;
     let options = CopyOptions { dry_run, ..CopyOptions::default() };
     let listener = Listener::new(out, "copying");

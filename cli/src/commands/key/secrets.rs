@@ -48,7 +48,7 @@ impl Chosen {
     /// What must not be lost.
     pub fn remind(&self, out: &Output) {
         if let Some(path) = self.key_file.as_ref().filter(|_| self.made) {
-            out.say(&format!("its key is in {}: copy it to another place", path.display()));
+            out.say(&format!("its key is in {}: copy it to another place; --key-file names it from now on", path.display()));
         }
     }
 }
