@@ -72,8 +72,18 @@ pub fn indexed(repository: &Repository, paths: &PathIndex) -> Vec<BTreeMap<Vec<u
     all
 }
 
+/// Brings the index up to date: it says what listings of every snapshot say, which is the answer.
+pub fn agrees(repository: &Repository, paths: &mut PathIndex) -> Vec<BTreeMap<Vec<u8>, Said>> {
+    repository.refresh().unwrap();
+    fill(repository, paths, Which::All, &Silent).unwrap();
+    let truth = listed(repository);
+    assert_eq!(indexed(repository, paths), truth);
+    histories_agree(repository, paths, &truth);
+    truth
+}
+
 /// Histories against the truth: a path is there from an event to the next, and nowhere else.
-pub fn histories_agree(repository: &Repository, paths: &PathIndex, truth: &[BTreeMap<Vec<u8>, Said>]) {
+fn histories_agree(repository: &Repository, paths: &PathIndex, truth: &[BTreeMap<Vec<u8>, Said>]) {
     let snapshots = repository.catalog().snapshots().unwrap();
     let chosen = Chosen::new(paths, &snapshots).unwrap();
     let all: std::collections::BTreeSet<&Vec<u8>> = truth.iter().flat_map(BTreeMap::keys).collect();
@@ -142,10 +152,7 @@ fn lives_through(start: &[Edit], days: &[Day]) {
             assert!(filled.unreadable.is_empty(), "{filled:?}");
         }
     }
-    fill(&repository, &mut paths, Which::All, &Silent).unwrap();
-    let truth = listed(&repository);
-    assert_eq!(indexed(&repository, &paths), truth);
-    histories_agree(&repository, &paths, &truth);
+    let truth = agrees(&repository, &mut paths);
     // Nothing is left to do, and another process that opens it sees the same.
     assert_eq!(fill(&repository, &mut paths, Which::All, &Silent).unwrap().indexed, 0);
     drop(paths);

@@ -1,7 +1,7 @@
 //! The upkeep of the path index: what is forgotten leaves it, what has no room is left out, what is damaged costs itself and no other, and
 //! any number of processes may make it.
 
-use crate::find::{everything, histories_agree, indexed, listed};
+use crate::find::{agrees, everything, indexed, listed};
 use seabed_engine::backup::backup;
 use seabed_engine::find::{Chosen, Which, fill, find};
 use seabed_engine::forget::forget;
@@ -61,25 +61,17 @@ fn what_is_forgotten_leaves_the_index() {
     let kept = [3, 17, 38];
     let gone: Vec<_> = made.iter().enumerate().filter(|(day, _)| !kept.contains(day)).map(|(_, id)| *id).collect();
     forget(&repository, &gone).unwrap();
-    repository.refresh().unwrap();
     let bytes = paths.bytes().unwrap();
-    fill(&repository, &mut paths, Which::All, &Silent).unwrap();
-    let truth = listed(&repository);
+    let truth = agrees(&repository, &mut paths);
     let all: BTreeSet<&Vec<u8>> = truth.iter().flat_map(BTreeMap::keys).collect();
     assert_eq!(rows(dir.path(), "paths"), all.len() as i64);
     assert_eq!(rows(dir.path(), "snapshots"), 3);
     assert!(rows(dir.path(), "versions") < 9000 + 3 * 2 * 301 + 50, "{}", rows(dir.path(), "versions"));
     assert!(paths.bytes().unwrap() < bytes * 3 / 4, "{bytes} and then {}", paths.bytes().unwrap());
-    assert_eq!(indexed(&repository, &paths), truth);
-    histories_agree(&repository, &paths, &truth);
     // What comes after is told from what is left.
     fs::write(top.join("later"), "").unwrap();
     backup(&repository, options(std::slice::from_ref(&top)), &Silent).unwrap();
-    repository.refresh().unwrap();
-    fill(&repository, &mut paths, Which::All, &Silent).unwrap();
-    let truth = listed(&repository);
-    assert_eq!(indexed(&repository, &paths), truth);
-    histories_agree(&repository, &paths, &truth);
+    agrees(&repository, &mut paths);
 }
 
 /// An index that is full leaves the oldest snapshots out, and says so; of the others it tells the truth.

@@ -1,7 +1,7 @@
 //! Rewritten snapshots: what a backup with these patterns would have made, beside the old one or in its place, and nothing else changes.
 
 use crate::cli::{Home, lines};
-use crate::find::{histories_agree, indexed, listed};
+use crate::find::agrees;
 use seabed_engine::backup::{BackupOptions, backup};
 use seabed_engine::catalog::Snapshot;
 use seabed_engine::check::{CheckOptions, ReadData, check};
@@ -349,11 +349,7 @@ fn finding_follows() {
         let alive = ids(&repository);
         let some: Vec<SnapshotId> = some.iter().copied().filter(|id| alive.contains(id)).collect();
         assert!(run(&repository, &some, &options).failed.is_empty());
-        repository.refresh().unwrap();
-        fill(&repository, &mut paths, Which::All, &Silent).unwrap();
-        let truth = listed(&repository);
-        assert_eq!(indexed(&repository, &paths), truth);
-        histories_agree(&repository, &paths, &truth);
+        agrees(&repository, &mut paths);
     }
 }
 

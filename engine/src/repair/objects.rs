@@ -75,6 +75,17 @@ impl Objects<'_> {
         Ok(())
     }
 
+    /// Renews what a copy has, and takes away what says nothing any more.
+    fn renew_or_drop<T: Wire>(&self, name: &ObjectName, kind: ObjectType, error: &Error, report: &mut RepairReport) -> Result<()> {
+        match self.copied::<T>(name, kind) {
+            Some(body) => self.renew(name, kind, &body, report),
+            None => {
+                report.objects_lost.push((name.clone(), error.to_string()));
+                self.drop(name, report)
+            }
+        }
+    }
+
     /// Takes away what says nothing that others do not say.
     pub fn drop(&self, old: &ObjectName, report: &mut RepairReport) -> Result<()> {
         if !self.dry_run {
@@ -163,14 +174,8 @@ impl Objects<'_> {
         self.holds(report)?;
         for (name, read) in self.read::<Note>(ObjectType::Note, "notes")? {
             let Some(Err(error)) = Some(read).filter(|read| read.as_ref().is_err_and(for_good)) else { continue };
-            match self.copied::<Note>(&name, ObjectType::Note) {
-                Some(note) => self.renew(&name, ObjectType::Note, &note, report)?,
-                // What it said is gone either way: a tag, a date. Nothing that a snapshot needs hangs on it.
-                None => {
-                    report.objects_lost.push((name.clone(), error.to_string()));
-                    self.drop(&name, report)?;
-                }
-            }
+            // What it said is gone where no copy has it: a tag, a date. Nothing that a snapshot needs hangs on it.
+            self.renew_or_drop::<Note>(&name, ObjectType::Note, &error, report)?;
         }
         self.named(report)
     }
@@ -238,14 +243,8 @@ impl Objects<'_> {
         }
         for (name, read) in releases {
             let Some(Err(error)) = Some(read).filter(|read| read.as_ref().is_err_and(for_good)) else { continue };
-            match self.copied::<Release>(&name, ObjectType::Release) {
-                Some(release) => self.renew(&name, ObjectType::Release, &release, report)?,
-                // The holds that it released count again, as long as nobody releases them once more.
-                None => {
-                    report.objects_lost.push((name.clone(), error.to_string()));
-                    self.drop(&name, report)?;
-                }
-            }
+            // Where no copy has it, the holds that it released count again, as long as nobody releases them once more.
+            self.renew_or_drop::<Release>(&name, ObjectType::Release, &error, report)?;
         }
         Ok(())
     }

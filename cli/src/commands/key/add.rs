@@ -1,6 +1,6 @@
 //! `key add`: one more passphrase or key file.
 
-use super::secrets::NewSecret;
+use super::secrets::NamedSecret;
 use super::slots::short;
 use crate::args::Global;
 use crate::exit::{Code, Run, help};
@@ -20,25 +20,22 @@ const EXAMPLES: &str = "  seabed key add
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
 pub struct Args {
-    /// A name for it
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    label: String,
     #[command(flatten)]
-    new: NewSecret,
+    slot: NamedSecret,
 }
 
 /// Adds it.
 pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
-    args.new.check()?;
+    args.slot.new.check()?;
     let opened = open::open(global, out)?;
-    let new = args.new.choose(out)?;
-    let added = add(&opened.repository, &new.secret, &args.label, new.kdf)?;
+    let new = args.slot.new.choose(out)?;
+    let added = add(&opened.repository, &new.secret, &args.slot.label, new.kdf)?;
     if out.json {
         out.json_result(&json!({
             "message_type": "slot_added",
             "id": added.id.to_string(),
             "kind": new.kind(),
-            "label": args.label,
+            "label": args.slot.label,
             "epoch": added.epoch,
             "key_file": new.key_file.as_ref().map(|path| path.to_string_lossy()),
         }))?;

@@ -1,6 +1,6 @@
 //! `key import`: a repository is opened with a recovery sheet, on a machine that has nothing else.
 
-use super::secrets::NewSecret;
+use super::secrets::NamedSecret;
 use super::slots::short;
 use crate::args::Global;
 use crate::commands::refresh;
@@ -25,21 +25,18 @@ pub struct Args {
     /// A file with the sheet's lines
     #[arg(value_name = "SHEET")]
     sheet: PathBuf,
-    /// A name for the new secret
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    label: String,
     #[command(flatten)]
-    new: NewSecret,
+    slot: NamedSecret,
 }
 
 /// Imports it.
 pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
-    args.new.check()?;
+    args.slot.new.check()?;
     let sheet = secret::sheet_file(&args.sheet)?;
     sheet.open()?;
     let (place, store) = open::bare(global, out)?;
-    let new = args.new.choose(out)?;
-    let done = import(store, &sheet, &new.secret, (&args.label, new.kdf), &Default::default())?;
+    let new = args.slot.new.choose(out)?;
+    let done = import(store, &sheet, &new.secret, (&args.slot.label, new.kdf), &Default::default())?;
     let behind = done.repository.is_behind();
     if behind {
         out.warn(

@@ -27,6 +27,16 @@ pub struct NewSecret {
     kdf_passes: Option<u32>,
 }
 
+/// A new secret, and what its slot is called.
+#[derive(clap::Args, Debug)]
+pub struct NamedSecret {
+    /// A name for the new secret
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub label: String,
+    #[command(flatten)]
+    pub new: NewSecret,
+}
+
 /// A new secret, and how its slot is to be.
 pub struct Chosen {
     /// Itself.
