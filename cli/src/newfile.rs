@@ -75,21 +75,44 @@ impl Drop for NewFile {
 }
 
 /// Refuses a path at which something stands.
-pub fn refuse_existing(path: &Path) -> Result<(), Fail> {
+fn refuse_existing(path: &Path) -> Result<(), Fail> {
     match std::fs::symlink_metadata(path) {
         Ok(_) => Err(Fail::config(format!("{} is there already", path.display())).hint("name a new file, or move that one away")),
         Err(_) => Ok(()),
     }
 }
 
-/// Writes a new file that only its owner may read, durable when this returns.
-pub fn secret(path: &Path, bytes: &[u8]) -> Result<(), Fail> {
-    let wrong = |error: io::Error| failed(path, &error);
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).map_err(wrong)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(wrong)?;
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(dir).and_then(|dir| dir.sync_all()).unwrap_or(());
-    Ok(())
+/// A new file that only its owner may read. Without what it is for it goes away again.
+pub struct SecretFile {
+    file: File,
+    path: PathBuf,
+    written: bool,
+}
+
+impl SecretFile {
+    /// Makes it, before there is anything to write into it.
+    pub fn create(path: &Path) -> Result<Self, Fail> {
+        refuse_existing(path)?;
+        let file = File::options().write(true).create_new(true).mode(0o600).open(path).map_err(|error| failed(path, &error))?;
+        Ok(SecretFile { file, path: path.to_path_buf(), written: false })
+    }
+
+    /// Writes it; durable when this returns.
+    pub fn write(mut self, bytes: &[u8]) -> Result<(), Fail> {
+        self.file.write_all(bytes).and_then(|()| self.file.sync_all()).map_err(|error| failed(&self.path, &error))?;
+        self.written = true;
+        let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(dir).and_then(|dir| dir.sync_all()).unwrap_or(());
+        Ok(())
+    }
+}
+
+impl Drop for SecretFile {
+    fn drop(&mut self) {
+        if !self.written {
+            std::fs::remove_file(&self.path).unwrap_or(());
+        }
+    }
 }
 
 #[cfg(test)]

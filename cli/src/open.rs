@@ -9,6 +9,7 @@ use crate::remote;
 use crate::secret::{self, Given};
 use seabed_engine::error::Error;
 use seabed_engine::id::{ObjectName, RepositoryId};
+use seabed_engine::keys::Rotated;
 use seabed_engine::repository::{Found, InitOptions, OpenOptions, Repository};
 use seabed_engine::seal::key::Secret;
 use seabed_engine::seal::random;
@@ -162,6 +163,27 @@ fn own_keys(place: &Place, id: &RepositoryId, related: bool) -> Vec<PathBuf> {
 pub fn open(global: &Global, out: &Output) -> Result<Opened, Fail> {
     let place = place(global)?;
     open_at(global, out, place)
+}
+
+/// For what runs unattended and writes: two rotations that met, and that nobody brought together, would stop it until somebody looks.
+pub fn settle(opened: &mut Opened, dry_run: bool, out: &Output) -> Result<(), Fail> {
+    if dry_run {
+        return Ok(());
+    }
+    if let Some(rotated) = seabed_engine::keys::settle(&mut opened.repository)? {
+        out.warn(&format!("keys were rotated twice at the same time: epoch {} brings the two together", rotated.epoch));
+        warn_disputed(&rotated, out);
+    }
+    Ok(())
+}
+
+/// Whom that took out.
+pub fn warn_disputed(rotated: &Rotated, out: &Output) {
+    for (slot, label) in &rotated.disputed {
+        let id = slot.to_string();
+        let id = id.get(..8).unwrap_or(&id);
+        out.warn(&format!("slot {id} `{label}` opens nothing from now on: one of the two removed it, or did not know it"));
+    }
 }
 
 /// The store at a place that should hold a repository.

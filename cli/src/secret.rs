@@ -160,7 +160,7 @@ fn read_sheet(path: &Path, bytes: &[u8]) -> Result<Sheet, Fail> {
     })
 }
 
-/// Reads a key file: 64 hexadecimal digits, or a recovery sheet with a slot of its own.
+/// Reads a key file: 64 hexadecimal digits or 32 bytes, or a recovery sheet with a slot of its own.
 pub fn key_file(path: &Path) -> Result<Secret, Fail> {
     let bytes =
         File::open(path).and_then(read_limited).map_err(|e| unreadable("key file", path, &e, "--key-file and SEABED_KEY_FILE name it"))?;
@@ -171,8 +171,11 @@ pub fn key_file(path: &Path) -> Result<Secret, Fail> {
         });
     }
     let key = std::str::from_utf8(&bytes).ok().and_then(|text| unhex::<32>(text.trim_ascii()));
+    // Or the bytes themselves, as `head -c 32 /dev/urandom` gives them.
+    let is_text = bytes.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace());
+    let key = key.or_else(|| bytes.as_slice().try_into().ok().filter(|_| !is_text));
     key.map(|key| Secret::KeyFile(Key::new(key))).ok_or_else(|| {
-        Fail::config(format!("{} is no key file: 64 hexadecimal digits are one", path.display()))
+        Fail::config(format!("{} is no key file: 64 hexadecimal digits are one, or 32 random bytes", path.display()))
             .hint("a file that holds a passphrase goes with --password-file")
     })
 }

@@ -162,6 +162,8 @@ pub enum Error {
     Lost { path: PathBuf, source: Box<Error> },
     #[error("cannot write the output: {source}")]
     Output { source: io::Error },
+    #[error("refused: the repository shows key epoch {epoch}, but epoch {seen} was seen before: {}", rolled_back(*removed))]
+    RolledBack { epoch: u32, seen: u32, removed: bool },
     #[error("{what}")]
     Option { what: String },
     #[error("refused: {what}")]
@@ -194,6 +196,10 @@ fn numbers(first: u64, last: u64) -> String {
     if first == last { format!("snapshot {first}") } else { format!("snapshots {first} to {last}") }
 }
 
+fn rolled_back(removed: bool) -> &'static str {
+    if removed { "the slot of this secret was removed" } else { "it was rolled back" }
+}
+
 impl Error {
     /// The kind of this error.
     pub fn kind(&self) -> Kind {
@@ -203,7 +209,7 @@ impl Error {
             Error::Damaged { .. } | Error::ChunkMissing { .. } | Error::PackMissing { .. } | Error::DescriptorLost { .. } => Kind::Damage,
             Error::SnapshotLost { .. } | Error::LedgerGap { .. } | Error::RecordLost { .. } => Kind::Damage,
             Error::Option { .. } | Error::Sheet { .. } | Error::NoKeys { .. } => Kind::Configuration,
-            Error::Refused { .. } => Kind::Refused,
+            Error::Refused { .. } | Error::RolledBack { .. } => Kind::Refused,
             Error::Interrupted => Kind::Interrupted,
             Error::Unreachable { .. } => Kind::Unreachable,
             Error::Lost { source, .. } => source.kind(),

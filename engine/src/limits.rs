@@ -91,6 +91,8 @@ pub const KDF_PASSES_MAX: u32 = 64;
 pub const KDF_LANES_MAX: u32 = 64;
 /// Least Argon2id memory that a new slot of the command line gets, in KiB: what OWASP calls the minimum, 19 MiB.
 pub const KDF_MEMORY_KIB_NEW_MIN: u32 = 19 << 10;
+/// What the user calls a slot, bytes: it is in every copy of every keyring.
+pub const SLOT_LABEL_BYTES_MAX: usize = 256;
 /// Slots in one keyring.
 pub const SLOTS_MAX: usize = 4096;
 /// Lines of a recovery sheet: their numbers have three digits.

@@ -209,6 +209,7 @@ fn every_limit_is_in_the_spec() {
         KDF_PASSES_MAX,
         KDF_LANES_MAX,
         KDF_MEMORY_KIB_NEW_MIN,
+        SLOT_LABEL_BYTES_MAX,
         SLOTS_MAX,
         SHEET_LINES_MAX,
         SHEET_BYTES_MAX,

@@ -54,6 +54,34 @@ fn several_secrets_come_and_go() {
     home.ends(0, &["check", "--read-data"]);
 }
 
+/// 32 random bytes are a key file, as the format says; a passphrase of 32 letters is none.
+#[test]
+fn raw_bytes_are_a_key_file() {
+    let home = begun();
+    let bytes: Vec<u8> = (0..32).map(|n| n * 7 + 3).collect();
+    fs::write(home.path("raw.key"), &bytes).unwrap();
+    home.ends(0, &["key", "add", "--new-key-file", "raw.key"]);
+    home.ends(0, &["snapshots", "--key-file", "raw.key"]);
+    assert_eq!(fs::read(home.path("raw.key")).unwrap(), bytes);
+    home.write("text.key", "correct horse battery staple 123");
+    assert!(hint(&home, 20, &["key", "add", "--new-key-file", "text.key"]).contains("no key file"));
+}
+
+/// A sheet that could not be written left a slot behind whose key stood nowhere.
+#[test]
+fn a_sheet_that_cannot_be_written_adds_no_slot() {
+    let home = begun();
+    let before = slots(&home, &[]).len();
+    home.ends(1, &["key", "export", "--output", "no/such/directory/sheet"]);
+    home.ends(1, &["key", "export", "--output", "sheet", "--html", "no/such/directory/sheet"]);
+    assert!(!home.path("sheet").exists(), "nothing is left of the one that could be made");
+    home.write("sheet", "there");
+    home.ends(20, &["key", "export", "--output", "sheet"]);
+    home.ends(25, &["key", "export", "--label", &"x".repeat(300)]);
+    assert_eq!(slots(&home, &[]).len(), before);
+    assert_eq!(fs::read_to_string(home.path("sheet")).unwrap(), "there");
+}
+
 #[test]
 fn a_secret_is_replaced() {
     let home = begun();

@@ -258,7 +258,8 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
 
 /// Opens the repository that every command has, or makes it.
 pub fn open_own(global: &Global, args: &Args, out: &Output) -> Result<Opened, Fail> {
-    let opened = if args.init && !args.dry_run { open::open_or_init(global, out)? } else { open::open(global, out)? };
+    let mut opened = if args.init && !args.dry_run { open::open_or_init(global, out)? } else { open::open(global, out)? };
+    open::settle(&mut opened, args.dry_run, out)?;
     if !out.json {
         open::introduce(&opened, out);
     }

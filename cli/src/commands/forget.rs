@@ -236,7 +236,8 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         let fail = Fail::new(Code::Refused, "no rule says what is to be kept, and no snapshot is named");
         return Err(fail.hint("give a rule such as --keep-daily 7, or the ids of snapshots; `seabed forget --help` has examples"));
     }
-    let opened = open::open(global, out)?;
+    let mut opened = open::open(global, out)?;
+    open::settle(&mut opened, args.dry_run, out)?;
     if !out.json {
         open::introduce(&opened, out);
     }

@@ -91,7 +91,8 @@ fn max_unused(text: &str) -> Result<MaxUnused, String> {
 /// Collects.
 pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     signals::catch();
-    let opened = open::open(global, out)?;
+    let mut opened = open::open(global, out)?;
+    open::settle(&mut opened, args.dry_run, out)?;
     if !out.json {
         open::introduce(&opened, out);
     }

@@ -119,6 +119,10 @@ fn plan_once(repository: &Repository, options: &GcOptions, observer: &dyn Observ
     planner.figures.pendings = roots.pendings.len() as u64;
     planner.choose(&mut grounds, observer)?;
     let due = planner.earlier(&grounds);
+    if repository.keys().are_old() {
+        let what = "a new epoch has begun since this collection did, and it would write under the keys of before: run it again".to_owned();
+        return Err(Error::Refused { what });
+    }
     if options.weigh {
         planner.figures.write_bytes = written(repository, grounds.rows.packs(), (&planner.takes, planner.spare), options, observer)?;
     }

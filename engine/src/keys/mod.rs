@@ -10,7 +10,7 @@ mod sheet;
 pub use crate::format::repo::Sheet;
 pub use crate::seal::sheet::{is_meant as is_sheet, lines as sheet_lines, parse as parse_sheet, spaced as spaced_line};
 pub use add::{Added, add};
-pub use rotate::{Rotated, passwd, rotate};
+pub use rotate::{Rotated, passwd, rotate, settle};
 pub use sheet::{Imported, export, import};
 
 use crate::error::{Error, Result};

@@ -1,19 +1,21 @@
 //! Recovery sheets: what is written on one, and how a repository is opened with it where nothing else is left (spec chapter 3).
-//! Nothing in the store is replaced: a descriptor is put back where there is none, beside objects that these keys open, and nowhere else.
+//! Nothing that is whole is replaced: a descriptor is put back where it is gone or damaged, beside what is its repository's, and nowhere else.
 
 use crate::error::{Error, Result};
-use crate::format::object::ObjectType;
+use crate::format::object::{ObjectType, Purpose};
 use crate::format::repo::{SHEET_VERSION, Sheet, SheetSlot};
 use crate::format::segment::Segment;
 use crate::format::wire::{Bytes, Time};
-use crate::id::{ObjectId, ObjectName};
+use crate::id::{ObjectId, ObjectName, RepositoryId};
 use crate::keys::add::add_to;
 use crate::keys::{add, look, removed};
 use crate::limits::{SEGMENT_BYTES_MAX, SMALL_OBJECT_BYTES_MAX};
+use crate::repository::locks::Locks;
 use crate::repository::{Access, OpenOptions, Repository};
 use crate::seal::Key;
-use crate::seal::key::{KDF_DEFAULT, Keys, Secret, decode_slot};
-use crate::seal::object::{open_manifest_index, open_object};
+use crate::seal::key::{KDF_DEFAULT, Keys, Secret, decode_slot, new_slot};
+use crate::seal::object::{decode_descriptor, open_manifest_index, open_object};
+use crate::seal::sheet::lines;
 use crate::store::Store;
 use std::sync::Arc;
 
@@ -24,22 +26,52 @@ const TRIED_MAX: usize = 64;
 /// removed. `label` is what that slot is called. Without one it opens what is written under the keys of today.
 pub fn export(repository: &Repository, label: Option<&str>) -> Result<Sheet> {
     let own = repository.slot().ok_or_else(removed)?;
+    repository.require_features(Access::Read)?;
+    let descriptor = Bytes(repository.origin().get(&ObjectName::descriptor(), SMALL_OBJECT_BYTES_MAX)?);
+    let created = Time::from_nanos(repository.store().now()?);
+    let made = |keys: &Keys, slot: Option<SheetSlot>| -> Result<Sheet> {
+        let sheet = Sheet {
+            version: SHEET_VERSION,
+            descriptor: descriptor.clone(),
+            epoch: keys.epoch,
+            keys: keys.to_set(),
+            slot,
+            created,
+            extra: Vec::new(),
+        };
+        fitting(sheet)
+    };
     let slot = match label {
         None => None,
         Some(label) => {
             let key = Key::random()?;
+            // Whether there can be such a sheet, before there is a slot whose key stands nowhere: with one that takes as much room.
+            let (_, _, trial) = new_slot(&repository.id(), &Secret::KeyFile(key.clone()), KDF_DEFAULT, label, created)?;
+            let mut keys = look(repository, &[own])?.keys;
+            keys.members.push(trial.member());
+            made(&keys, Some(SheetSlot { slot: trial.id, key: *key.as_bytes(), extra: Vec::new() }))?;
             let added = add(repository, &Secret::KeyFile(key.clone()), label, KDF_DEFAULT)?;
             Some(SheetSlot { slot: added.id, key: *key.as_bytes(), extra: Vec::new() })
         }
     };
-    repository.require_features(Access::Read)?;
-    let keys = look(repository, &[own])?.keys;
-    let descriptor = Bytes(repository.origin().get(&ObjectName::descriptor(), SMALL_OBJECT_BYTES_MAX)?);
-    let created = Time::from_nanos(repository.store().now()?);
-    let sheet = Sheet { version: SHEET_VERSION, descriptor, epoch: keys.epoch, keys: keys.to_set(), slot, created, extra: Vec::new() };
+    let sheet = made(&look(repository, &[own])?.keys, slot)?;
     // What does not open now opens nothing in the year when it is needed.
     sheet.open().map_err(|_| Error::SelfCheck { what: "a recovery sheet" })?;
     Ok(sheet)
+}
+
+/// The same with so many epochs' keys, from the newest on, as there is room for on a sheet. What its slot opens has the keys of all; without
+/// one a sheet that lacks some would promise too much.
+fn fitting(mut sheet: Sheet) -> Result<Sheet> {
+    loop {
+        let oldest = sheet.keys.keys.iter().map(|sub| sub.epoch).filter(|epoch| *epoch > 0).min();
+        match lines(&sheet) {
+            Err(_) if sheet.slot.is_some() && oldest.is_some_and(|oldest| oldest < sheet.epoch) => {
+                sheet.keys.keys.retain(|sub| Some(sub.epoch) != oldest);
+            }
+            other => return other.map(|_| sheet),
+        }
+    }
 }
 
 /// What [`import`] did.
@@ -64,18 +96,8 @@ pub fn import(
     options: &OpenOptions,
 ) -> Result<Imported> {
     let (descriptor, keys) = sheet.open()?;
-    let found = match Repository::find(store.clone(), options) {
-        Err(Error::DescriptorLost { place }) => {
-            // Only beside what is this repository's: another one's objects would look like damage for ever.
-            if !is_of(&*store, &descriptor.repository, &keys)? {
-                return Err(Error::DescriptorLost { place });
-            }
-            store.put(&ObjectName::descriptor(), &sheet.descriptor.0)?;
-            (Repository::find(store.clone(), options)?, true)
-        }
-        found => (found?, false),
-    };
-    let (found, descriptor_restored) = found;
+    let descriptor_restored = restore_descriptor(&*store, sheet, &descriptor.repository, &keys)?;
+    let found = Repository::find(store.clone(), options)?;
     if found.id() != descriptor.repository {
         let what = format!("the sheet is of repository {}, and this is {}", descriptor.repository.short(), found.id().short());
         return Err(Error::Refused { what });
@@ -89,9 +111,18 @@ pub fn import(
     let (added, by_keys) = match opened {
         // A removed slot opens what was before, as the keys do.
         Some(repository) if !repository.is_behind() => (add(&repository, secret, label, kdf)?, false),
-        _ => {
-            let repository = found.open_with(keys.clone(), options)?;
+        behind => {
             let mut keys = keys;
+            if let Some(behind) = behind {
+                // Its slot went on after the sheet was printed, until it was removed.
+                let mut newer = behind.keys().clone();
+                newer.learn(keys);
+                keys = newer;
+            } else if Locks::now(&*store, Vec::new())?.newest_epoch() < Some(keys.epoch) {
+                // No keyring is left of this epoch: of those that came after nobody can tell, nor whom they removed.
+                keys = keys.rotated()?;
+            }
+            let repository = found.open_with(keys.clone(), options)?;
             // Whose slot is there yet gets the keys again. Of who has none there nobody can tell whether he was removed.
             let mut there = Vec::new();
             for member in &keys.members {
@@ -115,18 +146,52 @@ pub fn import(
     Ok(Imported { repository, slot: added.id, descriptor_restored, by_keys })
 }
 
-/// Whether anything in the store opens with these keys.
-fn is_of(store: &dyn Store, repository: &crate::id::RepositoryId, keys: &Keys) -> Result<bool> {
-    for listed in store.list("snapshots")?.iter().take(TRIED_MAX) {
-        let bytes = store.get(&listed.name, SMALL_OBJECT_BYTES_MAX);
-        if bytes.is_ok_and(|bytes| open_manifest_index(keys, repository, &listed.name, &bytes).is_ok()) {
-            return Ok(true);
+/// Puts the descriptor back where it is gone or damaged, beside objects of its repository and nowhere else: another one's would look like
+/// damage for ever. Returns whether it did.
+fn restore_descriptor(store: &dyn Store, sheet: &Sheet, repository: &RepositoryId, keys: &Keys) -> Result<bool> {
+    let name = ObjectName::descriptor();
+    let gear = keys.require(&name, Purpose::Gear, 0)?;
+    let there = match store.get(&name, SMALL_OBJECT_BYTES_MAX) {
+        Ok(bytes) if decode_descriptor(&name, &bytes).is_ok_and(|(_, mac)| mac.verify(gear).is_ok()) => return Ok(false),
+        Ok(_) => true,
+        Err(error) if error.is_missing() => false,
+        Err(error) if error.is_damage() => true,
+        Err(error) => return Err(error),
+    };
+    if !is_of(store, sheet, repository, keys)? {
+        return Ok(false);
+    }
+    if there {
+        // Killed between the two: the next import finds it gone.
+        store.delete(&name)?;
+    }
+    store.put(&name, &sheet.descriptor.0)?;
+    Ok(true)
+}
+
+/// Whether anything in the store is this repository's: the sheet's slot, or what opens with its keys.
+fn is_of(store: &dyn Store, sheet: &Sheet, repository: &RepositoryId, keys: &Keys) -> Result<bool> {
+    if let Some(secret) = sheet.secret() {
+        match Locks::anew(store)?.unlock(repository, &secret) {
+            Ok(_) => return Ok(true),
+            Err(error) if error.is_damage() || matches!(error, Error::WrongKey) => {}
+            Err(error) => return Err(error),
         }
     }
-    for listed in store.list("index")?.iter().take(TRIED_MAX) {
-        let bytes = store.get(&listed.name, SEGMENT_BYTES_MAX);
-        if bytes.is_ok_and(|bytes| open_object::<Segment>(keys, repository, &listed.name, ObjectType::Segment, &bytes).is_ok()) {
-            return Ok(true);
+    for (folder, bytes_max) in [("snapshots", SMALL_OBJECT_BYTES_MAX), ("index", SEGMENT_BYTES_MAX)] {
+        let mut tried = 0;
+        for listed in store.list(folder)? {
+            let opened = store.get(&listed.name, bytes_max).and_then(|bytes| match folder {
+                "snapshots" => open_manifest_index(keys, repository, &listed.name, &bytes).map(drop),
+                _ => open_object::<Segment>(keys, repository, &listed.name, ObjectType::Segment, &bytes).map(drop),
+            });
+            match opened {
+                Ok(()) => return Ok(true),
+                // Of a later epoch than the sheet: it says nothing.
+                Err(Error::EpochUnknown { .. }) => {}
+                Err(_) if tried == TRIED_MAX => break,
+                Err(_) => tried += 1,
+            }
         }
     }
     Ok(false)

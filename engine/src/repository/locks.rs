@@ -70,6 +70,16 @@ impl Locks {
         (!all_same).then_some(anew)
     }
 
+    /// Whether the store lists other keyrings now.
+    pub fn keyrings_changed(&self, store: &dyn Store) -> Result<bool> {
+        let mut known: Vec<&ObjectName> = self.keyrings.iter().map(|(name, _)| name).collect();
+        let listed = listed(store, ObjectType::Keyring, "keyring")?;
+        let mut now: Vec<&ObjectName> = listed.iter().map(|listed| &listed.name).collect();
+        known.sort();
+        now.sort();
+        Ok(known != now)
+    }
+
     /// Finds the slot of `secret` and the newest keyring that it opens.
     pub fn unlock(&self, repository: &RepositoryId, secret: &Secret) -> Result<(Keys, OpenSlot)> {
         let mut slots = self.slots(repository, secret);
@@ -81,8 +91,18 @@ impl Locks {
         }
         // One secret may have two slots: of one that was replaced by the same secret again the old one may not have been let go. The others
         // are tried only where the first one does not open all.
-        let others = slots.filter_map(Result::ok).map(|slot| self.keys(repository, &[&slot]).map(|keys| (keys, slot)));
-        others.into_iter().find(is_newest).unwrap_or(first)
+        let mut best = first;
+        for slot in slots.filter_map(Result::ok) {
+            let other = self.keys(repository, &[&slot]).map(|keys| (keys, slot));
+            let epoch = |opened: &Result<(Keys, OpenSlot)>| opened.as_ref().map_or(0, |(keys, _)| keys.epoch);
+            if epoch(&other) > epoch(&best) {
+                best = other;
+            }
+            if is_newest(&best) {
+                break;
+            }
+        }
+        best
     }
 
     /// The slots that a secret opens, one after the other; at the end, where it opens none, what is damaged.

@@ -179,18 +179,24 @@ impl Repository {
         // A withheld keyring would make this run write under keys that a rotation took from somebody.
         let newest = catalog.note_epoch(keys.epoch)?;
         if newest > keys.epoch {
-            let why = if behind { "the slot of this secret was removed" } else { "it was rolled back" };
-            let what = format!("the repository shows key epoch {}, but epoch {newest} was seen before: {why}", keys.epoch);
-            return Err(Error::Refused { what });
+            return Err(Error::RolledBack { epoch: keys.epoch, seen: newest, removed: behind });
         }
         let catalog = Mutex::new(catalog);
+        let slot = slot.map(Arc::new);
+        let keys = match slot.clone().filter(|_| !behind) {
+            None => keys,
+            Some(slot) => {
+                let (far, id) = (stores.far.clone(), descriptor.repository);
+                keys.renewed_by(Arc::new(move || Locks::now(&*far, Vec::new())?.keys(&id, &[&slot])))
+            }
+        };
         let repository = Repository {
             store: stores.near,
             origin: stores.far,
             features,
             descriptor,
             keys: Arc::new(keys),
-            slot: slot.map(Arc::new),
+            slot,
             behind,
             ids,
             chunker,
@@ -205,9 +211,18 @@ impl Repository {
         Ok(repository)
     }
 
-    /// Refuses what a feature that this program does not know forbids.
+    /// Refuses what a feature that this program does not know forbids, and to write under keys that whom a rotation removed may hold.
     #[doc(hidden)]
     pub fn require_features(&self, access: Access) -> Result<()> {
+        if access != Access::Read && self.keys.are_apart() {
+            let what = "keys were rotated twice at the same time, and nobody brought the two together: `seabed key rotate` does".to_owned();
+            return Err(Error::Refused { what });
+        }
+        self.require_known(access)
+    }
+
+    /// The same for who is about to bring rotations together.
+    pub(crate) fn require_known(&self, access: Access) -> Result<()> {
         // Who opens only what was before a rotation would write what those who remain may read, under keys that were taken out of use.
         if self.behind && access != Access::Read {
             let what = "a newer epoch has no keys for this secret: its slot was removed, and it reads what was written before".to_owned();
@@ -300,12 +315,16 @@ impl Stores {
     }
 }
 
+/// How long what was read of slots and keyrings is believed: nothing that a program does by itself between reading and using it takes longer.
+const FRESH: Duration = Duration::from_secs(10);
+
 /// A repository before any secret: what can be read of it without a key, fetched in as few round trips as there can be.
 pub struct Found {
     stores: Stores,
     descriptor: Vec<u8>,
     id: RepositoryId,
     locks: Locks,
+    fetched: Instant,
     features: Vec<Listed>,
     listing: Mutex<Option<JoinHandle<Listings>>>,
 }
@@ -340,7 +359,7 @@ impl Found {
         let [features, keyrings, slots] = [(); 3].map(|()| listings.pop().unwrap_or_default());
         let name_of = |listed: Vec<Listed>| listed.into_iter().map(|listed| listed.name).collect();
         let locks = Locks::fetch(&*stores.near, name_of(slots), name_of(keyrings));
-        Ok(Found { locks, stores, descriptor, id, features, listing: Mutex::new(listing) })
+        Ok(Found { locks, fetched: Instant::now(), stores, descriptor, id, features, listing: Mutex::new(listing) })
     }
 
     /// The id of the repository, as its descriptor says without proof.
@@ -350,30 +369,44 @@ impl Found {
 
     /// Opens it.
     pub fn open(&self, secret: &Secret, options: &OpenOptions) -> Result<Repository> {
+        // Somebody may have thought about his passphrase meanwhile: a run that begins now must not begin under an epoch that has ended.
+        let waited = self.fetched.elapsed() > FRESH;
+        let anew = || Locks::anew(&*self.stores.far);
+        let locks = if waited && self.locks.keyrings_changed(&*self.stores.far)? { Some(anew()?) } else { None };
+        match self.open_by(locks.as_ref().unwrap_or(&self.locks), secret, options) {
+            // This machine has seen a rotation that came after the keyrings were read.
+            Err(Error::RolledBack { removed: false, .. }) => self.open_by(&anew()?, secret, options),
+            other => other,
+        }
+    }
+
+    fn open_by(&self, locks: &Locks, secret: &Secret, options: &OpenOptions) -> Result<Repository> {
         let name = ObjectName::descriptor();
         let (descriptor, mac) = decode_descriptor(&name, &self.descriptor)?;
-        let (keys, slot) = match self.locks.unlock(&self.id, secret) {
+        let mut newer = None;
+        let (keys, slot) = match locks.unlock(&self.id, secret) {
             // Listed, and gone when it was read: a rotation was there between the two.
-            Err(error) if error.is_missing() => Locks::anew(&*self.stores.near)?.unlock(&self.id, secret)?,
+            Err(error) if error.is_missing() => newer.insert(Locks::anew(&*self.stores.near)?).unlock(&self.id, secret)?,
             // What was fetched, or a copy of it, may have gone wrong on the way: believed, it would lock everybody out of this machine.
-            Err(error) if error.is_damage() || matches!(error, Error::WrongKey) => match self.locks.fetched_anew(&*self.stores.near) {
-                Some(locks) => locks.unlock(&self.id, secret)?,
+            Err(error) if error.is_damage() || matches!(error, Error::WrongKey) => match locks.fetched_anew(&*self.stores.near) {
+                Some(locks) => newer.insert(locks).unlock(&self.id, secret)?,
                 None => return Err(error),
             },
             other => other?,
         };
-        self.with_keys((keys, Some(slot)), (descriptor, mac), options)
+        self.with_keys(newer.as_ref().unwrap_or(locks), (keys, Some(slot)), (descriptor, mac), options)
     }
 
     /// Opens it with keys that came another way than by slot and keyring: from a recovery sheet.
     #[doc(hidden)]
     pub fn open_with(&self, keys: Keys, options: &OpenOptions) -> Result<Repository> {
         let name = ObjectName::descriptor();
-        self.with_keys((keys, None), decode_descriptor(&name, &self.descriptor)?, options)
+        self.with_keys(&self.locks, (keys, None), decode_descriptor(&name, &self.descriptor)?, options)
     }
 
     fn with_keys(
         &self,
+        locks: &Locks,
         (keys, slot): (Keys, Option<OpenSlot>),
         (descriptor, mac): (Descriptor, UnverifiedMac<'_>),
         options: &OpenOptions,
@@ -383,7 +416,7 @@ impl Found {
         if keys.family != descriptor.family {
             return Err(Error::damaged(&name, Damage::Malformed("family")));
         }
-        let behind = self.locks.newest_epoch().is_some_and(|newest| newest > keys.epoch);
+        let behind = locks.newest_epoch().is_some_and(|newest| newest > keys.epoch);
         let repository = Repository::assemble(self.stores.clone(), descriptor, (keys, slot), self.features.clone(), behind, options)?;
         let listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner).take();
         *repository.listings.lock().unwrap_or_else(PoisonError::into_inner) = listing.and_then(|listing| listing.join().ok());

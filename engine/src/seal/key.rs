@@ -6,11 +6,12 @@ use crate::format::object::{HEADER_BYTES, ObjectType, Purpose, malformed, open_b
 use crate::format::repo::{Kdf, KeySet, Keyring, Member, Recipient, SLOT_KEY_FILE, SLOT_PASSPHRASE, Slot, SlotSecret, SubKey};
 use crate::format::wire::{Bytes, Time, from_bytes, to_bytes};
 use crate::id::{Class, FamilyId, ObjectId, ObjectName, RepositoryId};
-use crate::limits::{KDF_LANES_MAX, KDF_MEMORY_KIB_MAX, KDF_PASSES_MAX, SLOTS_MAX};
+use crate::limits::{KDF_LANES_MAX, KDF_MEMORY_KIB_MAX, KDF_PASSES_MAX, SLOT_LABEL_BYTES_MAX, SLOTS_MAX, SMALL_OBJECT_BYTES_MAX};
 use crate::seal::{Key, random, unwrap, wrap};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use subtle::ConstantTimeEq;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
@@ -106,6 +107,10 @@ pub fn new_slot(
     label: &str,
     now: Time,
 ) -> Result<(ObjectName, Vec<u8>, OpenSlot)> {
+    if label.len() > SLOT_LABEL_BYTES_MAX {
+        // It is in every copy of every keyring.
+        return Err(Error::Refused { what: format!("the name of a slot has no more than {SLOT_LABEL_BYTES_MAX} bytes") });
+    }
     let id = ObjectId::new(random()?);
     let name = ObjectName::slot(&id);
     let salt = random()?;
@@ -167,15 +172,48 @@ pub struct Keys {
     pub epoch: u32,
     /// The slots that a keyring made from these keys is sealed to.
     pub members: Vec<Member>,
+    /// Older epochs that the newest keyring does not know, with their members: of rotations that nobody has brought together yet.
+    apart: BTreeMap<u32, Vec<Member>>,
+    /// Of epochs that began since.
+    later: Later,
+    /// Where those come from, and for which epochs they did not: nobody asks twice.
+    newer: Option<Newer>,
+    asked: Arc<Mutex<BTreeSet<u32>>>,
+}
+
+/// Reads the newest keyring.
+pub type Newer = Arc<dyn Fn() -> Result<Keys> + Send + Sync>;
+
+/// Keys in the order in which they were learnt. What is there stays where it is, for references to it are out.
+#[derive(Clone, Default)]
+struct Later(OnceLock<Box<(BTreeMap<(Purpose, u32), Key>, Later)>>);
+
+impl Later {
+    fn get(&self, place: &(Purpose, u32)) -> Option<&Key> {
+        let (keys, next) = &**self.0.get()?;
+        keys.get(place).or_else(|| next.get(place))
+    }
+
+    fn add(&self, keys: Box<(BTreeMap<(Purpose, u32), Key>, Later)>) {
+        // Another thread may have been first: behind what it learnt.
+        if let (Err(keys), Some(known)) = (self.0.set(keys), self.0.get()) {
+            known.1.add(keys);
+        }
+    }
 }
 
 impl Keys {
+    fn none(family: FamilyId) -> Self {
+        let (keys, apart) = (BTreeMap::new(), BTreeMap::new());
+        Keys { family, keys, epoch: 0, members: Vec::new(), apart, later: Later::default(), newer: None, asked: Arc::default() }
+    }
+
     /// Keys of a new family, epoch 1, without members. Each comes from fresh secrets that are dropped again: holders of some learn nothing of others.
     pub fn generate() -> Result<Self> {
         let family = FamilyId::new(random()?);
         let (root, epoch_root) = (Key::random()?, Key::random()?);
         let derive = |p: Purpose| if p.rotates() { ((p, 1), epoch_root.derive(p.context())) } else { ((p, 0), root.derive(p.context())) };
-        Ok(Keys { family, keys: Purpose::ALL.into_iter().map(derive).collect(), epoch: 1, members: Vec::new() })
+        Ok(Keys { family, keys: Purpose::ALL.into_iter().map(derive).collect(), epoch: 1, ..Keys::none(family) })
     }
 
     /// From what a keyring holds.
@@ -191,7 +229,7 @@ impl Keys {
                 keys.insert((purpose, sub.epoch), Key::new(sub.key));
             }
         }
-        let keys = Keys { family: set.family, keys, epoch, members: set.members.clone() };
+        let keys = Keys { family: set.family, keys, epoch, members: set.members.clone(), ..Keys::none(set.family) };
         if keys.get(Purpose::Gear, 0).is_none() { Err(bad()) } else { Ok(keys) }
     }
 
@@ -214,9 +252,13 @@ impl Keys {
     }
 
     /// Takes in the keys of other epochs that it lacks. Of two rotations at the same time neither keyring holds the other's keys, and
-    /// something may have been written under either.
+    /// something may have been written under either. Keyrings are learnt from the newest to the oldest.
     pub fn learn(&mut self, older: Keys) {
         if self.family == older.family {
+            let tip = !self.keys.keys().any(|(purpose, epoch)| purpose.rotates() && *epoch == older.epoch);
+            if tip || self.apart.contains_key(&older.epoch) {
+                self.apart.entry(older.epoch).or_default().extend(older.members);
+            }
             for (place, key) in older.keys {
                 self.keys.entry(place).or_insert(key);
             }
@@ -232,6 +274,8 @@ impl Keys {
         let root = Key::random()?;
         let mut keys = self.clone();
         keys.epoch = epoch;
+        // Whoever opens the new keyring has the keys of all of them.
+        keys.apart.clear();
         keys.keys.extend(Purpose::ALL.into_iter().filter(|p| p.rotates()).map(|p| ((p, epoch), root.derive(p.context()))));
         Ok(keys)
     }
@@ -246,9 +290,61 @@ impl Keys {
         self.members.iter().any(|member| member.slot == *slot)
     }
 
+    /// Whether a rotation took place of which the newest keyring knows nothing: whom it removed, that one may still be sealed to.
+    pub fn are_apart(&self) -> bool {
+        !self.apart.is_empty()
+    }
+
+    /// Members of some of the epochs that were not brought together, and not of all: somebody removed each of them, or added it to one alone.
+    pub fn disputed(&self) -> Vec<Member> {
+        let all: Vec<&Vec<Member>> = self.apart.values().chain([&self.members]).collect();
+        let in_all = |slot: &ObjectId| all.iter().all(|members| members.iter().any(|member| member.slot == *slot));
+        let mut disputed: Vec<Member> = Vec::new();
+        for member in all.iter().copied().flatten().filter(|member| !in_all(&member.slot)) {
+            if !disputed.iter().any(|known| known.slot == member.slot) {
+                disputed.push(member.clone());
+            }
+        }
+        disputed
+    }
+
+    /// Where the keys of an epoch come from that began since. A run reads what others write under it, and writes on under its own.
+    pub fn renewed_by(mut self, newer: Newer) -> Self {
+        self.newer = Some(newer);
+        self
+    }
+
+    /// Whether an epoch has begun since, and this run has read something of it. What was written under its keys must not be sealed under the
+    /// older ones, which whoever was removed may have.
+    pub fn are_old(&self) -> bool {
+        self.later.0.get().is_some_and(|known| known.0.keys().any(|(_, epoch)| *epoch > self.epoch))
+    }
+
+    /// Asks for the keys of an epoch that it lacks; whether they are there now.
+    fn ask(&self, place: (Purpose, u32)) -> Result<bool> {
+        let Some(newer) = &self.newer else { return Ok(false) };
+        if !self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(place.1) {
+            return Ok(self.get(place.0, place.1).is_some());
+        }
+        let newer = match newer() {
+            Ok(newer) if newer.family == self.family => newer,
+            // The slot was removed, or the newest keyring is damaged: who opens the repository next is told.
+            Ok(_) | Err(Error::WrongKey) => return Ok(false),
+            Err(error) if error.is_damage() => return Ok(false),
+            Err(error) => {
+                self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&place.1);
+                return Err(error);
+            }
+        };
+        // A role stays one.
+        let is_new = |(purpose, epoch): &(Purpose, u32)| self.get(*purpose, *epoch).is_none() && self.get(*purpose, self.epoch).is_some();
+        self.later.add(Box::new((newer.keys.into_iter().filter(|(place, _)| is_new(place)).collect(), Later::default())));
+        Ok(self.get(place.0, place.1).is_some())
+    }
+
     /// Without the keys of the given purposes: what a role may do that lacks them.
     pub fn without(&self, purposes: &[Purpose]) -> Self {
-        let mut keys = self.clone();
+        let mut keys = Keys { later: Later::default(), asked: Arc::default(), ..self.clone() };
         keys.keys.retain(|(purpose, _), _| !purposes.contains(purpose));
         keys
     }
@@ -281,13 +377,17 @@ impl Keys {
 
     /// The key of a purpose in an epoch; the epoch of keys that never rotate is 0.
     pub fn get(&self, purpose: Purpose, epoch: u32) -> Option<&Key> {
-        self.keys.get(&(purpose, if purpose.rotates() { epoch } else { 0 }))
+        let place = (purpose, if purpose.rotates() { epoch } else { 0 });
+        self.keys.get(&place).or_else(|| self.later.get(&place))
     }
 
     /// The key of a purpose, or an error that says which object asked for one that this keyring lacks.
     pub fn require(&self, object: &ObjectName, purpose: Purpose, epoch: u32) -> Result<&Key> {
+        if self.get(purpose, epoch).is_none() && purpose.rotates() && self.get(purpose, self.epoch).is_some() {
+            self.ask((purpose, epoch))?;
+        }
         self.get(purpose, epoch).ok_or_else(|| match self.get(purpose, self.epoch) {
-            // Whoever was removed, or runs since before a rotation.
+            // Whoever was removed.
             Some(_) if purpose.rotates() => Error::EpochUnknown { object: object.clone(), epoch, held: self.epoch },
             _ => Error::UnknownFeature { object: object.clone(), feature: format!("key {purpose:?} of epoch {epoch}") },
         })
@@ -313,10 +413,21 @@ fn keyring_aad(repository: &RepositoryId, name: &ObjectName, slot: &ObjectId) ->
     [&ObjectType::Keyring.header()[..], repository.as_bytes(), slot.as_bytes(), name.as_str().as_bytes()].concat()
 }
 
-/// Makes a keyring with one copy of `keys` per member.
+/// What a recipient takes besides the set that is sealed to it, and a keyring besides its recipients, bytes: ids, an ephemeral key, nonce,
+/// tag and lengths.
+const RECIPIENT_BYTES_MAX: u64 = 256;
+
+/// Makes a keyring with one copy of `keys` per member. One that readers would refuse is not made: it would lock everybody out.
 pub fn new_keyring(repository: &RepositoryId, keys: &Keys) -> Result<(ObjectName, Vec<u8>)> {
+    let large = |what: String| Err(Error::Refused { what: format!("{what}: remove slots that nobody needs") });
     if keys.members.len() > SLOTS_MAX {
-        return Err(Error::Refused { what: format!("a keyring holds no more than {SLOTS_MAX} slots") });
+        return large(format!("a keyring holds no more than {SLOTS_MAX} slots"));
+    }
+    // Before anything is sealed: each slot gets a copy, and each copy names all slots and epochs.
+    let set_bytes = padded_body(&keys.to_set()).len() as u64;
+    if keys.members.len() as u64 * (set_bytes + RECIPIENT_BYTES_MAX) + RECIPIENT_BYTES_MAX > SMALL_OBJECT_BYTES_MAX {
+        let (slots, epochs) = (keys.members.len(), keys.keys.keys().filter(|(purpose, _)| *purpose == Purpose::Data).count());
+        return large(format!("a keyring of {slots} slots and {epochs} epochs is larger than readers take"));
     }
     let name = ObjectName::keyring(keys.epoch, &ObjectId::new(random()?));
     let set = Zeroizing::new(padded_body(&keys.to_set()));
@@ -435,6 +546,33 @@ mod tests {
         assert!(a.get(Purpose::Data, epoch).is_some());
         a.epoch = u32::MAX;
         assert!(a.rotated().is_err());
+    }
+
+    /// A keyring that is larger than readers take was put first and read afterwards: nobody could open the repository any more.
+    #[test]
+    fn a_keyring_is_never_larger_than_readers_take() {
+        let repo = RepositoryId::new([1; 16]);
+        let (_, _, slot) =
+            new_slot(&repo, &Secret::KeyFile(Key::new([1; 32])), CHEAP, &"l".repeat(SLOT_LABEL_BYTES_MAX), Time::default()).unwrap();
+        let mut keys = Keys::generate().unwrap();
+        let of = |count: u32| {
+            (0..count).map(|n| Member { slot: ObjectId::new([n.to_le_bytes(); 4].concat().try_into().unwrap()), ..slot.member() })
+        };
+        let mut largest = 0;
+        for count in (1..400).step_by(7) {
+            keys.members = of(count).collect();
+            match new_keyring(&repo, &keys) {
+                Ok((_, object)) => {
+                    assert!(object.len() as u64 <= SMALL_OBJECT_BYTES_MAX && largest + 7 > count.saturating_sub(1), "{count}");
+                    largest = count;
+                }
+                Err(error) => assert!(matches!(&error, Error::Refused { .. }), "{error}"),
+            }
+        }
+        assert!((100..380).contains(&largest), "{largest}");
+        assert!(
+            new_slot(&repo, &Secret::KeyFile(Key::new([1; 32])), CHEAP, &"l".repeat(SLOT_LABEL_BYTES_MAX + 1), Time::default()).is_err()
+        );
     }
 
     /// Members without a label are as those of keyrings that were made before there were labels.

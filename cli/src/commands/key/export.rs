@@ -3,8 +3,8 @@
 use super::page;
 use super::slots::short;
 use crate::args::Global;
-use crate::exit::{Code, Run, help};
-use crate::newfile;
+use crate::exit::{Code, Fail, Run, help};
+use crate::newfile::SecretFile;
 use crate::open;
 use crate::output::Output;
 use crate::time;
@@ -50,22 +50,27 @@ pub struct Args {
 
 /// Makes it.
 pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
-    // Before a slot is added for nothing.
-    for path in args.output.iter().chain(&args.html) {
-        newfile::refuse_existing(path)?;
-    }
     let opened = open::open(global, out)?;
+    // Before a slot is added for nothing.
+    let create = |path: &Option<PathBuf>| path.as_deref().map(SecretFile::create).transpose();
+    let (output, html) = (create(&args.output)?, create(&args.html)?);
     let today = time::day(&clock::now());
     let label = args.label.clone().unwrap_or_else(|| format!("recovery sheet {today}"));
     let made = export(&opened.repository, (!args.no_slot).then_some(label.as_str()))?;
     let lines = sheet::lines(&made)?;
     let head = page::head(&opened.repository.id().short(), &today);
     let text = page::text(&head, &lines);
-    if let Some(path) = &args.output {
-        newfile::secret(path, text.as_bytes())?;
+    let in_vain = |fail: Fail| match &made.slot {
+        Some(slot) => {
+            fail.hint(format!("make room and try again; `seabed key remove {}` takes away the slot of this sheet", short(&slot.slot)))
+        }
+        None => fail,
+    };
+    if let Some(file) = output {
+        file.write(text.as_bytes()).map_err(in_vain)?;
     }
-    if let Some(path) = &args.html {
-        newfile::secret(path, page::html(&head, &lines)?.as_bytes())?;
+    if let Some(file) = html {
+        file.write(page::html(&head, &lines)?.as_bytes()).map_err(in_vain)?;
     }
     let shown = args.output.is_none() && args.html.is_none();
     if out.json {

@@ -1,6 +1,7 @@
 //! What is said of slots, and how one is named. It must never take a slot for another: a label names one only where it is the only one of it.
 
 use crate::exit::{Code, Fail};
+use crate::open::warn_disputed;
 use crate::output::{Output, clean};
 use crate::size;
 use seabed_engine::id::ObjectId;
@@ -55,6 +56,7 @@ pub fn find<'a>(slots: &'a [SlotInfo], name: &str) -> Result<&'a SlotInfo, Fail>
 
 /// What the store did not let go, and the code that this ends with.
 pub fn leftovers(rotated: &Rotated, out: &Output) -> Code {
+    warn_disputed(rotated, out);
     for error in &rotated.refused {
         out.warn(&format!("left where it is: {error}; it opens what was written before, no more"));
     }
