@@ -41,6 +41,9 @@ pub struct Args {
     /// Change nothing, say what could be healed
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Name so many paths of each damage that is left: a number, or `all`
+    #[arg(long, value_name = "N", value_parser = check::paths, default_value_t)]
+    paths: check::Paths,
     /// What restic's command of this name is told
     #[arg(hide = true, value_parser = ["index", "packs", "snapshots"])]
     part: Option<String>,
@@ -71,10 +74,11 @@ fn open_both(global: &Global, args: &Args, out: &Output) -> Result<(Opened, Opti
 }
 
 /// Looks at everything.
-fn checked(opened: &Opened, read_data: ReadData, out: &Output) -> Result<CheckReport, Fail> {
+fn checked(opened: &Opened, args: &Args, out: &Output) -> Result<CheckReport, Fail> {
     let listener = Listener::new(out, "check");
-    // All that is lost, by name: whoever asks for a repair wants to know.
-    let result = look(&opened.repository, &CheckOptions { read_data, paths_max: usize::MAX }, &listener);
+    let read_data = if args.no_read_data { ReadData::None } else { ReadData::All };
+    let options = CheckOptions { read_data, paths_max: args.paths.0, dry_run: args.dry_run };
+    let result = look(&opened.repository, &options, &listener);
     listener.finish();
     Ok(result?)
 }
@@ -101,8 +105,7 @@ fn repaired(global: &Global, args: &Args, out: &Output) -> Run {
         entrance.iter().for_each(|name| out.say(&format!("{name} is back from the copy")));
     }
     let began = std::time::Instant::now();
-    let read_data = if args.no_read_data { ReadData::None } else { ReadData::All };
-    let before = checked(&opened, read_data, out)?;
+    let before = checked(&opened, args, out)?;
     let host = std::env::var("SEABED_HOST").ok().filter(|host| !host.is_empty());
     let host = host.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     let options = RepairOptions {
@@ -116,7 +119,7 @@ fn repaired(global: &Global, args: &Args, out: &Output) -> Run {
     let report = result?;
     // What a repair thinks of itself counts for nothing; where it changed nothing and nothing was wrong, what was seen before is still so.
     let looks_again = !args.dry_run && (report.changes() || !before.is_clean());
-    let after = if looks_again { checked(&opened, read_data, out)? } else { before };
+    let after = if looks_again { checked(&opened, args, out)? } else { before };
     if !args.dry_run {
         after.findings.iter().for_each(|finding| check::tell(finding, out));
     }
