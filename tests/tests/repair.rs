@@ -1,6 +1,7 @@
 //! Repair (spec chapter 7): what is broken comes back from wherever it still is, nothing that can be read is dropped, and what is lost is told.
 //! What is hurt is compared with what the independent reader cannot read.
 
+mod entrance;
 mod family;
 mod objects;
 

@@ -175,6 +175,12 @@ pub fn repair(repository: &Repository, options: &RepairOptions<'_>, observer: &d
         }
         report.segments_replaced += 1;
     }
+    let healed = report.objects_healed.len();
+    objects.about_snapshots(&mut report)?;
+    if report.objects_healed.len() > healed && !options.dry_run {
+        // What the notes among them say of snapshots that come back.
+        repository.refresh()?;
+    }
     if options.dry_run {
         report.snapshots_back.extend(back.iter().filter(|back| !needs.hurt.contains(&back.old)).map(|back| (back.old, back.old)));
     } else {
