@@ -152,7 +152,8 @@ pub fn repair(repository: &Repository, options: &RepairOptions<'_>, observer: &d
     let mut report = RepairReport::default();
     // Before any listing, and before a refresh takes out of the catalog what is gone: it may be all that still speaks of a snapshot.
     let watermark = Watermark::read(repository)?;
-    let remembered = repository.catalog().snapshots()?;
+    let mut remembered = repository.catalog().snapshots()?;
+    remembered.extend(repository.catalog().lost()?);
     let copies = options.others.iter().copied().filter(|other| other.id() == repository.id()).collect();
     let objects = Objects { repository, copies, dry_run: options.dry_run };
     objects.records(&mut report)?;
