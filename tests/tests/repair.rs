@@ -3,6 +3,7 @@
 
 mod entrance;
 mod family;
+mod identity;
 mod objects;
 
 use crate::faults::copy;
