@@ -1,5 +1,6 @@
 //! The catalog: what the manifests say, in SQLite, so that listing ten thousand snapshots reads no object (DESIGN section 6).
-//! Never the only copy of anything but the rollback watermark, what checks found and when retention ran; a file that is damaged or foreign is made anew.
+//! Never the only copy of anything but the rollback watermark, what checks found, when retention ran and what snapshots were that are lost; a file
+//! that is damaged or foreign is made anew.
 
 use crate::error::{Error, Result};
 use crate::format::manifest::{Head, IndexPart, NamesPart, Origin};
@@ -18,6 +19,10 @@ use std::time::Duration;
 const SCHEMA_VERSION: i64 = 2;
 /// Raised with every change of `snapshots.sql`: what an older or newer program made of the manifests is dropped, and made anew.
 const SNAPSHOTS_VERSION: i64 = 3;
+/// Lost snapshots that it remembers, the newest ones: as many as a repair looks for.
+const LOST_MAX: i64 = 10_000;
+/// Makes those that it has lost ones, until their manifests are read again.
+const LOSE_ALL: &str = "INSERT OR REPLACE INTO lost SELECT id, time, writer, sequence, index_part, names_part FROM snapshots";
 /// How long a process waits for another one's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -48,6 +53,8 @@ fn make_snapshots(db: &Connection) -> rusqlite::Result<()> {
 fn renew_snapshots(db: &Connection) -> rusqlite::Result<()> {
     let tx = rusqlite::Transaction::new_unchecked(db, rusqlite::TransactionBehavior::Immediate)?;
     if snapshots_version(&tx)? != SNAPSHOTS_VERSION {
+        // What cannot be read again is kept, as far as the other version had it in the same form.
+        tx.execute(LOSE_ALL, []).unwrap_or(0);
         tx.execute_batch(
             "DROP VIEW IF EXISTS seabed_snapshots; DROP VIEW IF EXISTS seabed_series; DROP TABLE IF EXISTS snapshots; \
              DROP TABLE IF EXISTS notes;",
@@ -200,6 +207,7 @@ impl Catalog {
         if id.as_deref() != Some(&repository.as_bytes()[..]) {
             return Ok(None);
         }
+        db.execute_batch(include_str!("lost.sql")).map_err(failed)?;
         if snapshots_version(&db).map_err(failed)? != SNAPSHOTS_VERSION {
             renew_snapshots(&db).map_err(failed)?;
         }
@@ -214,6 +222,7 @@ impl Catalog {
         db.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
         db.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
         db.execute_batch(include_str!("catalog.sql")).map_err(failed)?;
+        db.execute_batch(include_str!("lost.sql")).map_err(failed)?;
         make_snapshots(&db).map_err(failed)?;
         db.execute("INSERT INTO meta VALUES ('repository', ?1)", [&repository.as_bytes()[..]]).map_err(failed)?;
         db.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(failed)?;
@@ -230,6 +239,11 @@ impl Catalog {
         self.id_column("SELECT id FROM snapshots")
     }
 
+    /// Ids of those that are lost.
+    pub fn lost_ids(&self) -> Result<HashSet<SnapshotId>> {
+        self.id_column("SELECT id FROM lost")
+    }
+
     fn id_column(&self, sql: &str) -> Result<HashSet<SnapshotId>> {
         let read = || {
             let mut query = self.db.prepare_cached(sql)?;
@@ -239,7 +253,7 @@ impl Catalog {
         read().map_err(|e| self.failed(e))
     }
 
-    /// Takes over what a listing showed: new snapshots, and those that are gone or forgotten.
+    /// Takes over what a listing showed: new snapshots, and those that are forgotten.
     pub fn apply(&mut self, new: &[Snapshot], gone: &[SnapshotId]) -> Result<()> {
         let path = self.path.clone();
         let failed = |source| Error::Catalog { path: path.clone(), source };
@@ -276,6 +290,7 @@ impl Catalog {
                     number(names.summary.bytes_stored),
                     number(names.summary.errors),
                 ])?;
+                tx.prepare_cached("DELETE FROM lost WHERE id = ?1")?.execute([snapshot.id.as_bytes()])?;
                 tx.prepare_cached(
                     "INSERT INTO heads VALUES (?1, ?2, ?3) ON CONFLICT (writer) DO UPDATE SET sequence = excluded.sequence, \
                      snapshot = excluded.snapshot WHERE excluded.sequence > heads.sequence",
@@ -288,15 +303,32 @@ impl Catalog {
             }
             for id in gone {
                 tx.prepare_cached("DELETE FROM snapshots WHERE id = ?1")?.execute([&id.as_bytes()[..]])?;
+                tx.prepare_cached("DELETE FROM lost WHERE id = ?1")?.execute([&id.as_bytes()[..]])?;
             }
             tx.commit()
         };
         run(&mut self.db).map_err(failed)
     }
 
-    /// Empties it for a refill. The watermark stays: it is the one thing that no manifest says.
+    /// Shows no more, and remembers, what was lost: snapshots that are gone and that nobody has forgotten.
+    pub fn lose(&mut self, lost: &[SnapshotId]) -> Result<()> {
+        let path = self.path.clone();
+        let run = |db: &mut Connection| {
+            let tx = db.transaction()?;
+            for id in lost {
+                tx.prepare_cached(&format!("{LOSE_ALL} WHERE id = ?1"))?.execute([&id.as_bytes()[..]])?;
+                tx.prepare_cached("DELETE FROM snapshots WHERE id = ?1")?.execute([&id.as_bytes()[..]])?;
+            }
+            tx.execute("DELETE FROM lost WHERE id NOT IN (SELECT id FROM lost ORDER BY time DESC, id DESC LIMIT ?1)", [LOST_MAX])?;
+            tx.commit()
+        };
+        run(&mut self.db).map_err(|source| Error::Catalog { path, source })
+    }
+
+    /// Empties it for a refill. What no manifest says stays: the watermark, and what was in it until the refill has read it again.
     pub fn clear(&mut self) -> Result<()> {
-        self.db.execute_batch("DELETE FROM snapshots; DELETE FROM notes;").map_err(|e| self.failed(e))
+        let sql = format!("BEGIN IMMEDIATE; {LOSE_ALL}; DELETE FROM snapshots; DELETE FROM notes; COMMIT");
+        self.db.execute_batch(&sql).map_err(|e| self.failed(e))
     }
 
     /// Takes down notes, and what they make of the snapshots that are here. Those of snapshots that come later wait for them.
@@ -389,6 +421,15 @@ impl Catalog {
         self.query("ORDER BY time, id", [])
     }
 
+    /// Snapshots that are lost, oldest first. A row that does not decode is passed over: nobody can tell any more what it said.
+    pub fn lost(&self) -> Result<Vec<Snapshot>> {
+        let read = || {
+            let mut query = self.db.prepare_cached("SELECT id, index_part, names_part FROM lost ORDER BY time, id")?;
+            query.query_map([], Self::decode)?.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        Ok(read().map_err(|e| self.failed(e))?.into_iter().flatten().collect())
+    }
+
     /// The newest complete snapshot of a series on a host.
     pub fn newest(&self, series: &str, host: &str) -> Result<Option<Snapshot>> {
         let rows = self.query("WHERE series = ?1 AND host = ?2 ORDER BY time DESC, id DESC LIMIT 8", [series, host])?;
@@ -460,9 +501,11 @@ impl Catalog {
         self.numbered("SELECT writer, sequence, snapshot FROM heads ORDER BY writer")
     }
 
-    /// Whose which each snapshot is.
+    /// Whose which each snapshot is, lost ones too.
     pub fn places(&self) -> Result<Vec<Head>> {
-        self.numbered("SELECT writer, sequence, id FROM snapshots ORDER BY writer, sequence, id")
+        self.numbered(
+            "SELECT writer, sequence, id FROM snapshots UNION SELECT writer, sequence, id FROM lost ORDER BY writer, sequence, id",
+        )
     }
 
     fn numbered(&self, sql: &str) -> Result<Vec<Head>> {

@@ -2,17 +2,14 @@
 //! ones are forgotten. What packs hold is `gc`'s business. It must never forget a snapshot before its successor is acknowledged.
 
 use crate::catalog::Snapshot;
-use crate::clock;
 use crate::commit::{Commit, Known, ledger, put_tombstone, vouch};
 use crate::error::{Error, Result};
 use crate::format::manifest::REKEY;
-use crate::format::object::ObjectType;
-use crate::format::protocol::{Hold, Release};
-use crate::id::{ObjectId, ObjectName, SnapshotId};
+use crate::id::{ObjectName, SnapshotId};
 use crate::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::observe::{Observer, Progress, Stage};
 use crate::repository::{Access, Repository};
-use crate::seal::object::{manifest_epoch, seal_object};
+use crate::seal::object::manifest_epoch;
 use crate::seal::random;
 use crate::store::each;
 
@@ -101,17 +98,8 @@ fn replace(repository: &Repository, old: &Snapshot, made: Option<&Snapshot>, obs
         }
         None => again(repository, old, observer)?,
     };
-    // The new hold before the old one is released, and both before anything is forgotten: at no time is what is held without one.
-    let holds = repository.holds(clock::now())?.remove(&old.id).unwrap_or_default();
-    for (_, hold) in &holds {
-        let name = ObjectName::hold(&session, &ObjectId::new(random()?));
-        put(repository, &name, ObjectType::Hold, &Hold { snapshot: session, ..hold.clone() })?;
-    }
-    if !holds.is_empty() {
-        let name = ObjectName::release(&old.id, &ObjectId::new(random()?));
-        let ids = holds.iter().map(|(id, _)| *id).collect();
-        put(repository, &name, ObjectType::Release, &Release { snapshot: old.id, holds: ids, time: clock::now(), extra: Vec::new() })?;
-    }
+    // Before anything is forgotten: at no time is what is held without a hold.
+    repository.pass_holds(&old.id, &session)?;
     put_tombstone(repository, &old.index, REASON)?;
     // The catalog may lag: what is forgotten is what the store says.
     repository.catalog().apply(&[], &[old.id]).unwrap_or(());
@@ -128,9 +116,4 @@ fn again(repository: &Repository, old: &Snapshot, observer: &dyn Observer) -> Re
     names.origin = Some(old.origin_for(&repository.id(), REKEY));
     Commit::new(repository, session, Known::default(), observer).publish(index, names)?;
     Ok(session)
-}
-
-fn put<T: crate::format::wire::Wire>(repository: &Repository, name: &ObjectName, kind: ObjectType, body: &T) -> Result<()> {
-    let object = seal_object(repository.keys(), &repository.id(), name, kind, body)?;
-    repository.store().put(name, &object)
 }

@@ -144,6 +144,77 @@ fn what_is_damaged_is_never_dated() {
     assert!(last.len() == count - 2 && !last.contains(&prefix(&pack_of(&short))) && !last.contains(&prefix(&pack_of(&hurt))));
 }
 
+/// A damaged pack never gets a date. It stayed the first in every check with a budget, and where it was as long as that, nothing else was ever
+/// read again.
+#[test]
+fn a_damaged_pack_keeps_a_small_budget_from_no_other() {
+    let (store, count) = daily(3);
+    let all = packs(&store);
+    assert!(store.corrupt(&all[0].name, |bytes| bytes[60] ^= 1));
+    let cache = tempfile::tempdir().unwrap();
+    let night = |day: i64| {
+        store.set_now((1000 + day) * DAY);
+        check(&open(Arc::new(store.clone()), Some(cache.path())).unwrap(), &oldest(Some(Budget::Bytes(1)), None), &Silent).unwrap()
+    };
+    assert_eq!(night(10).packs_read, 1, "nobody knew of it");
+    for day in 11..10 + count as i64 {
+        let report = night(day);
+        // One of the others, and that one beside it, for as long as it is as it is.
+        assert!(report.is_damaged() && report.packs_read == 2, "day {day}: {report:?}");
+        assert_eq!(report.packs_never_verified, count as u64 - (day as u64 - 10), "day {day}");
+    }
+    // The end of a pack is looked at in any check; of one whose end is damaged nothing else is read, and nothing is spent.
+    let (store, _) = daily(1);
+    let all = packs(&store);
+    assert!(store.corrupt(&all[0].name, |bytes| *bytes.last_mut().unwrap() ^= 1));
+    let report = look(&store, 10, oldest(Some(Budget::Bytes(1)), None));
+    assert!(report.is_damaged() && report.packs_read == 1, "{report:?}");
+    assert_eq!(noted(&fresh(&store)), [BTreeSet::from([prefix(&pack_of(&all[1]))])]);
+    // What is condemned goes anyhow: it waits for all others.
+    let (store, count) = daily(1);
+    let all = packs(&store);
+    let repository = fresh(&store);
+    let (class, id) = all[0].name.as_pack().unwrap();
+    repository.condemn(&repository.records(&Default::default()).unwrap(), [(class, id)].into_iter()).unwrap();
+    for _ in 1..count {
+        look(&store, 10, oldest(Some(Budget::Bytes(1)), None));
+    }
+    let dated: BTreeSet<PackPrefix> = noted(&repository).into_iter().flatten().collect();
+    assert_eq!(dated, all[1..].iter().map(|pack| prefix(&pack_of(pack))).collect());
+}
+
+/// A pack was verified, and five days later a check found it rotten, exit 23. The check of the night after left it out as young, and said that
+/// no damage was found.
+#[test]
+fn what_is_known_to_be_damaged_is_never_too_young() {
+    let (store, count) = daily(1);
+    let cache = tempfile::tempdir().unwrap();
+    let night = |day: i64, options: CheckOptions| {
+        store.set_now((1000 + day) * DAY);
+        check(&open(Arc::new(store.clone()), Some(cache.path())).unwrap(), &options, &Silent).unwrap()
+    };
+    let hour = oldest(Some(Budget::Time(Duration::from_secs(3600))), Some(30));
+    assert_eq!(night(10, hour).packs_read as usize, count);
+    let hurt = packs(&store).into_iter().find(|pack| pack.name.folder() == "data").unwrap();
+    assert!(store.corrupt(&hurt.name, |bytes| bytes[60] ^= 1));
+    assert!(night(15, CheckOptions { read_data: ReadData::All, ..CheckOptions::default() }).is_damaged());
+    for day in 16..18 {
+        let report = night(day, hour);
+        assert!(report.is_damaged() && report.packs_read == 1, "day {day}: {report:?}");
+    }
+    // Healed: it is read once more, and then it is as young as the others.
+    assert!(store.corrupt(&hurt.name, |bytes| bytes[60] ^= 1));
+    assert_eq!([18, 19].map(|day| night(day, hour)).map(|report| (report.is_clean(), report.packs_read)), [(true, 1), (true, 0)]);
+}
+
+/// Who only asks what could be done changes nothing in the repository, and be it a date.
+#[test]
+fn a_dry_run_notes_nothing() {
+    let (store, count) = daily(1);
+    let report = look(&store, 10, CheckOptions { read_data: ReadData::All, dry_run: true, ..CheckOptions::default() });
+    assert!(report.packs_read as usize == count && noted(&fresh(&store)).is_empty(), "{report:?}");
+}
+
 /// A store whose clock goes on by a minute with each pack that is opened, and that takes nothing where that is wished.
 struct Slow {
     inner: MemoryStore,
@@ -317,7 +388,7 @@ fn all_paths_of_a_damage_are_named_where_that_is_wished() {
     let pack = store.list("data").unwrap().remove(0);
     assert!(store.corrupt(&pack.name, |bytes| bytes[60] ^= 1));
     for (paths_max, named) in [(CheckOptions::default().paths_max, 16), (3, 3), (usize::MAX, 40)] {
-        let report = check(&repository, &CheckOptions { read_data: ReadData::All, paths_max }, &Silent).unwrap();
+        let report = check(&repository, &CheckOptions { read_data: ReadData::All, paths_max, ..CheckOptions::default() }, &Silent).unwrap();
         let finding = &report.findings[0];
         assert_eq!((report.findings.len(), finding.paths.len(), finding.more_paths), (1, named, named < 40));
     }

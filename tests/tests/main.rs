@@ -36,6 +36,7 @@ mod proxy;
 mod prune;
 mod renew;
 mod repair;
+mod repair_cli;
 mod replant;
 mod restore;
 mod restore_trust;

@@ -1,7 +1,9 @@
 //! Repair (spec chapter 7): what is broken comes back from wherever it still is, nothing that can be read is dropped, and what is lost is told.
 //! What is hurt is compared with what the independent reader cannot read.
 
+mod entrance;
 mod family;
+mod identity;
 mod objects;
 
 use crate::faults::copy;

@@ -36,20 +36,26 @@ pub struct Args {
     #[arg(long, value_name = "PART")]
     read_data_subset: Option<String>,
     /// Read no more than this: a size (k, M, G, T) or a time (30m, 1h). What nobody has verified is first,
-    /// then what was verified longest ago
+    /// then what was verified longest ago. As much again may be read of packs that are known to be damaged
     #[arg(long, value_name = "SIZE|TIME", value_parser = budget, conflicts_with = "read_data_subset", verbatim_doc_comment)]
     budget: Option<Budget>,
     /// Do not read again what was verified within this time (30d)
     #[arg(long, value_name = "TIME", value_parser = time::duration, conflicts_with = "read_data_subset")]
     max_age: Option<Duration>,
     /// Name so many paths of each damage: a number, or `all`
-    #[arg(long, value_name = "N", value_parser = paths, default_value_t = Paths(PATHS_MAX))]
+    #[arg(long, value_name = "N", value_parser = paths, default_value_t)]
     paths: Paths,
 }
 
 /// How many paths are named of each damage.
 #[derive(Clone, Copy, Debug)]
-struct Paths(usize);
+pub struct Paths(pub usize);
+
+impl Default for Paths {
+    fn default() -> Self {
+        Paths(PATHS_MAX)
+    }
+}
 
 impl std::fmt::Display for Paths {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -57,7 +63,8 @@ impl std::fmt::Display for Paths {
     }
 }
 
-fn paths(text: &str) -> Result<Paths, String> {
+/// Reads how many.
+pub fn paths(text: &str) -> Result<Paths, String> {
     match text.trim() {
         "all" => Ok(Paths(usize::MAX)),
         number => number.parse().map(Paths).map_err(|_| format!("`{text}` is no number of paths: write 16, or all")),
@@ -98,7 +105,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         open::introduce(&opened, out);
     }
     let listener = Listener::new(out, "check");
-    let result = check(&opened.repository, &CheckOptions { read_data, paths_max: args.paths.0 }, &listener);
+    let result = check(&opened.repository, &CheckOptions { read_data, paths_max: args.paths.0, dry_run: false }, &listener);
     let took = listener.elapsed();
     listener.finish();
     let report = match result {

@@ -41,29 +41,55 @@ pub struct Args {
     /// Change nothing, say what could be healed
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Name so many paths of each damage that is left: a number, or `all`
+    #[arg(long, value_name = "N", value_parser = check::paths, default_value_t)]
+    paths: check::Paths,
     /// What restic's command of this name is told
     #[arg(hide = true, value_parser = ["index", "packs", "snapshots"])]
     part: Option<String>,
 }
 
-/// Opens the repository; where that fails for damage, once what opens it was brought back from a copy.
+/// Opens the repository; where that fails for damage, or opens what it was before a rotation, once what opens it was brought back from a copy.
 fn open_both(global: &Global, args: &Args, out: &Output) -> Result<(Opened, Option<Opened>, Vec<String>), Fail> {
     let other = || -> Result<Option<Opened>, Fail> {
         // A copy has the id of this one: a cache of its own would be this one's.
         let global = Global { no_cache: true, cache_dir: None, ..global.clone() };
         args.from.is_named().then(|| args.from.open(&global, out)).transpose()
     };
+    // The same once more, behind what a copy has brought back. Nothing, where all is there and whole.
+    let again = |other: &Opened| -> Result<Option<(Opened, Vec<String>)>, Fail> {
+        let store = open::store_at(global, out, &open::place(global)?)?;
+        let back = reopen(&*store, &other.repository)?;
+        if back.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some((open::open(global, out)?, back.iter().map(ToString::to_string).collect())))
+    };
     match open::open(global, out) {
-        Ok(opened) => Ok((opened, other()?, Vec::new())),
-        // Without its slots, or with a damaged one, it is as if the key were wrong.
-        Err(fail) if [Code::Damage, Code::WrongKey].contains(&fail.code) && args.from.is_named() && !args.dry_run => {
-            let Some(other) = other()? else { return Err(fail) };
-            let store = open::store_at(global, out, &open::place(global)?)?;
-            let back = reopen(&*store, &other.repository)?;
-            if back.is_empty() {
-                return Err(fail);
+        Ok(opened) => {
+            let other = other()?;
+            let (here, may_write) = (&opened.repository, !args.dry_run);
+            // A rotation of which the keyring was lost: who was removed by it could read what is written now.
+            let is_newer = |there: &Opened| there.repository.id() == here.id() && there.repository.keys().epoch > here.keys().epoch;
+            let back = match &other {
+                Some(other) if may_write && is_newer(other) => again(other)?,
+                _ => None,
+            };
+            let (opened, back) = back.unwrap_or((opened, Vec::new()));
+            Ok((opened, other, back))
+        }
+        // Without its slots, or with a damaged one, it is as if the key were wrong; with an older keyring, as if it had been rolled back.
+        Err(fail) if [Code::Damage, Code::WrongKey, Code::Refused].contains(&fail.code) && args.from.is_named() && !args.dry_run => {
+            let other = match other() {
+                // With a secret that is mistyped neither opens: it is this one that was to be opened.
+                Err(_) if fail.code == Code::WrongKey => return Err(fail),
+                other => other?,
+            };
+            let Some(other) = other else { return Err(fail) };
+            match again(&other)? {
+                Some((opened, back)) => Ok((opened, Some(other), back)),
+                None => Err(fail),
             }
-            Ok((open::open(global, out)?, Some(other), back.iter().map(ToString::to_string).collect()))
         }
         Err(fail) if fail.code == Code::Damage => Err(fail.hint("`seabed repair --from-repo COPY` brings back what opens it from a copy")),
         Err(fail) => Err(fail),
@@ -71,10 +97,11 @@ fn open_both(global: &Global, args: &Args, out: &Output) -> Result<(Opened, Opti
 }
 
 /// Looks at everything.
-fn checked(opened: &Opened, read_data: ReadData, out: &Output) -> Result<CheckReport, Fail> {
+fn checked(opened: &Opened, args: &Args, out: &Output) -> Result<CheckReport, Fail> {
     let listener = Listener::new(out, "check");
-    // All that is lost, by name: whoever asks for a repair wants to know.
-    let result = look(&opened.repository, &CheckOptions { read_data, paths_max: usize::MAX }, &listener);
+    let read_data = if args.no_read_data { ReadData::None } else { ReadData::All };
+    let options = CheckOptions { read_data, paths_max: args.paths.0, dry_run: args.dry_run };
+    let result = look(&opened.repository, &options, &listener);
     listener.finish();
     Ok(result?)
 }
@@ -101,8 +128,7 @@ fn repaired(global: &Global, args: &Args, out: &Output) -> Run {
         entrance.iter().for_each(|name| out.say(&format!("{name} is back from the copy")));
     }
     let began = std::time::Instant::now();
-    let read_data = if args.no_read_data { ReadData::None } else { ReadData::All };
-    let before = checked(&opened, read_data, out)?;
+    let before = checked(&opened, args, out)?;
     let host = std::env::var("SEABED_HOST").ok().filter(|host| !host.is_empty());
     let host = host.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     let options = RepairOptions {
@@ -116,7 +142,7 @@ fn repaired(global: &Global, args: &Args, out: &Output) -> Run {
     let report = result?;
     // What a repair thinks of itself counts for nothing; where it changed nothing and nothing was wrong, what was seen before is still so.
     let looks_again = !args.dry_run && (report.changes() || !before.is_clean());
-    let after = if looks_again { checked(&opened, read_data, out)? } else { before };
+    let after = if looks_again { checked(&opened, args, out)? } else { before };
     if !args.dry_run {
         after.findings.iter().for_each(|finding| check::tell(finding, out));
     }

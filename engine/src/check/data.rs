@@ -40,6 +40,8 @@ pub struct Job {
     pub open: bool,
     /// Read all of it.
     pub read: bool,
+    /// Damage was found in it before.
+    pub is_suspect: bool,
 }
 
 /// What a footer says.
@@ -163,7 +165,8 @@ pub fn run(
     purse: &Purse,
     observer: &dyn Observer,
 ) -> (Vec<Outcome>, Option<Error>) {
-    let bytes_total = purse.at_most(jobs.iter().filter(|job| job.read).map(|job| job.bytes).sum());
+    let to_read = |is_suspect| jobs.iter().filter(|job| job.read && job.is_suspect == is_suspect).map(|job| job.bytes).sum();
+    let bytes_total = purse.at_most(to_read(false)).saturating_add(purse.at_most(to_read(true)));
     let run = Run {
         repository,
         jobs,
@@ -217,13 +220,7 @@ impl Run<'_> {
             match result {
                 Ok(()) => {}
                 Err(error) if is_about_an_object(&error) => lock(&self.outcomes[number]).errors.push(error),
-                Err(Error::Archived { .. }) => {
-                    let mut outcome = lock(&self.outcomes[number]);
-                    outcome.archived = true;
-                    if outcome.begun {
-                        self.purse.give_back(job.bytes);
-                    }
-                }
+                Err(Error::Archived { .. }) => lock(&self.outcomes[number]).archived = true,
                 Err(error) => {
                     lock(&self.failure).get_or_insert(error);
                     self.stop.store(true, Ordering::Relaxed);
@@ -232,8 +229,17 @@ impl Run<'_> {
             if self.stop.load(Ordering::Relaxed) {
                 return;
             }
+            self.settle(number, job);
             self.packs_done.fetch_add(1, Ordering::Relaxed);
             self.tell();
+        }
+    }
+
+    /// What was not read of a pack that was begun, because it lies in an archive or is damaged, is there for another one.
+    fn settle(&self, number: usize, job: &Job) {
+        let outcome = lock(&self.outcomes[number]);
+        if outcome.begun && !outcome.whole {
+            self.purse.give_back(job, outcome.bytes_read);
         }
     }
 
@@ -253,7 +259,7 @@ impl Run<'_> {
             return Ok(());
         }
         // Its footer is looked at in any case.
-        let begun = job.read && self.purse.take(self.repository, job.bytes)?;
+        let begun = job.read && self.purse.take(self.repository, job)?;
         lock(&self.outcomes[number]).begun = begun;
         // Twice where the bytes are not those that the name is the hash of, and may be others when they are asked for again.
         loop {

@@ -14,7 +14,7 @@ use crate::observe::Observer;
 use crate::repository::{Access, Repository};
 use crate::seal::object::open_object;
 use crate::store::each;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const SECOND_NANOS: i64 = 1_000_000_000;
@@ -77,15 +77,26 @@ impl Memory {
 
     /// The packs in the order in which they are to be read, by [`ReadData::Oldest`]: those that nobody has verified, the oldest first, then the
     /// others, beginning with those that were verified longest ago. Young ones are left out.
-    pub fn oldest(&self, packs: &BTreeMap<(Class, PackId), u64>, max_age: Option<i64>) -> HashMap<PackId, usize> {
+    ///
+    /// Behind these come `suspects`, in which damage was found: never verified, or long ago, they would be the first in every check, and keep it
+    /// from all others. They are due at whatever age, for what is known to be damaged must not go unsaid. Condemned packs come last.
+    pub fn oldest(
+        &self,
+        packs: &BTreeMap<(Class, PackId), u64>,
+        max_age: Option<i64>,
+        (suspects, condemned): (&HashSet<PackId>, &HashSet<PackId>),
+    ) -> HashMap<PackId, usize> {
         let due = |id: &&PackId| match (self.dates.get(&prefix(id)), max_age) {
-            (Some(at), Some(max)) => self.now.saturating_sub(*at) > max,
+            (Some(at), Some(max)) => suspects.contains(id) || self.now.saturating_sub(*at) > max,
             _ => true,
         };
         let mut order: Vec<&PackId> = packs.keys().map(|(_, id)| id).filter(due).collect();
-        order.sort_by_cached_key(|id| match self.dates.get(&prefix(id)) {
-            None => (false, self.put_at(id), **id),
-            Some(at) => (true, *at, **id),
+        order.sort_by_cached_key(|id| {
+            let place = (condemned.contains(id), suspects.contains(id));
+            match self.dates.get(&prefix(id)) {
+                None => (place, false, self.put_at(id), **id),
+                Some(at) => (place, true, *at, **id),
+            }
         });
         order.into_iter().enumerate().map(|(at, id)| (*id, at)).collect()
     }
@@ -179,38 +190,50 @@ pub fn max_age_nanos(read_data: ReadData) -> Option<i64> {
 }
 
 /// Decides, pack by pack, whether there is something left of the budget.
+#[derive(Default)]
 pub struct Purse {
     budget: Option<Budget>,
+    /// Of packs that are known to be damaged apart from the others: neither keeps a check from the other, however small the budget is.
+    spent: [Mutex<Spent>; 2],
+}
+
+#[derive(Default)]
+struct Spent {
+    /// When the first pack was begun.
     began: i64,
     /// Packs that were begun, and their bytes.
-    spent: Mutex<(u64, u64)>,
+    packs: u64,
+    bytes: u64,
 }
 
 impl Purse {
-    /// With all of a budget in it, from `began` on.
-    pub fn new(read_data: ReadData, began: i64) -> Self {
+    /// With all of a budget in it.
+    pub fn new(read_data: ReadData) -> Self {
         let budget = if let ReadData::Oldest { budget, .. } = read_data { budget } else { None };
-        Purse { budget, began, spent: Default::default() }
+        Purse { budget, ..Purse::default() }
     }
 
-    fn spent(&self) -> MutexGuard<'_, (u64, u64)> {
-        self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    fn spent(&self, job: &Job) -> MutexGuard<'_, Spent> {
+        self.spent[usize::from(job.is_suspect)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether another pack of so many bytes may be begun. The first one always may, or a small budget would never come to an end.
-    pub fn take(&self, repository: &Repository, bytes: u64) -> Result<bool> {
-        let mut spent = self.spent();
-        let goes_on = spent.0 == 0
+    /// Whether another pack may be begun. The first one always may, or a small budget would never come to an end.
+    pub fn take(&self, repository: &Repository, job: &Job) -> Result<bool> {
+        let mut spent = self.spent(job);
+        let now = if let Some(Budget::Time(_)) = self.budget { repository.origin().now()? } else { 0 };
+        if spent.began == 0 {
+            spent.began = now;
+        }
+        let passed = u64::try_from(now.saturating_sub(spent.began));
+        let goes_on = spent.packs == 0
             || match self.budget {
                 None => true,
-                Some(Budget::Bytes(all)) => spent.1 < all,
-                Some(Budget::Time(all)) => {
-                    let passed = repository.origin().now()?.saturating_sub(self.began);
-                    u64::try_from(passed).is_ok_and(|passed| u128::from(passed) < all.as_nanos())
-                }
+                Some(Budget::Bytes(all)) => spent.bytes < all,
+                Some(Budget::Time(all)) => passed.is_ok_and(|passed| u128::from(passed) < all.as_nanos()),
             };
         if goes_on {
-            *spent = (spent.0 + 1, spent.1.saturating_add(bytes));
+            spent.packs += 1;
+            spent.bytes = spent.bytes.saturating_add(job.bytes);
         }
         Ok(goes_on)
     }
@@ -220,10 +243,11 @@ impl Purse {
         if let Some(Budget::Bytes(all)) = self.budget { bytes.min(all) } else { bytes }
     }
 
-    /// A pack that was begun could not be read: its bytes are there for another one.
-    pub fn give_back(&self, bytes: u64) {
-        let mut spent = self.spent();
-        *spent = (spent.0.saturating_sub(1), spent.1.saturating_sub(bytes));
+    /// Of a pack that was begun only so many bytes were read: the others are there for another one.
+    pub fn give_back(&self, job: &Job, read: u64) {
+        let mut spent = self.spent(job);
+        spent.packs = spent.packs.saturating_sub(u64::from(read == 0));
+        spent.bytes = spent.bytes.saturating_sub(job.bytes.saturating_sub(read));
     }
 }
 
@@ -312,12 +336,16 @@ mod tests {
         memory.listed(id(8), 9 * DAY_NANOS);
         memory.listed(id(9), 8 * DAY_NANOS);
         let packs = [1, 2, 3, 8, 9].map(|n| ((Class::Data, id(n)), 1)).into();
-        let order = |max_age: Option<i64>| {
-            let mut order: Vec<_> = memory.oldest(&packs, max_age).into_iter().map(|(id, at)| (at, id.as_bytes()[3])).collect();
+        let order = |max_age: Option<i64>, suspects: &[u32], condemned: &[u32]| {
+            let [suspects, condemned] = [suspects, condemned].map(|ids| ids.iter().map(|n| id(*n)).collect());
+            let mut order: Vec<_> =
+                memory.oldest(&packs, max_age, (&suspects, &condemned)).into_iter().map(|(id, at)| (at, id.as_bytes()[3])).collect();
             order.sort_unstable();
             order.into_iter().map(|(_, id)| id).collect::<Vec<_>>()
         };
-        assert_eq!(order(None), [9, 8, 3, 1, 2]);
-        assert_eq!(order(Some(6 * DAY_NANOS)), [9, 8, 3]);
+        assert_eq!(order(None, &[], &[]), [9, 8, 3, 1, 2]);
+        assert_eq!(order(Some(6 * DAY_NANOS), &[], &[]), [9, 8, 3]);
+        // What is known to be damaged waits for the others, at whatever age, and what is to go for all.
+        assert_eq!(order(Some(6 * DAY_NANOS), &[9, 1], &[8]), [3, 9, 1, 8]);
     }
 }

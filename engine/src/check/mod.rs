@@ -40,7 +40,8 @@ pub enum ReadData {
     /// Packs until so many bytes are read, at least one.
     Bytes(u64),
     /// Packs that nobody has ever verified, those that lie there for longest first, then those whose last verification is longest ago:
-    /// as far as the budget goes, on whatever host, each check going on where the last one stopped.
+    /// as far as the budget goes, on whatever host, each check going on where the last one stopped. Behind them what this machine knows to be
+    /// damaged, whenever it was verified, and condemned packs.
     Oldest {
         /// How much; `None` for all.
         budget: Option<Budget>,
@@ -49,7 +50,8 @@ pub enum ReadData {
     },
 }
 
-/// How much may be read.
+/// How much may be read. Of packs that are known to be damaged as much again may be: they are looked at in every check until they are healed,
+/// and keep it from no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Budget {
     /// So many bytes: once they are read no pack is begun any more. At least one is.
@@ -65,11 +67,13 @@ pub struct CheckOptions {
     pub read_data: ReadData,
     /// Paths that are kept of each finding, the first ones in order.
     pub paths_max: usize,
+    /// Change nothing in the repository: do not note what was verified.
+    pub dry_run: bool,
 }
 
 impl Default for CheckOptions {
     fn default() -> Self {
-        CheckOptions { read_data: ReadData::None, paths_max: PATHS_MAX }
+        CheckOptions { read_data: ReadData::None, paths_max: PATHS_MAX, dry_run: false }
     }
 }
 
@@ -170,7 +174,7 @@ pub fn check(repository: &Repository, options: &CheckOptions, observer: &dyn Obs
     // Before any listing: a snapshot that is committed meanwhile must not look like one that was lost.
     let watermark = Watermark::read(repository)?;
     let mut structure = structure::read(repository, &watermark, &findings)?;
-    let packs = packs::read(repository, &mut structure, options.read_data, &findings, observer, &mut report)?;
+    let packs = packs::read(repository, &mut structure, options, &findings, observer, &mut report)?;
     structure.memory.report(repository, &structure.packs, options.read_data, &mut report)?;
     // How many nodes and leaves there are nobody has counted.
     observer.progress(&Progress { stage: Stage::Verifying, ..Progress::default() });

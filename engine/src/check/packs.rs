@@ -5,7 +5,7 @@ use crate::check::data::{self, BadChunks, Job};
 use crate::check::findings::{FindingId, Findings};
 use crate::check::memory::{Purse, max_age_nanos};
 use crate::check::structure::Structure;
-use crate::check::{CheckReport, ReadData};
+use crate::check::{CheckOptions, CheckReport, ReadData};
 use crate::error::{Damage, Error, Result};
 use crate::id::{ChunkId, Class, ObjectName, PackId};
 use crate::index::{Index, IndexPack, Location, build_segment};
@@ -67,14 +67,18 @@ impl Packs {
 pub fn read(
     repository: &Repository,
     structure: &mut Structure,
-    read_data: ReadData,
+    options: &CheckOptions,
     findings: &Findings,
     observer: &dyn Observer,
     report: &mut CheckReport,
 ) -> Result<Packs> {
+    let read_data = options.read_data;
     let mut index = std::mem::take(&mut structure.index);
     let mut facts = listed(&index, structure, findings);
     let chosen = data::choose(read_data, &structure.packs);
+    // A cache that cannot be read makes no difference but to the order.
+    let mut suspects = repository.catalog().suspects().unwrap_or_default();
+    suspects.retain(|id| !structure.condemned.contains(id));
     let mut jobs: Vec<Job> = structure
         .packs
         .iter()
@@ -82,12 +86,20 @@ pub fn read(
             let number = number_of(&index, *class, id);
             // What is wrong with its length was said already, and its footer is not where it should be.
             let open = number.is_none_or(|n| facts[n as usize].trouble.is_none());
-            Job { class: *class, id: *id, bytes: *bytes, number, open, read: open && chosen.contains(id) }
+            Job {
+                class: *class,
+                id: *id,
+                bytes: *bytes,
+                number,
+                open,
+                read: open && chosen.contains(id),
+                is_suspect: suspects.contains(id),
+            }
         })
         .collect();
     if matches!(read_data, ReadData::Oldest { .. }) {
         // In the order in which they are to be read, as far as that goes; what is not read comes behind them.
-        let order = structure.memory.oldest(&structure.packs, max_age_nanos(read_data));
+        let order = structure.memory.oldest(&structure.packs, max_age_nanos(read_data), (&suspects, &structure.condemned));
         jobs.iter_mut().for_each(|job| job.read &= order.contains_key(&job.id));
         jobs.sort_by_key(|job| order.get(&job.id).copied().unwrap_or(usize::MAX));
     }
@@ -95,9 +107,11 @@ pub fn read(
     report.pack_bytes = jobs.iter().map(|job| job.bytes).sum();
     let rows = index.rows_per_pack();
     let against_index = |job: &Job, pack: &OpenPack| job.number.is_none_or(|number| agrees(&index, number, rows[number as usize], pack));
-    let purse = Purse::new(read_data, repository.origin().now()?);
+    let purse = Purse::new(read_data);
     let (outcomes, failure) = data::run(repository, &jobs, &against_index, &purse, observer);
-    structure.memory.keep(repository, &jobs, &outcomes, observer);
+    if !options.dry_run {
+        structure.memory.keep(repository, &jobs, &outcomes, observer);
+    }
     if let Some(error) = failure {
         return Err(error);
     }

@@ -152,7 +152,8 @@ pub fn repair(repository: &Repository, options: &RepairOptions<'_>, observer: &d
     let mut report = RepairReport::default();
     // Before any listing, and before a refresh takes out of the catalog what is gone: it may be all that still speaks of a snapshot.
     let watermark = Watermark::read(repository)?;
-    let remembered = repository.catalog().snapshots()?;
+    let mut remembered = repository.catalog().snapshots()?;
+    remembered.extend(repository.catalog().lost()?);
     let copies = options.others.iter().copied().filter(|other| other.id() == repository.id()).collect();
     let objects = Objects { repository, copies, dry_run: options.dry_run };
     objects.records(&mut report)?;
@@ -174,6 +175,12 @@ pub fn repair(repository: &Repository, options: &RepairOptions<'_>, observer: &d
             repository.store().delete(&name)?;
         }
         report.segments_replaced += 1;
+    }
+    let healed = report.objects_healed.len();
+    objects.about_snapshots(&mut report)?;
+    if report.objects_healed.len() > healed && !options.dry_run {
+        // What the notes among them say of snapshots that come back.
+        repository.refresh()?;
     }
     if options.dry_run {
         report.snapshots_back.extend(back.iter().filter(|back| !needs.hurt.contains(&back.old)).map(|back| (back.old, back.old)));

@@ -10,13 +10,14 @@ use crate::format::wire::Wire;
 use crate::id::{ObjectId, ObjectName, SnapshotId, WriterId};
 use crate::limits::{RECORD_BYTES_MAX, RECORD_PACKS_MAX, SMALL_OBJECT_BYTES_MAX};
 use crate::repair::RepairReport;
+use crate::repair::entrance::{Spare, locks};
 use crate::repair::roots::for_good;
 use crate::repository::Repository;
 use crate::seal::key::{decode_keyring, decode_slot};
 use crate::seal::object::{open_object, seal_object};
 use crate::seal::random;
 use crate::store::{each, reread};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// Objects that are looked at together: each may be as long as its bound.
 const BATCH: usize = 32;
@@ -168,15 +169,20 @@ impl Objects<'_> {
         Ok(!found.is_empty())
     }
 
-    /// Tombstones, holds, releases, notes, features, slots and keyrings.
-    pub fn others(&self, place_of: &dyn Fn(&SnapshotId) -> Option<(WriterId, u64)>, report: &mut RepairReport) -> Result<()> {
-        self.tombstones(place_of, report)?;
+    /// Holds, releases and notes: before snapshots come back, for what they say of an old one goes over to the new one.
+    pub fn about_snapshots(&self, report: &mut RepairReport) -> Result<()> {
         self.holds(report)?;
         for (name, read) in self.read::<Note>(ObjectType::Note, "notes")? {
             let Some(Err(error)) = Some(read).filter(|read| read.as_ref().is_err_and(for_good)) else { continue };
             // What it said is gone where no copy has it: a tag, a date. Nothing that a snapshot needs hangs on it.
             self.renew_or_drop::<Note>(&name, ObjectType::Note, &error, report)?;
         }
+        Ok(())
+    }
+
+    /// Tombstones, features, slots and keyrings.
+    pub fn others(&self, place_of: &dyn Fn(&SnapshotId) -> Option<(WriterId, u64)>, report: &mut RepairReport) -> Result<()> {
+        self.tombstones(place_of, report)?;
         self.named(report)
     }
 
@@ -249,9 +255,18 @@ impl Objects<'_> {
         Ok(())
     }
 
-    /// Objects that are nothing under another name: a copy's bytes take the place of what is of no use to anybody.
+    /// Objects that are nothing under another name: a copy's bytes take the place of what is of no use to anybody, and of what is missing
+    /// where it was not taken away on purpose.
     fn named(&self, report: &mut RepairReport) -> Result<()> {
         let own = self.repository;
+        let mut back: BTreeSet<ObjectName> = BTreeSet::new();
+        for copy in &self.copies {
+            for spare in locks(own.origin(), copy)? {
+                if back.insert(spare.name.clone()) && !self.dry_run {
+                    spare.put(own.store())?;
+                }
+            }
+        }
         let opens = |at: &Repository, kind: ObjectType, name: &ObjectName| -> Result<Vec<u8>> {
             reread(at.origin(), name, || {
                 let bytes = at.origin().get(name, SMALL_OBJECT_BYTES_MAX)?;
@@ -264,23 +279,30 @@ impl Objects<'_> {
             })
         };
         for (kind, folder) in [(ObjectType::Slot, "slots"), (ObjectType::Keyring, "keyring"), (ObjectType::Feature, "features")] {
-            for name in own.listed(kind, folder)?.into_iter().map(|listed| listed.name) {
+            let mut names: BTreeSet<ObjectName> = own.listed(kind, folder)?.into_iter().map(|listed| listed.name).collect();
+            // No feature is ever taken away: one that a copy has and that is not here was lost.
+            for copy in self.copies.iter().filter(|_| kind == ObjectType::Feature) {
+                names.extend(copy.listed(kind, folder)?.into_iter().map(|listed| listed.name));
+            }
+            for name in names.difference(&back.clone()).cloned() {
                 let Err(error) = opens(own, kind, &name) else { continue };
-                if !for_good(&error) {
+                let is_gone = kind == ObjectType::Feature && error.is_missing();
+                if !is_gone && !for_good(&error) {
                     continue;
                 }
                 match self.copies.iter().find_map(|copy| opens(copy, kind, &name).ok()) {
                     Some(bytes) => {
+                        let spare = Spare { name, bytes, is_taken: !is_gone };
                         if !self.dry_run {
-                            own.store().delete(&name)?;
-                            own.store().put(&name, &bytes)?;
+                            spare.put(own.store())?;
                         }
-                        report.objects_healed.push(name);
+                        back.insert(spare.name);
                     }
                     None => report.objects_lost.push((name, error.to_string())),
                 }
             }
         }
+        report.objects_healed.extend(back);
         Ok(())
     }
 }

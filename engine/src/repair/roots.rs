@@ -4,12 +4,12 @@
 
 use crate::catalog::Snapshot;
 use crate::clock;
-use crate::commit::{Commit, Known, ledger, put_tombstone};
+use crate::commit::{Commit, Known, ledger, put_tombstone, vouch};
 use crate::error::{Damage, Error, Result};
 use crate::format::manifest::{IndexPart, IndexRoot, Origin, REPAIR};
 use crate::format::object::ObjectType;
 use crate::format::protocol::Tombstone;
-use crate::id::{ObjectName, SnapshotId, WriterId};
+use crate::id::{ObjectName, RepositoryId, SnapshotId, WriterId};
 use crate::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::observe::Observer;
 use crate::repair::ground::{Ground, Root};
@@ -19,7 +19,7 @@ use crate::repository::ledger::{Ledger, LedgerRow, Lost, Watermark};
 use crate::seal::object::{open_manifest_index, open_object};
 use crate::seal::random;
 use crate::store::{each, each_busy, reread, there};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Manifests that are read at once.
 const BATCH: usize = 256;
@@ -170,27 +170,53 @@ impl Roots {
 
     /// What can come back: of every snapshot that is gone or does not open, what somebody still knows of it.
     pub fn back(&self, repository: &Repository, remembered: Vec<Snapshot>, others: &[&Repository]) -> Result<Vec<Back>> {
+        let here = repository.id();
         let mut found: BTreeMap<SnapshotId, Back> = BTreeMap::new();
         let named: HashSet<SnapshotId> = self.lost.iter().filter_map(|lost| lost.snapshot).collect();
-        let broken = |id: &SnapshotId| self.unreadable.get(id).is_some_and(for_good);
-        for snapshot in remembered.into_iter().filter(|s| named.contains(&s.id) || broken(&s.id)) {
-            found.insert(snapshot.id, Back { old: snapshot.id, snapshot, own: true });
+        for snapshot in remembered.into_iter().filter(|s| named.contains(&s.id) || self.is_broken(&s.id)) {
+            let (old, identity) = (snapshot.id, snapshot.identity(&here));
+            found.insert(old, Back { old, identity, snapshot, own: true });
         }
+        let there: HashSet<Identity> = self.snapshots.values().map(|snapshot| snapshot.identity(&here)).collect();
+        let mut alike: BTreeMap<SnapshotId, Vec<Back>> = BTreeMap::new();
         for other in others {
             other.refresh()?;
-            for snapshot in other.catalog().snapshots()? {
-                let own = other.id() == repository.id();
-                let (first, there) = snapshot.identity(&other.id());
-                let old = if own { Some(snapshot.id) } else { Some(there).filter(|_| first == repository.id()) };
-                let Some(old) = old.filter(|old| !self.forgotten.contains(old)) else { continue };
-                // No tombstone is ever removed: what is not listed and has none was lost, whoever may miss it.
-                let same_family = other.keys().family == repository.keys().family;
-                if same_family && (!self.listed.contains(&old) || broken(&old)) {
-                    found.entry(old).or_insert(Back { old, snapshot, own });
+            let same_family = other.keys().family == repository.keys().family;
+            for snapshot in other.catalog().snapshots()?.into_iter().filter(|_| same_family) {
+                let own = other.id() == here;
+                let identity = snapshot.identity(&other.id());
+                let named = if own { Some(snapshot.id) } else { Some(identity.1).filter(|_| identity.0 == here) };
+                if let Some(old) = named.filter(|old| self.is_missed(old)) {
+                    found.entry(old).or_insert(Back { old, identity, snapshot, own });
+                } else if let Some(old) = self.half_of(&snapshot).filter(|_| !there.contains(&identity)) {
+                    alike.entry(old).or_default().push(Back { old, identity, snapshot, own });
                 }
             }
         }
+        for (old, mut alike) in alike {
+            // Of two that differ in their names nobody can tell which it was.
+            let first = alike.swap_remove(0);
+            if alike.iter().all(|other| other.identity == first.identity) {
+                found.entry(old).or_insert(first);
+            }
+        }
         Ok(found.into_values().collect())
+    }
+
+    fn is_broken(&self, id: &SnapshotId) -> bool {
+        self.unreadable.get(id).is_some_and(for_good)
+    }
+
+    /// No tombstone is ever removed: what is not listed and has none was lost, whoever may miss it.
+    fn is_missed(&self, id: &SnapshotId) -> bool {
+        !self.forgotten.contains(id) && (!self.listed.contains(id) || self.is_broken(id))
+    }
+
+    /// The broken manifest of which what still opens is as in `snapshot`: a copy of what this is a copy of, or that was copied from here.
+    fn half_of(&self, snapshot: &Snapshot) -> Option<SnapshotId> {
+        let (there, missed) = (&snapshot.index, self.halves.iter().filter(|(id, _)| self.is_missed(id)));
+        let is_it = |half: &IndexPart| half.roots == there.roots && (half.time, half.started) == (there.time, there.started);
+        missed.filter(|(_, half)| is_it(half)).map(|(id, _)| *id).next()
     }
 
     /// The place of a snapshot in the ledger, where anybody has noted it.
@@ -201,10 +227,15 @@ impl Roots {
     }
 }
 
+/// What a snapshot is, whatever it is called: where it was made first, and as which there.
+type Identity = (RepositoryId, SnapshotId);
+
 /// A snapshot that can come back.
 pub struct Back {
     /// Its id.
     pub old: SnapshotId,
+    /// What it is in every repository that has it.
+    identity: Identity,
     /// What it was.
     pub snapshot: Snapshot,
     /// Its ledger entry is its own, and not that of a copy.
@@ -226,18 +257,26 @@ pub fn commit(
         unnamed
             .extend(whole.lost(watermark, LOST_MAX).iter().filter(|lost| lost.snapshot.is_none()).map(|lost| (lost.writer, lost.sequence)));
     }
-    // A repair that was killed had committed it, and not given up the old one.
-    let origin = |s: &Snapshot| s.names.origin.as_ref().filter(|o| o.how == REPAIR && o.repository == repository.id()).map(|o| o.snapshot);
-    let done: HashMap<SnapshotId, SnapshotId> = roots.snapshots.values().filter_map(|s| Some((origin(s)?, s.id))).collect();
-    for Back { old, snapshot, own } in back.iter().filter(|back| !hurt.contains(&back.old)) {
-        let session = match done.get(old) {
-            Some(session) => *session,
-            None => bring_back(repository, old, snapshot, ground, observer)?,
+    // A repair that was killed had committed it, and not given up the old one; or a copy has brought it since.
+    let made: Vec<(Identity, &Snapshot)> = roots.snapshots.values().map(|s| (s.identity(&repository.id()), s)).collect();
+    for back in back.iter().filter(|back| !hurt.contains(&back.old)) {
+        let Back { old, identity, snapshot, own } = back;
+        let is_it = |(what, made): &&(Identity, &Snapshot)| what == identity && made.index.roots == snapshot.index.roots;
+        let session = match made.iter().find(is_it) {
+            Some((_, made)) => {
+                // Nobody knows whether the run that put it lived to make sure of it.
+                vouch(repository, &made.index, Known { records: None, lost: ground.bad() }, observer)?;
+                made.id
+            }
+            None => bring_back(repository, back, ground, observer)?,
         };
+        // Before the old one is given up: at no time is what is held without a hold.
+        repository.pass_holds(old, &session)?;
         // Only now: until here the old one is missed, and whoever collects stops.
-        let mut was = snapshot.index.clone();
+        let half = roots.halves.get(old);
+        let mut was = half.unwrap_or(&snapshot.index).clone();
         was.snapshot = *old;
-        if !own {
+        if !own && half.is_none() {
             // A number that is missed has to be given up, whosever it was; of one that nobody misses any will do.
             let fresh = || random().map(|id| (WriterId::new(id), 1));
             let place = roots.place_of(old, watermark).or_else(|| unnamed.pop());
@@ -256,13 +295,17 @@ pub fn commit(
 }
 
 /// Commits a snapshot under a new id, which is returned.
-fn bring_back(repository: &Repository, old: &SnapshotId, was: &Snapshot, ground: &Ground, observer: &dyn Observer) -> Result<SnapshotId> {
+fn bring_back(repository: &Repository, back: &Back, ground: &Ground, observer: &dyn Observer) -> Result<SnapshotId> {
     let session = SnapshotId::new(random()?);
-    let (mut index, mut names) = (was.index.clone(), was.names.clone());
+    let (mut index, mut names) = (back.snapshot.index.clone(), back.snapshot.names.clone());
     let row = ledger(repository)?;
     (index.writer, index.sequence, index.previous, index.heads) = (row.writer, row.sequence, row.previous, row.heads);
     (index.snapshot, index.finished) = (session, clock::now());
-    names.origin = Some(Origin { repository: repository.id(), snapshot: *old, how: REPAIR.to_owned(), extra: Vec::new() });
+    // Notes about the old one are none about the new one, and whoever still has it may know nothing of them.
+    repository.catalog().edit(&back.old, &mut names)?;
+    // Whoever has a copy of it, or what it is a copy of, knows it by what it was first.
+    let (home, first) = back.identity;
+    names.origin = Some(Origin { repository: home, snapshot: first, how: REPAIR.to_owned(), extra: Vec::new() });
     let known = Known { records: None, lost: ground.bad() };
     Commit::new(repository, session, known, observer).publish(index, names)?;
     Ok(session)

@@ -1,13 +1,15 @@
 //! Holds (spec chapter 7): a snapshot that has one without release, whose end lies ahead, must not be forgotten.
 
+use crate::clock;
 use crate::error::Result;
 use crate::format::object::ObjectType;
 use crate::format::protocol::{Hold, Release};
 use crate::format::wire::{Time, Wire};
-use crate::id::{ObjectId, SnapshotId};
+use crate::id::{ObjectId, ObjectName, SnapshotId};
 use crate::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::repository::Repository;
-use crate::seal::object::open_object;
+use crate::seal::object::{open_object, seal_object};
+use crate::seal::random;
 use crate::store::{each, reread};
 use std::collections::{HashMap, HashSet};
 
@@ -30,6 +32,26 @@ impl Repository {
             }
         }
         Ok(found)
+    }
+
+    /// Holds the snapshot `new`, which takes the place of `old`, as that is held, and then releases that: what is to be forgotten is held no
+    /// more, and what is held is at no time without a hold. Who is killed in between, and does it again, holds `new` twice: that is released
+    /// as once is.
+    #[doc(hidden)]
+    pub fn pass_holds(&self, old: &SnapshotId, new: &SnapshotId) -> Result<()> {
+        let now = clock::now();
+        let holds = self.holds(now)?.remove(old).unwrap_or_default();
+        for (_, hold) in &holds {
+            let name = ObjectName::hold(new, &ObjectId::new(random()?));
+            let object = seal_object(self.keys(), &self.id(), &name, ObjectType::Hold, &Hold { snapshot: *new, ..hold.clone() })?;
+            self.store().put(&name, &object)?;
+        }
+        if !holds.is_empty() {
+            let name = ObjectName::release(old, &ObjectId::new(random()?));
+            let release = Release { snapshot: *old, holds: holds.iter().map(|(id, _)| *id).collect(), time: now, extra: Vec::new() };
+            self.store().put(&name, &seal_object(self.keys(), &self.id(), &name, ObjectType::Release, &release)?)?;
+        }
+        Ok(())
     }
 
     /// The objects of a type whose names end with their id.

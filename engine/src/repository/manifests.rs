@@ -130,20 +130,21 @@ impl Repository {
         let mut catalog = self.catalog();
         // Before the listing: what another process has stored, and entered in this catalog, since then would look like left out of it.
         let known = catalog.ids()?;
+        let lost_before = catalog.lost_ids()?;
         let good = |early: &Listings| early.asked.elapsed() < LISTINGS_GOOD && early.shows_all(&known);
         let Listings { snapshots, forgotten, .. } = early.filter(good).unwrap_or_else(|| Listings::new(self.store()));
         let listed: HashSet<SnapshotId> = snapshots?.iter().filter_map(|l| l.name.as_snapshot()).collect();
         let forgotten: HashSet<SnapshotId> = forgotten?.iter().filter_map(|l| l.name.as_tombstone()).collect();
         let mut refresh = Refresh::default();
-        let mut gone: Vec<SnapshotId> = known.iter().filter(|id| forgotten.contains(id)).copied().collect();
+        let gone: Vec<SnapshotId> = known.union(&lost_before).filter(|id| forgotten.contains(id)).copied().collect();
         // No tombstone is ever removed: a snapshot without one that is not listed was lost, or the listing is short. Only by name the
         // store says which.
         let unlisted: Vec<SnapshotId> = known.iter().filter(|id| !listed.contains(id) && !forgotten.contains(id)).copied().collect();
         let found = there(self.store(), unlisted.iter().map(ObjectName::snapshot).collect())?;
         let found: HashSet<SnapshotId> = found.iter().filter_map(|object| object.name.as_snapshot()).collect();
         refresh.unlisted = found.len() as u64;
-        refresh.lost = (unlisted.len() - found.len()) as u64;
-        gone.extend(unlisted.into_iter().filter(|id| !found.contains(id)));
+        let lost: Vec<SnapshotId> = unlisted.into_iter().filter(|id| !found.contains(id)).collect();
+        refresh.lost = lost.len() as u64;
         let new: Vec<SnapshotId> = listed.iter().filter(|id| !forgotten.contains(id) && !known.contains(id)).copied().collect();
         let read = |id: &SnapshotId| (*id, self.read_manifest(&ObjectName::snapshot(id)));
         let mut vanished = Vec::new();
@@ -168,6 +169,10 @@ impl Repository {
         }
         if !gone.is_empty() {
             catalog.apply(&[], &gone)?;
+        }
+        // Not shown any more, and not let go: what it was a repair may learn from here alone.
+        if !lost.is_empty() {
+            catalog.lose(&lost)?;
         }
         drop(catalog);
         if !new.is_empty() {
