@@ -10,6 +10,7 @@ mod cli;
 mod completions;
 mod copy;
 mod copy_cli;
+mod copy_meanwhile;
 mod damage;
 mod diff;
 mod diff_truth;
