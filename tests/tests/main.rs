@@ -36,6 +36,7 @@ mod pendings;
 mod proxy;
 mod prune;
 mod renew;
+mod renew_meanwhile;
 mod repair;
 mod replant;
 mod restore;
