@@ -9,7 +9,7 @@ use crate::format::protocol::Note;
 use crate::format::wire::{Time, Wire, from_bytes, to_bytes};
 use crate::id::{ObjectId, PackId, RepositoryId, SnapshotId, WriterId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Raised with every change of `catalog.sql`: an older or newer file is dropped, not migrated.
 const SCHEMA_VERSION: i64 = 2;
 /// Raised with every change of `snapshots.sql`: what an older or newer program made of the manifests is dropped, and made anew.
-const SNAPSHOTS_VERSION: i64 = 3;
+const SNAPSHOTS_VERSION: i64 = 4;
 /// Lost snapshots that it remembers, the newest ones: as many as a repair looks for.
 const LOST_MAX: i64 = 10_000;
 /// Makes those that it has lost ones, until their manifests are read again.
@@ -57,7 +57,7 @@ fn renew_snapshots(db: &Connection) -> rusqlite::Result<()> {
         tx.execute(LOSE_ALL, []).unwrap_or(0);
         tx.execute_batch(
             "DROP VIEW IF EXISTS seabed_snapshots; DROP VIEW IF EXISTS seabed_series; DROP TABLE IF EXISTS snapshots; \
-             DROP TABLE IF EXISTS notes;",
+             DROP TABLE IF EXISTS notes; DROP TABLE IF EXISTS vouched;",
         )?;
         make_snapshots(&tx)?;
     }
@@ -300,10 +300,15 @@ impl Catalog {
                     i64::try_from(index.sequence).unwrap_or(i64::MAX),
                     snapshot.id.as_bytes()
                 ])?;
+                for vouched in index.heads.iter().map(|head| head.snapshot).chain(index.previous) {
+                    let values = params![vouched.as_bytes(), snapshot.id.as_bytes()];
+                    tx.prepare_cached("INSERT OR IGNORE INTO vouched VALUES (?1, ?2)")?.execute(values)?;
+                }
             }
             for id in gone {
                 tx.prepare_cached("DELETE FROM snapshots WHERE id = ?1")?.execute([&id.as_bytes()[..]])?;
                 tx.prepare_cached("DELETE FROM lost WHERE id = ?1")?.execute([&id.as_bytes()[..]])?;
+                tx.prepare_cached("DELETE FROM vouched WHERE by = ?1")?.execute([&id.as_bytes()[..]])?;
             }
             tx.commit()
         };
@@ -318,6 +323,7 @@ impl Catalog {
             for id in lost {
                 tx.prepare_cached(&format!("{LOSE_ALL} WHERE id = ?1"))?.execute([&id.as_bytes()[..]])?;
                 tx.prepare_cached("DELETE FROM snapshots WHERE id = ?1")?.execute([&id.as_bytes()[..]])?;
+                tx.prepare_cached("DELETE FROM vouched WHERE by = ?1")?.execute([&id.as_bytes()[..]])?;
             }
             tx.execute("DELETE FROM lost WHERE id NOT IN (SELECT id FROM lost ORDER BY time DESC, id DESC LIMIT ?1)", [LOST_MAX])?;
             tx.commit()
@@ -327,7 +333,7 @@ impl Catalog {
 
     /// Empties it for a refill. What no manifest says stays: the watermark, and what was in it until the refill has read it again.
     pub fn clear(&mut self) -> Result<()> {
-        let sql = format!("BEGIN IMMEDIATE; {LOSE_ALL}; DELETE FROM snapshots; DELETE FROM notes; COMMIT");
+        let sql = format!("BEGIN IMMEDIATE; {LOSE_ALL}; DELETE FROM snapshots; DELETE FROM vouched; DELETE FROM notes; COMMIT");
         self.db.execute_batch(&sql).map_err(|e| self.failed(e))
     }
 
@@ -498,45 +504,37 @@ impl Catalog {
 
     /// Highest sequence number ever seen of each writer.
     pub fn heads(&self) -> Result<Vec<Head>> {
-        self.numbered("SELECT writer, sequence, snapshot FROM heads ORDER BY writer")
+        self.numbered("SELECT writer, sequence, snapshot FROM heads ORDER BY writer", [])
     }
 
     /// Whose which each snapshot is, lost ones too.
     pub fn places(&self) -> Result<Vec<Head>> {
         self.numbered(
             "SELECT writer, sequence, id FROM snapshots UNION SELECT writer, sequence, id FROM lost ORDER BY writer, sequence, id",
+            [],
         )
     }
 
-    fn numbered(&self, sql: &str) -> Result<Vec<Head>> {
+    fn numbered(&self, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Head>> {
         let read = || {
             let mut query = self.db.prepare_cached(sql)?;
             let head = |row: &Row<'_>| {
                 let (writer, snapshot) = (WriterId::new(row.get(0)?), SnapshotId::new(row.get(2)?));
                 Ok(Head { writer, sequence: row.get::<_, i64>(1)?.unsigned_abs(), snapshot, extra: Vec::new() })
             };
-            query.query_map([], head)?.collect::<rusqlite::Result<Vec<_>>>()
+            query.query_map(values, head)?.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(|e| self.failed(e))
     }
 
     /// The heads that a new manifest of `own` lists: the newest snapshot of every other writer, less those that a listed one
-    /// already vouches for. Runs in throw-away containers each have a writer of their own; without this the list grew for ever.
+    /// already vouches for. Runs in throw-away containers each have a writer of their own; without this the list grew for ever. From columns:
+    /// a copy of ten thousand snapshots asks ten thousand times.
     pub fn frontier(&self, own: &WriterId) -> Result<Vec<Head>> {
-        let mut newest: BTreeMap<WriterId, Head> = BTreeMap::new();
-        let mut vouched: HashSet<SnapshotId> = HashSet::new();
-        for snapshot in self.snapshots()? {
-            let index = &snapshot.index;
-            vouched.extend(index.heads.iter().map(|h| h.snapshot).chain(index.previous));
-            let head = Head { writer: index.writer, sequence: index.sequence, snapshot: snapshot.id, extra: Vec::new() };
-            match newest.get(&index.writer) {
-                Some(old) if old.sequence >= head.sequence => {}
-                _ => {
-                    newest.insert(index.writer, head);
-                }
-            }
-        }
-        Ok(newest.into_values().filter(|h| h.writer != *own && !vouched.contains(&h.snapshot)).collect())
+        // Of a maximum the other columns are those of the row that has it.
+        let sql = "SELECT writer, max(sequence), id FROM snapshots WHERE writer <> ?1 GROUP BY writer HAVING NOT EXISTS \
+                   (SELECT 1 FROM vouched WHERE vouched.snapshot = snapshots.id) ORDER BY writer";
+        self.numbered(sql, [&own.as_bytes()[..]])
     }
 }
 

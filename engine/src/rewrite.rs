@@ -4,15 +4,16 @@
 
 use crate::catalog::Snapshot;
 use crate::clock;
-use crate::commit::{Commit, Known, ledger, put_tombstone, vouch};
+use crate::commit::{Commit, ledger, put_tombstone, vouch};
 use crate::error::{Error, Result};
 use crate::format::manifest::{IndexPart, NamesPart, Origin};
+use crate::format::object::ObjectType;
 use crate::format::wire::Time;
 use crate::id::SnapshotId;
 use crate::observe::Observer;
 use crate::replant::{Gone, Planted, ReplantOptions, Session};
-use crate::repository::Repository;
 use crate::repository::ledger::LedgerRow;
+use crate::repository::{HoldsRead, Repository};
 use crate::seal::random;
 use crate::source::Excludes;
 
@@ -107,7 +108,7 @@ pub fn rewrite(
     let find =
         |id: &SnapshotId| all.iter().find(|snapshot| snapshot.id == *id).ok_or_else(|| Error::NoSnapshot { selector: id.to_string() });
     let todo: Vec<&Snapshot> = snapshots.iter().map(find).collect::<Result<_>>()?;
-    let mut run = Run { repository, options, session, all: &all, observer };
+    let mut run = Run { repository, options, session, all: &all, holds: HoldsRead::default(), observer };
     let mut report = RewriteReport::default();
     for snapshot in todo {
         match run.rewrite(snapshot) {
@@ -134,17 +135,18 @@ struct Run<'r> {
     options: &'r RewriteOptions,
     session: Session<'r>,
     all: &'r [Snapshot],
+    holds: HoldsRead,
     observer: &'r dyn Observer,
 }
 
-impl Run<'_> {
+impl<'r> Run<'r> {
     /// Rewrites one. `None` where nothing is to change.
     fn rewrite(&mut self, old: &Snapshot) -> Result<Option<Rewritten>> {
         if self.observer.interrupted() {
             return Err(Error::Interrupted);
         }
         let id = SnapshotId::new(random()?);
-        // Where no pattern is, no tree is read.
+        // Where no pattern is, no names are read.
         let Planted { roots, gone, .. } = self.session.plant(self.repository, old, id, self.observer)?;
         if roots.index.is_empty() && gone.entries > 0 {
             let short = old.id.short();
@@ -171,17 +173,22 @@ impl Run<'_> {
         rewritten.new = match known {
             Some(known) => {
                 if self.options.forget && !self.options.dry_run {
-                    vouch(self.repository, &known.index, Known { records: None, ..self.session.known() }, self.observer)?;
+                    // Nobody knows whether the run that put it lived to make sure of it.
+                    let looked_at = self.session.known_below(&known.index.roots)?;
+                    vouch(self.repository, &known.index, looked_at, self.observer)?;
                 }
                 Some(known.id)
             }
             None if self.options.dry_run => None,
-            None => Some(self.commit(id, old, index, names)?),
+            None => Some(self.commit(id, old, index, names.clone())?),
         };
         if self.options.forget {
             // Asked for late: whoever holds it meanwhile is heard.
-            rewritten.held = self.repository.holds(clock::now())?.contains_key(&old.id);
-            if !rewritten.held && !self.options.dry_run {
+            rewritten.held = self.repository.holds_again(&mut self.holds, clock::now())?.contains_key(&old.id);
+            if let Some(new) = rewritten.new.filter(|_| !rewritten.held && !self.options.dry_run) {
+                // What was edited since the new one was made would go with the old one: a policy that keeps by tags would let it go.
+                let notes = self.repository.listed(ObjectType::Note, "notes")?;
+                self.repository.carry_notes(&notes, &old.id, (&new, known.map_or(&names, |known| &known.names)))?;
                 put_tombstone(self.repository, &old.index, REWRITE)?;
                 rewritten.forgotten = true;
                 // The catalog may lag: what is forgotten is what the store says.
@@ -214,7 +221,7 @@ impl Run<'_> {
     }
 
     /// What an earlier run has made of `old`, where that is just what would be made now: it did not forget, or was interrupted before.
-    fn made_before(&self, old: &Snapshot, index: &IndexPart, names: &NamesPart) -> Option<&Snapshot> {
+    fn made_before(&self, old: &Snapshot, index: &IndexPart, names: &NamesPart) -> Option<&'r Snapshot> {
         let origin = |snapshot: &&Snapshot| {
             let origin = snapshot.names.origin.as_ref();
             origin.is_some_and(|o| (o.repository, o.snapshot) == (self.repository.id(), old.id) && o.how == REWRITE)
@@ -226,12 +233,14 @@ impl Run<'_> {
         self.all.iter().filter(origin).find(same)
     }
 
-    fn commit(&self, id: SnapshotId, old: &Snapshot, mut index: IndexPart, mut names: NamesPart) -> Result<SnapshotId> {
+    fn commit(&mut self, id: SnapshotId, old: &Snapshot, mut index: IndexPart, mut names: NamesPart) -> Result<SnapshotId> {
         let LedgerRow { writer, sequence, previous, heads } = ledger(self.repository)?;
         (index.writer, index.sequence, index.previous, index.heads) = (writer, sequence, previous, heads);
         (index.snapshot, index.finished) = (id, clock::now());
         names.origin = Some(Origin { repository: self.repository.id(), snapshot: old.id, how: REWRITE.to_owned(), extra: Vec::new() });
-        Commit::new(self.repository, id, self.session.known(), self.observer).publish(index, names)?;
+        // What the old one needs, and what was put: nothing else is in the new one.
+        let looked_at = self.session.known_below(&old.index.roots)?;
+        Commit::new(self.repository, id, looked_at, self.observer).publish(index, names)?;
         Ok(id)
     }
 }

@@ -27,6 +27,13 @@ CREATE TABLE snapshots (
   bytes_stored INTEGER NOT NULL,
   errors      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+-- The snapshots that each one vouches for: those behind which nobody has to look for a head.
+CREATE TABLE vouched (
+  snapshot    BLOB NOT NULL,         -- 32 bytes
+  by          BLOB NOT NULL,         -- 32 bytes: a row of the table above
+  PRIMARY KEY (snapshot, by)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX vouched_by ON vouched (by);
 -- Tags and descriptions that were edited: applied to the rows above whenever one is written, whichever comes first.
 CREATE TABLE notes (
   id          BLOB PRIMARY KEY,      -- 16 bytes

@@ -29,7 +29,7 @@ use std::time::Duration;
 
 const BLOCK: usize = 40_000;
 
-fn source() -> (MemoryStore, Repository) {
+pub fn source() -> (MemoryStore, Repository) {
     let store = MemoryStore::new();
     let repository = init(Arc::new(store.clone()), None).unwrap();
     (store, repository)
@@ -41,40 +41,40 @@ fn sibling(of: &Repository, store: Arc<dyn Store>) -> Repository {
 }
 
 /// A second place in memory.
-fn second(of: &Repository) -> (MemoryStore, Repository) {
+pub fn second(of: &Repository) -> (MemoryStore, Repository) {
     let store = MemoryStore::new();
     let repository = sibling(of, Arc::new(store.clone()));
     (store, repository)
 }
 
 /// A snapshot of streams of noise, each of which has its number as its name.
-fn snapshot(repository: &Repository, blocks: &[u64]) -> SnapshotId {
+pub fn snapshot(repository: &Repository, blocks: &[u64]) -> SnapshotId {
     let streams = blocks.iter().map(|n| bytes_stream(&format!("s{n}"), noise(*n, BLOCK))).collect();
     backup(repository, BackupOptions { streams, ..options(&[]) }, &Silent).unwrap().snapshot.unwrap()
 }
 
 /// Whether a snapshot holds these, all of them, whoever opens its store with nothing but the secret.
-fn holds(store: Arc<dyn Store>, id: &SnapshotId, blocks: &[u64]) {
+pub fn holds(store: Arc<dyn Store>, id: &SnapshotId, blocks: &[u64]) {
     let repository = open(store, None).unwrap();
     for n in blocks {
         assert!(dump_path(&repository, id, format!("s{n}").as_bytes()).unwrap() == noise(*n, BLOCK), "block {n}");
     }
 }
 
-fn all(repository: &Repository) -> Vec<Snapshot> {
+pub fn all(repository: &Repository) -> Vec<Snapshot> {
     repository.refresh().unwrap();
     repository.catalog().snapshots().unwrap()
 }
 
 /// Copies some; whatever becomes of it.
-fn try_some(from: &Repository, to: &Repository, snapshots: &[Snapshot]) -> Result<CopyReport, Error> {
+pub fn try_some(from: &Repository, to: &Repository, snapshots: &[Snapshot]) -> Result<CopyReport, Error> {
     to.refresh()?;
     let options = CopyOptions { threads: 2, ..CopyOptions::default() };
     copy(from, to, plan(from, to, snapshots, &options, &Silent)?, &options, &Silent)
 }
 
 /// Copies all, which must do.
-fn bring(from: &Repository, to: &Repository) -> CopyReport {
+pub fn bring(from: &Repository, to: &Repository) -> CopyReport {
     let report = try_some(from, to, &all(from)).unwrap();
     assert!(report.stopped.is_none() && report.failed.is_empty(), "{report:?}");
     report
@@ -84,12 +84,12 @@ fn packs(store: &MemoryStore) -> BTreeMap<ObjectName, Arc<Vec<u8>>> {
     store.objects().into_iter().filter(|(name, _)| name.as_pack().is_some()).collect()
 }
 
-fn pack_ids(store: &MemoryStore) -> BTreeSet<PackId> {
+pub fn pack_ids(store: &MemoryStore) -> BTreeSet<PackId> {
     packs(store).keys().filter_map(|name| name.as_pack()).map(|(_, id)| id).collect()
 }
 
 /// The data pack that has come since.
-fn new_data_pack(store: &MemoryStore, before: &BTreeSet<PackId>) -> ObjectName {
+pub fn new_data_pack(store: &MemoryStore, before: &BTreeSet<PackId>) -> ObjectName {
     let is_new = |name: &&ObjectName| name.folder() == "data" && name.as_pack().is_some_and(|(_, id)| !before.contains(&id));
     let objects = packs(store);
     let new: Vec<&ObjectName> = objects.keys().filter(is_new).collect();
@@ -97,7 +97,7 @@ fn new_data_pack(store: &MemoryStore, before: &BTreeSet<PackId>) -> ObjectName {
     new[0].clone()
 }
 
-fn gc(repository: &Repository) {
+pub fn gc(repository: &Repository) {
     let options = GcOptions { grace: Duration::ZERO, max_unused: MaxUnused::Part(0.0), ..GcOptions::default() };
     repository.refresh().unwrap();
     collect(repository, plan_gc(repository, &options, &Silent).unwrap(), &Silent).unwrap();

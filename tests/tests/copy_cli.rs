@@ -139,3 +139,44 @@ fn two_copies_of_a_machine_take_turns() {
     file.iter().for_each(|file| file.lock().unwrap());
     home.ends(0, &["copy", "--repo", "first", "--to", "second", "--dry-run"]);
 }
+
+/// Interrupted while the first of two places was handled, which had everything, it ended with 0 and the second one had nothing; what had
+/// failed before was not said.
+#[test]
+fn interrupted_before_the_last_place_it_is_not_done() {
+    let home = home();
+    home.ends(0, &["init", "--repo", "third", "--sibling-of", "first"]);
+    home.ends(0, &["copy", "--repo", "first", "--to", "second"]);
+    let add = ["key", "add", "--repo", "second", "--new-password-command", "echo a long passphrase", "--kdf-memory", "19"];
+    home.ends(0, &add);
+    // Opening the second place, it is interrupted.
+    home.write("pass.sh", "kill -INT $PPID; echo a long passphrase");
+    let places = ["--to", "nowhere", "--to", "second", "--to", "third"];
+    let args = [&["copy", "--repo", "first", "--to-password-command", "sh pass.sh"][..], &places].concat();
+    let output = home.run(&args);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("nowhere"), "{said}");
+    assert!(snapshots(&home, "third").is_empty());
+}
+
+/// A dry run over a source that has lost something ended with 23, damage, where the copy itself ends with 3: it copies the others.
+#[test]
+fn a_dry_run_ends_as_the_copy_does() {
+    let home = Home::new();
+    let lists = || -> Vec<_> {
+        let folders = fs::read_dir(home.path("first/lists")).unwrap().map(|entry| entry.unwrap().path());
+        folders.flat_map(|folder| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path())).collect()
+    };
+    home.ends(0, &["backup", "--init", "--repo", "first", "--series", "docs", "src"]);
+    let before = lists();
+    home.write("other/new.txt", "gamma\n");
+    home.ends(0, &["backup", "--repo", "first", "--series", "more", "other"]);
+    home.ends(0, &["init", "--repo", "second", "--sibling-of", "first"]);
+    lists().iter().filter(|path| !before.contains(path)).for_each(|path| fs::remove_file(path).unwrap());
+    home.ends(3, &["copy", "--repo", "first", "--to", "second", "--dry-run"]);
+    home.ends(3, &["copy", "--repo", "first", "--to", "second"]);
+    assert_eq!(snapshots(&home, "second").len(), 1);
+    home.ends(23, &["copy", "--repo", "first", "--to", "second", "--series", "more", "--dry-run"]);
+    home.ends(23, &["copy", "--repo", "first", "--to", "second", "--series", "more"]);
+}

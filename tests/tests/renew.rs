@@ -30,7 +30,7 @@ use std::time::Duration;
 const CHEAP: (u32, u32, u32) = (8, 1, 1);
 const BLOCK: usize = 300_000;
 
-fn removed() -> Secret {
+pub fn removed() -> Secret {
     Secret::KeyFile(Key::new([9; 32]))
 }
 
@@ -40,7 +40,7 @@ fn noise(n: u64) -> Vec<u8> {
     out
 }
 
-fn store_blocks(repository: &Repository, blocks: &[u64]) -> SnapshotId {
+pub fn store_blocks(repository: &Repository, blocks: &[u64]) -> SnapshotId {
     let mut options = options(&[]);
     // Small packs, so that there are some.
     options.data_pack_bytes = 4 << 20;
@@ -48,13 +48,13 @@ fn store_blocks(repository: &Repository, blocks: &[u64]) -> SnapshotId {
     backup(repository, options, &Silent).unwrap().snapshot.unwrap()
 }
 
-fn holds(repository: &Repository, id: &SnapshotId, blocks: &[u64]) {
+pub fn holds(repository: &Repository, id: &SnapshotId, blocks: &[u64]) {
     for n in blocks {
         assert!(dump_path(repository, id, format!("s{n}").as_bytes()).unwrap() == noise(*n), "block {n}");
     }
 }
 
-fn is_clean(repository: &Repository) {
+pub fn is_clean(repository: &Repository) {
     let report = check(repository, &CheckOptions { read_data: ReadData::All, ..Default::default() }, &Silent).unwrap();
     assert!(report.is_clean(), "{:?}", report.findings);
 }
@@ -64,7 +64,7 @@ fn renewing(budget: u64) -> GcOptions {
 }
 
 /// All of it, or as much as a budget allows.
-fn rewrite(repository: &Repository, budget: u64) -> Result<Figures> {
+pub fn rewrite(repository: &Repository, budget: u64) -> Result<Figures> {
     repository.refresh()?;
     reseal(repository, &Silent)?;
     let plan = plan(repository, &renewing(budget), &Silent)?;
@@ -74,15 +74,15 @@ fn rewrite(repository: &Repository, budget: u64) -> Result<Figures> {
 }
 
 /// A repository with two snapshots and a slot that is removed, and what its holder kept.
-struct Scene {
-    store: MemoryStore,
+pub struct Scene {
+    pub store: MemoryStore,
     kept: MemoryStore,
-    old: [SnapshotId; 2],
+    pub old: [SnapshotId; 2],
 }
 
-const OLD: [&[u64]; 2] = [&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20], &[5, 6, 7, 21, 22]];
+pub const OLD: [&[u64]; 2] = [&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20], &[5, 6, 7, 21, 22]];
 
-fn scene() -> Scene {
+pub fn scene() -> Scene {
     let store = MemoryStore::new();
     let repository = init(Arc::new(store.clone()), None).unwrap();
     let added = keys::add(&repository, &removed(), "laptop", CHEAP).unwrap();
@@ -135,7 +135,7 @@ fn opened_by(thief: &Repository) -> Vec<String> {
     opened
 }
 
-fn owner(scene: &Scene) -> Repository {
+pub fn owner(scene: &Scene) -> Repository {
     open(Arc::new(scene.store.clone()), None).unwrap()
 }
 

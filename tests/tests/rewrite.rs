@@ -18,6 +18,7 @@ use seabed_engine::rewrite::{REWRITE, RewriteOptions, RewriteReport, rewrite};
 use seabed_engine::source::{Excludes, WalkOptions};
 use seabed_engine::store::Store;
 use seabed_engine::store::memory::MemoryStore;
+use seabed_engine::{TagEdit, describe, tag};
 use seabed_tests::fault_store::{Fault, FaultStore, Schedule};
 use seabed_tests::repo::{bytes_stream, command_stream, dump_path, init, open, options, restored};
 use seabed_tests::trees::{a_day_later, capture, differences, full, noise};
@@ -323,6 +324,59 @@ fn collections_meanwhile_cost_no_content() {
             Err(error) => assert!(matches!(error, Error::Overtaken), "{point}: {error}"),
         }
         is_clean(&open(memory, None).unwrap());
+    }
+}
+
+/// Monday a rewrite, beside the old one; Tuesday somebody tags that; Wednesday the same rewrite with `--forget`: it found Monday's new one and
+/// forgot the old one with its tag, so that a policy that keeps by tags let the new one go.
+#[test]
+fn what_was_edited_since_goes_to_the_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    full(dir.path());
+    let repository = init(Arc::new(MemoryStore::new()), None).unwrap();
+    let [one, two] = [0, 1].map(|_| backup(&repository, of(dir.path(), &[]), &Silent).unwrap().snapshot.unwrap());
+    let monday = run(&repository, &[one, two], &without(&["many"]));
+    let [new_one, new_two] = [0, 1].map(|at| monday.changed[at].new.unwrap());
+    repository.refresh().unwrap();
+    let edit = |id: &SnapshotId, name: &str| {
+        tag(&repository, &[*id], &TagEdit { set: Some(vec![name.to_owned()]), ..TagEdit::default() }).unwrap();
+        describe(&repository, id, &format!("the {name} one")).unwrap();
+    };
+    edit(&one, "golden");
+    // Of two edits the later one counts.
+    edit(&two, "early");
+    edit(&new_two, "late");
+    let wednesday = run(&repository, &[one, two], &RewriteOptions { forget: true, ..without(&["many"]) });
+    assert!(wednesday.changed.iter().all(|one| one.again && one.forgotten), "{wednesday:?}");
+    for (new, name) in [(new_one, "golden"), (new_two, "late")] {
+        let names = snapshot(&repository, &new).names;
+        assert_eq!((&names.tags[..], names.description), (&[name.to_owned()][..], format!("the {name} one")));
+    }
+}
+
+/// A snapshot that was committed while a collection condemned what it relies on, and that is kept for now: a rewrite took for granted that
+/// what it needs is in packs that count, its own CHECKs passed without a look, and the collection could delete what only the old one had kept.
+#[test]
+fn what_lies_in_condemned_packs_is_copied_out() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("keep"), noise(1, 100_000)).unwrap();
+    fs::write(dir.path().join("drop"), noise(2, 100_000)).unwrap();
+    let renamed = RewriteOptions { new_host: Some("there".to_owned()), ..RewriteOptions::default() };
+    for options in [renamed, without(&["drop"])] {
+        let store = Arc::new(MemoryStore::new());
+        let repository = init(store.clone(), None).unwrap();
+        let id = backup(&repository, of(dir.path(), &[]), &Silent).unwrap().snapshot.unwrap();
+        // G3 of a collection that had not seen the snapshot at G1.
+        let condemned: Vec<_> = store.list("data").unwrap().into_iter().map(|listed| listed.name).collect();
+        let packs = condemned.iter().filter_map(|name| name.as_pack());
+        repository.condemn(&repository.records(&Default::default()).unwrap(), packs).unwrap();
+        let report = run(&repository, &[id], &RewriteOptions { forget: true, ..options });
+        let new = report.changed[0].new.unwrap();
+        // Its G5: no root that it saw needs them any more.
+        condemned.iter().for_each(|name| store.delete(name).unwrap());
+        let repository = open(store, None).unwrap();
+        let have = restored(&repository, &new, dir.path()).unwrap();
+        assert!(have.contains_key(&b"keep"[..]));
     }
 }
 

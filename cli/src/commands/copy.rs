@@ -51,6 +51,8 @@ pub struct Done {
     pub present: u64,
     /// How many could not be copied: the source has lost some of them.
     pub failed: u64,
+    /// How many a dry run would have copied.
+    would: usize,
     /// Bytes of packs that went to it,
     pub bytes: u64,
     /// and how many packs.
@@ -63,7 +65,7 @@ impl Done {
     fn code(&self) -> Code {
         match self.failed {
             0 => Code::Done,
-            _ if self.copied.is_empty() && self.present == 0 => Code::Damage,
+            _ if self.copied.is_empty() && self.would == 0 && self.present == 0 => Code::Damage,
             _ => Code::Incomplete,
         }
     }
@@ -95,14 +97,29 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     }
     let chosen = args.which.chosen(&source.repository, out)?;
     let mut ends: Vec<Result<Code, Fail>> = Vec::new();
-    for to in &args.to.to {
+    for (to, left) in args.to.to.iter().zip((0..args.to.to.len()).rev()) {
         let end = args.to.open(to, global, out).and_then(|target| one(&source, &target, &chosen.snapshots, args.dry_run, out));
-        if signals::interrupted() {
-            return end.map(|done| done.code());
-        }
         ends.push(end.map(|done| done.code()));
+        if signals::interrupted() && (left > 0 || ends.last().is_some_and(Result::is_err)) {
+            return Err(cut_short(ends, left, out));
+        }
     }
     together(ends, out).map(|code| chosen.code(code))
+}
+
+/// How a command ends that was interrupted before all of its targets had what they should have, `left` of them anything.
+fn cut_short(mut ends: Vec<Result<Code, Fail>>, left: usize, out: &Output) -> Fail {
+    let last = ends.pop().and_then(Result::err);
+    ends.into_iter().filter_map(Result::err).for_each(|fail| say(&fail, out));
+    match last {
+        Some(fail) if fail.code == Code::Interrupted => fail,
+        last => {
+            last.iter().for_each(|fail| say(fail, out));
+            let none = size::of(left as u64, "target");
+            Fail::new(Code::Interrupted, format!("interrupted, nothing copied to {none}"))
+                .hint("the next run goes on where this one stopped")
+        }
+    }
 }
 
 /// How a command ends that had several targets.
@@ -155,7 +172,7 @@ pub fn into(source: &Opened, target: &Opened, snapshots: &[Snapshot], dry_run: b
 
 fn into_saying(source: &Opened, target: &Opened, snapshots: &[Snapshot], dry_run: bool, says: bool, out: &Output) -> Result<Done, Fail> {
     // Before anything is looked at: what the other copy brings is there already then.
-    let _turn = if dry_run { None } else { Some(turn::take(target, out)?) };
+    let _turn = if dry_run { None } else { Some(turn::take(target, turn::Work::Copy, out)?) };
     refresh(&target.repository, out)?;
     let options = CopyOptions { dry_run, ..CopyOptions::default() };
     let listener = Listener::new(out, "copying");
@@ -166,10 +183,11 @@ fn into_saying(source: &Opened, target: &Opened, snapshots: &[Snapshot], dry_run
         tell_plan(&planned, source, target, dry_run, out);
     }
     let re_encrypted = planned.re_encrypted;
+    let would = if dry_run { planned.new.len() } else { 0 };
     let report = if dry_run {
-        let CopyPlan { present, failed, .. } = planned;
+        let CopyPlan { present, failed, forgotten, .. } = planned;
         let mut report = CopyReport::default();
-        (report.present, report.failed) = (present, failed);
+        (report.present, report.failed, report.forgotten) = (present, failed, forgotten);
         report
     } else {
         let listener = Listener::new(out, "copying");
@@ -181,6 +199,9 @@ fn into_saying(source: &Opened, target: &Opened, snapshots: &[Snapshot], dry_run
     listener.finish();
     for (id, error) in &report.failed {
         out.warn(&format!("snapshot {} cannot be copied: {}", id.short(), without_number(&error.to_string())));
+    }
+    for id in &report.forgotten {
+        out.warn(&format!("snapshot {} was forgotten and collected meanwhile: it is not copied", id.short()));
     }
     for (from, to) in report.copied.iter().filter(|_| says) {
         if out.json {
@@ -195,6 +216,7 @@ fn into_saying(source: &Opened, target: &Opened, snapshots: &[Snapshot], dry_run
     Ok(Done {
         present: report.present.len() as u64,
         failed: report.failed.len() as u64,
+        would,
         bytes: report.bytes_sent + report.bytes_written,
         packs: report.packs_sent + report.packs_written,
         copied: report.copied,

@@ -105,8 +105,8 @@ pub fn collect_in(opened: &Opened, how: &How, dry_run: bool, out: &Output) -> Ru
     carry_out(opened, &GcOptions { weigh: dry_run, ..how.options()? }, dry_run, out).map(|(code, _)| code)
 }
 
-/// Collects as `options` say; with the code come the figures of the plan.
-pub fn carry_out(opened: &Opened, options: &GcOptions, dry_run: bool, out: &Output) -> Result<(Code, Figures), Fail> {
+/// Collects as `options` say; with the code comes what was done, of a dry run only the figures of the plan.
+pub fn carry_out(opened: &Opened, options: &GcOptions, dry_run: bool, out: &Output) -> Result<(Code, GcReport), Fail> {
     let repository = &opened.repository;
     let interrupted = |what: &str| Fail::new(Code::Interrupted, format!("interrupted, {what}"));
     let listener = Listener::new(out, "planning");
@@ -123,9 +123,10 @@ pub fn carry_out(opened: &Opened, options: &GcOptions, dry_run: bool, out: &Outp
     } else {
         plan_text(&plan.figures, options, dry_run).iter().for_each(|line| out.say(line));
     }
-    let figures = plan.figures.clone();
     if dry_run {
-        return Ok((Code::Done, figures));
+        let mut report = GcReport::default();
+        report.figures = plan.figures;
+        return Ok((Code::Done, report));
     }
     let listener = Listener::new(out, "collecting");
     let collected = collect(repository, plan, &listener);
@@ -148,7 +149,7 @@ pub fn carry_out(opened: &Opened, options: &GcOptions, dry_run: bool, out: &Outp
             fail.hint("the key may lack the right to delete (`seabed iam-policy`), or an object lock holds them; a later run tries again")
         );
     }
-    Ok((Code::Done, figures))
+    Ok((Code::Done, report))
 }
 
 /// A collection that stops says what keeps it from going on.

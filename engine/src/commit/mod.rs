@@ -4,9 +4,11 @@
 
 mod check;
 mod rescue;
+mod sure;
 mod usable;
 
 pub use check::Known;
+pub use sure::Sure;
 pub use usable::{Usable, usable_index};
 
 use crate::catalog::Snapshot;

@@ -3,14 +3,16 @@
 //! The order is the protocol's (spec chapter 7): a pack is durable before a segment names it, a segment is there before a manifest needs it.
 
 use crate::catalog::Snapshot;
+use crate::clock;
 use crate::commit::{Commit, Known, Usable, ledger};
+use crate::copy::broken::{Broken, examine};
 use crate::copy::plan::{RawPack, Work};
 use crate::copy::raw::{Sent, send};
 use crate::copy::{Avoid, CopyOptions, CopyReport};
 use crate::error::{Damage, Error, Result};
 use crate::format::manifest::COPY;
 use crate::format::segment::Segment;
-use crate::id::{PackId, SnapshotId};
+use crate::id::{Class, PackId, SnapshotId};
 use crate::index::{NewPack, build_segment};
 use crate::observe::{Observer, Progress, Stage};
 use crate::pack::repack::{From, REFRAMED, Repacked, Seals, Take, repack};
@@ -51,7 +53,7 @@ enum Moved {
     /// The target does not open it as it is.
     Sealed(usize, PackId),
     /// It is damaged, or gone.
-    Broken(usize, PackId, Damage),
+    Broken(usize, PackId, Broken),
 }
 
 /// Bytes of packs that are in memory.
@@ -128,7 +130,10 @@ impl Shared<'_> {
             let said = match sent {
                 Ok(Sent::Done(pack)) => Moved::Sent(step, pack),
                 Ok(Sent::Sealed) => Moved::Sealed(step, pack.id),
-                Ok(Sent::Broken(damage)) => Moved::Broken(step, pack.id, damage),
+                Ok(Sent::Broken(damage)) => match self.examine(pack.class, &pack.id, damage) {
+                    Ok(broken) => Moved::Broken(step, pack.id, broken),
+                    Err(error) => return self.trouble.set(error),
+                },
                 Err(error) => return self.trouble.set(error),
             };
             self.packs.fetch_add(1, Relaxed);
@@ -149,8 +154,8 @@ impl Shared<'_> {
             let packs = takes.len() as u64;
             let said = match self.repack_one(takes) {
                 Ok((repacked, written)) => Moved::Repacked(step, repacked, written),
-                Err(error) => match broken(error) {
-                    Ok((pack, damage)) => Moved::Broken(step, pack, damage),
+                Err(error) => match damaged(error).and_then(|(class, pack, damage)| Ok((pack, self.examine(class, &pack, damage)?))) {
+                    Ok((pack, broken)) => Moved::Broken(step, pack, broken),
                     Err(error) => return self.trouble.set(error),
                 },
             };
@@ -159,6 +164,11 @@ impl Shared<'_> {
                 return;
             }
         }
+    }
+
+    /// What is left of a damaged pack.
+    fn examine(&self, class: Class, id: &PackId, damage: Damage) -> Result<Broken> {
+        examine(self.from, class, id, damage, &|| self.tell(0))
     }
 
     fn repack_one(&self, takes: Vec<Take>) -> Result<(Repacked, Written)> {
@@ -182,10 +192,10 @@ impl Shared<'_> {
 }
 
 /// The pack that an error speaks of as damaged, and how; else the error.
-fn broken(error: Error) -> Result<(PackId, Damage)> {
+fn damaged(error: Error) -> Result<(Class, PackId, Damage)> {
     match error {
         Error::Damaged { object, damage } => match object.as_pack() {
-            Some((_, pack)) => Ok((pack, damage)),
+            Some((class, pack)) => Ok((class, pack, damage)),
             None => Err(Error::Damaged { object, damage }),
         },
         error => Err(error),
@@ -328,8 +338,11 @@ impl Committer<'_, '_> {
                 self.avoid.sealed.insert(pack);
                 (step, false)
             }
-            Moved::Broken(step, pack, damage) => {
-                self.avoid.broken.insert(pack, damage);
+            Moved::Broken(step, pack, broken) => {
+                // What is whole in it is taken frame by frame, each by its own seal: of the pack nothing can be verified any more.
+                self.avoid.sealed.insert(pack);
+                let broken = if self.avoid.broken.contains_key(&pack) { broken.again() } else { broken };
+                self.avoid.broken.insert(pack, broken);
                 (step, false)
             }
         };
@@ -381,7 +394,9 @@ impl Committer<'_, '_> {
         let (mut index, mut names) = (snapshot.index.clone(), snapshot.names.clone());
         let own = ledger(to)?;
         (index.writer, index.sequence, index.previous, index.heads) = (own.writer, own.sequence, own.previous, own.heads);
-        index.snapshot = session;
+        // When this was written, by the clock of who writes it: the original may be years old. Its parent is one of another repository.
+        (index.snapshot, index.finished) = (session, clock::now());
+        names.parent = None;
         names.origin = Some(snapshot.origin_for(&from.id(), COPY));
         let known = Known { records: Some(self.usable.records.clone()), lost: self.usable.lost.clone() };
         Commit::new(to, session, known, observer).publish(index, names)?;

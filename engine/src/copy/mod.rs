@@ -2,6 +2,7 @@
 //! some of their chunks frame by frame, under the seals that they have. A snapshot is committed as soon as all of it is there.
 //! It must never send a pack that the target cannot open with its own keys, nor one whose name a collection there has condemned.
 
+mod broken;
 mod carry;
 mod foreign;
 mod plan;
@@ -10,9 +11,10 @@ mod wanted;
 
 pub use plan::{CopyPlan, plan};
 
+use crate::copy::broken::Broken;
 use crate::copy::carry::carry;
 use crate::copy::plan::{Work, prepare};
-use crate::error::{Damage, Error, Result};
+use crate::error::{Error, Result};
 use crate::id::{PackId, SnapshotId};
 use crate::limits::{PACK_BYTES_DATA, PACK_BYTES_META};
 use crate::observe::Observer;
@@ -66,6 +68,8 @@ pub struct CopyReport {
     pub present: Vec<SnapshotId>,
     /// What could not be copied because the source has lost some of it, and what that was.
     pub failed: Vec<(SnapshotId, Error)>,
+    /// What somebody has forgotten in the source, and a collection has taken away there, before it was copied.
+    pub forgotten: Vec<SnapshotId>,
     /// Why it ended before all was done. What was copied until then stays.
     pub stopped: Option<Error>,
     /// Packs that were sent as they are,
@@ -83,9 +87,9 @@ pub struct CopyReport {
 /// What is not taken from the source as it would be.
 #[derive(Default)]
 struct Avoid {
-    /// Nothing of these packs: they are damaged or gone.
-    broken: HashMap<PackId, Damage>,
-    /// These not as they are: the target's keys do not open them.
+    /// These packs are damaged or gone.
+    broken: HashMap<PackId, Broken>,
+    /// These not as they are: the target's keys do not open them, or some of them is damaged.
     sealed: HashSet<PackId>,
 }
 
@@ -119,8 +123,8 @@ struct Avoid {
 /// # }
 /// ```
 pub fn copy(from: &Repository, to: &Repository, plan: CopyPlan, options: &CopyOptions, observer: &dyn Observer) -> Result<CopyReport> {
-    let CopyPlan { present, failed, work, foreign, re_encrypted, .. } = plan;
-    let mut report = CopyReport { present, failed, ..CopyReport::default() };
+    let CopyPlan { present, failed, forgotten, work, foreign, re_encrypted, .. } = plan;
+    let mut report = CopyReport { present, failed, forgotten, ..CopyReport::default() };
     if re_encrypted {
         if let Err(error) = foreign::copy_all(from, to, &foreign, &mut report, options, observer) {
             report.stopped = Some(error);
@@ -146,6 +150,7 @@ fn rounds(
     let (mut avoid, mut overtaken) = (Avoid::default(), 0);
     for _ in 0..ROUNDS_MAX {
         report.failed.append(&mut work.failed);
+        report.forgotten.append(&mut work.forgotten);
         if work.snapshots.is_empty() {
             return Ok(());
         }

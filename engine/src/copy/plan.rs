@@ -32,6 +32,8 @@ pub struct CopyPlan {
     pub present: Vec<SnapshotId>,
     /// What cannot be copied because the source has lost some of it, and what that is.
     pub failed: Vec<(SnapshotId, Error)>,
+    /// What somebody has forgotten in the source, and a collection has taken away there, since the caller chose it.
+    pub forgotten: Vec<SnapshotId>,
     /// The target is of another key family: everything is opened and sealed anew. What that reads and writes is not known beforehand.
     pub re_encrypted: bool,
     /// Packs that go as they are,
@@ -82,6 +84,7 @@ pub(super) struct Work {
     /// What new snapshots of the target may rely on.
     pub usable: Option<Usable>,
     pub failed: Vec<(SnapshotId, Error)>,
+    pub forgotten: Vec<SnapshotId>,
     /// About what is read, packs and bytes: of packs that go as they are, and of the others.
     pub raw: (u64, u64),
     pub opened: (u64, u64),
@@ -118,6 +121,7 @@ pub fn plan(
     (plan.packs_opened, plan.bytes_opened) = work.opened;
     plan.new = work.snapshots.iter().map(|snapshot| snapshot.id).collect();
     plan.failed = std::mem::take(&mut work.failed);
+    plan.forgotten = std::mem::take(&mut work.forgotten);
     Ok(CopyPlan { work, ..plan })
 }
 
@@ -135,26 +139,26 @@ pub(super) fn prepare(
     let index = from.index()?;
     fetch_lists(from, &index, &usable.index);
     let reader = from.reader_from(index.clone());
-    let mut failed = Vec::new();
+    let (mut failed, mut forgotten) = (Vec::new(), Vec::new());
     loop {
         let mut wanted = Wanted::new(&index, &usable.index, avoid, observer);
         let mut good = Vec::with_capacity(snapshots.len());
-        let before = failed.len();
+        let before = failed.len() + forgotten.len();
         for snapshot in snapshots {
             wanted.begin(good.len());
             match walk(&reader, &snapshot.index.roots, &mut wanted) {
                 Ok(()) => good.push(snapshot),
-                Err(error) if error.is_damage() => {
-                    let id = snapshot.id;
-                    failed.push((id, from.unless_forgotten(&id, error)));
-                }
+                Err(error) if error.is_damage() => match from.unless_forgotten(&snapshot.id, error) {
+                    Error::WasForgotten { snapshot } => forgotten.push(snapshot),
+                    error => failed.push((snapshot.id, error)),
+                },
                 Err(error) => return Err(error),
             }
         }
         snapshots = good;
         // What those wanted that cannot be copied nobody may want: the others are walked once more without them.
-        if failed.len() == before {
-            let mut work = Work { failed, ..Work::default() };
+        if failed.len() + forgotten.len() == before {
+            let mut work = Work { failed, forgotten, ..Work::default() };
             steps(from, to, &index, &usable, (wanted.into_takes(), snapshots.len()), avoid, &mut work);
             return Ok(Work { snapshots, usable: Some(usable), ..work });
         }

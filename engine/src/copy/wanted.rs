@@ -50,7 +50,7 @@ impl<'a> Wanted<'a> {
         let (mut best, mut broken): (Option<(bool, Location)>, _) = (None, None);
         for at in self.from.find(class, id) {
             let Some(pack) = self.from.packs().get(at.pack as usize) else { continue };
-            if let Some(damage) = self.avoid.broken.get(&pack.id) {
+            if let Some(damage) = self.avoid.broken.get(&pack.id).and_then(|broken| broken.why_not(at.chunk as usize)) {
                 broken = Some(Error::damaged(&ObjectName::pack(class, &pack.id), damage.clone()));
                 continue;
             }

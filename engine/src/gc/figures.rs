@@ -78,7 +78,7 @@ pub struct Figures {
     pub renew_packs: u64,
     /// What is read of them.
     pub renew_bytes: u64,
-    /// Packs under older epochs that stay for now: beyond the budget, too young, or in colder storage.
+    /// Packs under older epochs that stay for now: beyond the budget, too young, needed or not, or in colder storage.
     pub renew_left_packs: u64,
     /// Their bytes.
     pub renew_left_bytes: u64,

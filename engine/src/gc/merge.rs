@@ -81,8 +81,8 @@ pub fn merge(repository: &Repository, grounds: &Grounds, renew: bool, observer: 
     Ok(merged)
 }
 
-/// The segments that keys of older epochs sealed. The epoch stands in the clear at their beginning.
-fn sealed_before(repository: &Repository, listed: &[Listed]) -> Result<HashSet<ObjectName>> {
+/// The objects of one part, segments and notes, that keys of older epochs sealed. The epoch stands in the clear at their beginning.
+pub fn sealed_before(repository: &Repository, listed: &[Listed]) -> Result<HashSet<ObjectName>> {
     let store = repository.store();
     let head = |object: &Listed| {
         let mut bytes = Vec::new();
@@ -94,7 +94,7 @@ fn sealed_before(repository: &Repository, listed: &[Listed]) -> Result<HashSet<O
         match is_old {
             Ok(true) => drop(old.insert(object.name.clone())),
             Ok(false) => {}
-            // Merged meanwhile, or damaged: then there is nothing to seal anew.
+            // Merged or collected meanwhile, or damaged: then there is nothing to seal anew.
             Err(error) if error.is_damage() => {}
             Err(error) => return Err(error),
         }

@@ -2,6 +2,7 @@
 //! A plan comes first and changes nothing. What is deleted in the end is decided anew, after everybody has been told.
 
 mod figures;
+mod left;
 mod merge;
 mod plan;
 mod renew;
@@ -10,6 +11,7 @@ mod sweep;
 mod weigh;
 
 pub use figures::{Charge, Figures};
+pub use left::{LeftBehind, left_behind};
 pub use plan::{Plan, plan};
 pub use sweep::{GcReport, collect};
 

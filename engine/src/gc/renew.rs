@@ -20,6 +20,8 @@ const FOOTERS_BATCH: usize = 64;
 /// A pack of an older epoch.
 struct Old {
     number: usize,
+    /// Something of it is needed. Else it goes by itself, once it is old enough.
+    needed: bool,
     epoch: u32,
     modified: i64,
     id: PackId,
@@ -36,24 +38,30 @@ impl Planner<'_> {
         observer: &dyn Observer,
     ) -> Result<HashSet<usize>> {
         let newest = self.repository.keys().epoch;
-        let is_needed = |number: &usize| {
-            let there = matches!(states[*number], State::Good | State::Orphan) && grounds.packs.contains_key(&packs[*number].id);
-            there && kept[*number].as_ref().is_some_and(|bits| bits.count() > 0)
+        let is_needed = |number: usize| kept[number].as_ref().is_some_and(|bits| bits.count() > 0);
+        // Of what nobody needs what is too young to go is looked at, too: it can be read for as long.
+        let stays = |number: &usize| {
+            let there = grounds.packs.get(&packs[*number].id).filter(|_| matches!(states[*number], State::Good | State::Orphan));
+            there.is_some_and(|object| is_needed(*number) || self.is_young(object))
         };
-        let needed: Vec<usize> = (0..packs.len()).filter(is_needed).collect();
+        let staying: Vec<usize> = (0..packs.len()).filter(stays).collect();
         let mut old = Vec::new();
-        for batch in needed.chunks(FOOTERS_BATCH) {
+        for batch in staying.chunks(FOOTERS_BATCH) {
             if observer.interrupted() {
                 return Err(Error::Interrupted);
             }
             let look = |number: &usize| -> Result<Option<Old>> {
                 let row = &packs[*number];
-                let pack = OpenPack::open(self.repository.store(), self.repository.keys(), row.class, &row.id)?;
+                let needed = is_needed(*number);
+                let pack = match OpenPack::open(self.repository.store(), self.repository.keys(), row.class, &row.id) {
+                    Err(error) if !needed && error.is_damage() => return Ok(None),
+                    opened => opened?,
+                };
                 let keys = pack.table.footer.keys.iter().map(|key| key.epoch);
                 let epoch = keys.chain([pack.epoch]).min().unwrap_or(newest);
                 let modified = grounds.packs.get(&row.id).map_or(0, |object| object.modified);
                 let share = || kept[*number].as_ref().map_or_else(Share::default, |bits| Self::share_of(&pack, bits));
-                Ok((epoch < newest).then(|| Old { number: *number, epoch, modified, id: row.id, share: share() }))
+                Ok((epoch < newest).then(|| Old { number: *number, needed, epoch, modified, id: row.id, share: share() }))
             };
             for found in each_busy(self.repository.store(), batch, look) {
                 old.extend(found?);
@@ -62,12 +70,12 @@ impl Planner<'_> {
         old.sort_by_key(|old| (old.epoch, old.modified, old.id));
         let mut chosen = HashSet::new();
         let mut left = budget;
-        for Old { number, share, id, .. } in old {
+        for Old { number, needed, share, id, .. } in old {
             let Some(object) = grounds.packs.get(&id) else { continue };
             let is_cold = object.class.as_deref().is_some_and(is_cold) && !self.options.repack_cold;
             // The first one whatever its size, or a small budget would never come to an end.
             let fits = share.read <= left || chosen.is_empty() && budget > 0;
-            if !fits || is_cold || self.is_young(object) || self.is_full() {
+            if !needed || !fits || is_cold || self.is_young(object) || self.is_full() {
                 self.figures.renew_left_packs += 1;
                 self.figures.renew_left_bytes += object.bytes;
                 continue;

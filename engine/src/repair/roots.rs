@@ -271,7 +271,8 @@ pub fn commit(
             None => bring_back(repository, back, ground, observer)?,
         };
         // Before the old one is given up: at no time is what is held without a hold.
-        repository.pass_holds(old, &session)?;
+        let holds = repository.holds(clock::now())?.remove(old).unwrap_or_default();
+        repository.pass_holds(&holds, old, &session)?;
         // Only now: until here the old one is missed, and whoever collects stops.
         let half = roots.halves.get(old);
         let mut was = half.unwrap_or(&snapshot.index).clone();

@@ -17,9 +17,9 @@ pub use walk::Gone;
 
 use crate::buffers::Buffers;
 use crate::catalog::Snapshot;
-use crate::commit::{Known, Usable, usable_index};
+use crate::commit::{Known, Sure, Usable, usable_index};
 use crate::error::{Error, Result};
-use crate::format::manifest::Roots;
+use crate::format::manifest::{IndexRoot, Roots};
 use crate::format::segment::Segment;
 use crate::id::{FamilyId, PackId, SnapshotId};
 use crate::index::Index;
@@ -113,11 +113,13 @@ struct State {
     source: Option<(FamilyId, Vec<Vec<u8>>)>,
     /// Reads the source of the last snapshot.
     reader: Option<Arc<ChunkReader>>,
+    /// What was made sure of, of snapshots that the target had before.
+    sure: Option<Sure>,
 }
 
 impl State {
-    /// B1, and only then the catalog: a snapshot that it shows was not forgotten when the records were read, so that what that snapshot
-    /// needs has copies in packs that none of them names.
+    /// B1, and then the catalog. That a snapshot stands there says nothing of where its chunks are: one that was committed while a
+    /// collection condemned may have some in packs that are named and kept for now.
     fn new(to: &Repository, dry_run: bool, observer: &dyn Observer) -> Result<Self> {
         let Usable { index, records, lost, .. } = usable_index(to, dry_run, observer)?;
         let refresh = to.refresh()?;
@@ -125,7 +127,7 @@ impl State {
             observer.warning(&format!("snapshot {} cannot be read: {}", bad.id.short(), bad.error));
         }
         let chunks = SessionIndex::new(index.clone());
-        Ok(State { base: index, records, lost, chunks, memo: Memo::default(), source: None, reader: None })
+        Ok(State { base: index, records, lost, chunks, memo: Memo::default(), source: None, reader: None, sure: None })
     }
 }
 
@@ -160,9 +162,15 @@ impl<'t> Session<'t> {
         self.spoilt
     }
 
-    /// What a commit may take for looked at, of what this session planted.
+    /// What a commit may take for looked at, of what this session planted from another repository.
     pub fn known(&self) -> Known {
         Known { records: Some(self.state.records.clone()), lost: self.state.lost.clone() }
+    }
+
+    /// What a commit may take for looked at, of trees that this session made of those below `roots` in the target itself, or of these.
+    pub fn known_below(&mut self, roots: &[IndexRoot]) -> Result<Known> {
+        let State { base, records, lost, sure, .. } = &mut self.state;
+        sure.get_or_insert_with(|| Sure::new(self.to, base.clone(), records.clone(), lost.clone())).known(roots)
     }
 
     /// Makes the trees of `snapshot`, which is of `from`, in the target. The packs that it writes say that they are of the run `id`.

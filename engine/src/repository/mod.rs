@@ -40,6 +40,7 @@ pub use open::{Found, InitOptions, OpenOptions};
 #[doc(hidden)]
 pub use {
     cache::Cache,
+    holds::HoldsRead,
     notes::note_fits,
     open::{Access, COPIES},
     orphans::Trust,

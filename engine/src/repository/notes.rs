@@ -3,7 +3,8 @@
 
 use crate::catalog::{NoteRow, Snapshot};
 use crate::error::{Damage, Error, Kind, Result};
-use crate::format::notes::WHOLE;
+use crate::format::manifest::NamesPart;
+use crate::format::notes::{DESCRIPTION, Fact, TAGS, WHOLE};
 use crate::format::object::ObjectType;
 use crate::format::protocol::Note;
 use crate::format::wire::{Bytes, Time};
@@ -49,13 +50,17 @@ impl Repository {
     /// an error.
     #[doc(hidden)]
     pub fn notes_about(&self, about: &[u8; 32]) -> Result<Vec<(ObjectName, Note)>> {
-        let mut listed = self.listed(ObjectType::Note, "notes")?;
-        listed.retain(|object| object.name.as_note().is_some_and(|(of, _)| of == *about));
-        let read = each(self.store(), &listed, |object| self.note(&object.name));
+        self.notes_in(&self.listed(ObjectType::Note, "notes")?, about)
+    }
+
+    /// Those of a listing that are about something.
+    fn notes_in(&self, listed: &[Listed], about: &[u8; 32]) -> Result<Vec<(ObjectName, Note)>> {
         let mut notes = Vec::new();
-        for (object, read) in listed.into_iter().zip(read) {
+        let listed: Vec<&ObjectName> =
+            listed.iter().map(|object| &object.name).filter(|name| name.as_note().is_some_and(|(of, _)| of == *about)).collect();
+        for (name, read) in listed.iter().zip(each(self.store(), &listed, |name| self.note(name))) {
             match read {
-                Ok(note) => notes.push((object.name, note)),
+                Ok(note) => notes.push(((*name).clone(), note)),
                 // Gathered into another one, or collected, since it was listed.
                 Err(error) if error.is_missing() => {}
                 Err(error) => return Err(error),
@@ -63,6 +68,40 @@ impl Repository {
         }
         notes.sort_by(|(a, one), (b, other)| (one.time, a).cmp(&(other.time, b)));
         Ok(notes)
+    }
+
+    /// Gives the snapshot `new`, which takes the place of `old` and says `names` of itself, the tags and the description that somebody has
+    /// given `old` since it was made, as a listing of `notes/` shows. What was edited last counts, whichever of the two it is about. A note
+    /// that does not open is an error: what it says would be gone with `old`.
+    #[doc(hidden)]
+    pub fn carry_notes(&self, listed: &[Listed], old: &SnapshotId, (new, names): (&SnapshotId, &NamesPart)) -> Result<()> {
+        let of_old = self.notes_in(listed, old.as_bytes())?;
+        if of_old.is_empty() {
+            return Ok(());
+        }
+        let of_new = self.notes_in(listed, new.as_bytes())?;
+        for kind in [TAGS, DESCRIPTION] {
+            let newest = |notes: &[(ObjectName, Note)]| notes.iter().rfind(|(_, note)| note.kind == kind).cloned();
+            let Some((name, edit)) = newest(&of_old) else { continue };
+            let fact = edit.fact().map_err(|_| Error::damaged(&name, Damage::Malformed("note")))?;
+            let is_said = match newest(&of_new) {
+                Some((_, later)) => later.time >= edit.time,
+                None => match &fact {
+                    Fact::Tags(tags) => *tags == names.tags,
+                    Fact::Description(text) => *text == names.description,
+                    Fact::Verified(_) | Fact::Other => true,
+                },
+            };
+            if !is_said {
+                // At the time of the edit: one that is made of the new one meanwhile stays the later one.
+                let (name, note) = self.put_note(kind, new.as_bytes(), edit.time, edit.body)?;
+                if let Some((_, id)) = name.as_note() {
+                    // The catalog may lag: what counts is what the store says.
+                    self.catalog().note(&[NoteRow::new(id, *new, &note, fact)]).unwrap_or(());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Enters in the catalog what a listing of `notes/` shows that is new, and takes out of it what is gone, `known` being the notes that

@@ -7,8 +7,8 @@ use crate::exit::{Code, Fail, Run, help};
 use crate::open::{self, Opened};
 use crate::output::Output;
 use crate::progress::Listener;
-use crate::{signals, size, time};
-use seabed_engine::gc::{GRACE, GcOptions, MaxUnused};
+use crate::{signals, size, time, turn};
+use seabed_engine::gc::{GRACE, GcOptions, GcReport, LeftBehind, MaxUnused, left_behind};
 use seabed_engine::reseal::reseal;
 use serde_json::json;
 use std::time::Duration;
@@ -81,10 +81,13 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
 /// Rewrites what a repository holds, which is open under its newest keys.
 pub fn rewrite(opened: &Opened, how: &How, dry_run: bool, out: &Output) -> Run {
     let repository = &opened.repository;
+    // Two would make each snapshot anew, and one of the two would have to take it back.
+    let _turn = if dry_run { None } else { Some(turn::take(opened, turn::Work::Rewrite, out)?) };
     if refresh(repository, out)? > 0 {
         let fail = Fail::new(Code::Failed, "not all snapshots can be read: what they need cannot be written anew");
         return Err(fail.hint("`seabed check` says more, `seabed repair` heals what can be healed"));
     }
+    let mut snapshots = 0;
     if !dry_run {
         let listener = Listener::new(out, "sealing");
         let resealed = reseal(repository, &listener);
@@ -98,6 +101,7 @@ pub fn rewrite(opened: &Opened, how: &How, dry_run: bool, out: &Output) -> Run {
             }
             Err(error) => return Err(error.into()),
         };
+        snapshots = report.left;
         if out.json {
             let pair =
                 |(old, new): &(_, _)| json!({"old_snapshot_id": ToString::to_string(old), "new_snapshot_id": ToString::to_string(new)});
@@ -108,19 +112,66 @@ pub fn rewrite(opened: &Opened, how: &How, dry_run: bool, out: &Output) -> Run {
         }
     }
     let options = how.options(dry_run);
-    let (code, figures) = gc::carry_out(opened, &options, dry_run, out)?;
-    if out.json {
+    let (code, report) = gc::carry_out(opened, &options, dry_run, out)?;
+    if dry_run {
+        left_packs(&report, out);
         return Ok(code);
     }
-    if figures.renew_left_packs > 0 {
-        let left = format!("{} ({})", size::of(figures.renew_left_packs, "pack"), size::human(figures.renew_left_bytes));
-        let why = "beyond the budget, in colder storage, or younger than the grace period";
-        out.say(&format!("still under older epochs: {left}: {why}; run it again"));
-    } else if !dry_run && !options.grace.is_zero() {
+    tell_left(&report, snapshots, left_behind(repository)?, &options, out);
+    Ok(code)
+}
+
+/// Says which packs stay under older epochs. Returns whether any do.
+fn left_packs(report: &GcReport, out: &Output) -> bool {
+    let figures = &report.figures;
+    if figures.renew_left_packs == 0 || out.json {
+        return figures.renew_left_packs > 0;
+    }
+    let left = format!("{} ({})", size::of(figures.renew_left_packs, "pack"), size::human(figures.renew_left_bytes));
+    let why = "beyond the budget, in colder storage, or younger than the grace period";
+    out.say(&format!("still under older epochs: {left}: {why}; run it again"));
+    true
+}
+
+/// Says what stays under older epochs, or that nothing does.
+fn tell_left(report: &GcReport, snapshots: u64, left: LeftBehind, options: &GcOptions, out: &Output) {
+    let LeftBehind { pendings, notes, segments, .. } = left;
+    if out.json {
+        return out.message(&json!({
+            "message_type": "left",
+            "packs": report.figures.renew_left_packs,
+            "packs_spared": report.spared_packs,
+            "snapshots": snapshots,
+            "pendings": pendings,
+            "notes": notes,
+            "segments": segments,
+        }));
+    }
+    let mut any = left_packs(report, out);
+    let again = "run it again";
+    for (count, what, why) in [
+        (report.spared_packs, "condemned pack", "something needed is only there; run it again"),
+        (snapshots, "snapshot", "another rewrite is at them, or has died at them; run it again"),
+        (
+            pendings,
+            "pending manifest",
+            "of runs that have not ended, or died; the first `seabed gc` after fourteen days deletes the last of them",
+        ),
+        (notes, "note", again),
+        (segments, "index segment", again),
+    ] {
+        if count > 0 {
+            any = true;
+            out.say(&format!("still under older epochs: {}: {why}", size::of(count, what)));
+        }
+    }
+    if any {
+        return;
+    }
+    if options.grace.is_zero() {
+        out.say("nothing is under an older epoch any more");
+    } else {
         let grace = time::span(options.grace);
         out.say(&format!("nothing that stays is under an older epoch; what was is deleted by the first `seabed gc` after {grace}"));
-    } else if !dry_run {
-        out.say("nothing is under an older epoch any more");
     }
-    Ok(code)
 }
