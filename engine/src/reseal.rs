@@ -16,7 +16,7 @@ use crate::repository::{Access, Holds, HoldsRead, Repository};
 use crate::seal::object::{manifest_epoch, open_object, seal_object};
 use crate::seal::random;
 use crate::store::{Listed, each, reread};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::ErrorKind;
 
 /// The reason that tombstones of replaced snapshots give.
@@ -73,12 +73,9 @@ pub fn reseal(repository: &Repository, observer: &dyn Observer) -> Result<Reseal
 /// Puts notes that an older epoch sealed anew, under other names, and deletes the old ones: above all those about the repository as a whole,
 /// which go with no snapshot. Two that say the same say nothing else than one.
 fn notes_anew(repository: &Repository) -> Result<()> {
-    let tombstones = repository.listed(ObjectType::Tombstone, "forgotten")?;
-    let forgotten: HashSet<SnapshotId> = tombstones.iter().filter_map(|listed| listed.name.as_tombstone()).collect();
     let mut old = Vec::new();
-    for listed in repository.listed(ObjectType::Note, "notes")? {
-        // Those about forgotten snapshots a collection deletes with them.
-        let Some((about, _)) = listed.name.as_note().filter(|(about, _)| !forgotten.contains(&SnapshotId::new(*about))) else { continue };
+    for listed in repository.notes_that_stay()? {
+        let Some((about, _)) = listed.name.as_note() else { continue };
         let read = reread(repository.store(), &listed.name, || {
             let bytes = repository.store().get(&listed.name, SMALL_OBJECT_BYTES_MAX)?;
             let note: Note = open_object(repository.keys(), &repository.id(), &listed.name, ObjectType::Note, &bytes)?;

@@ -186,3 +186,22 @@ fn what_is_left_under_older_epochs_is_counted() {
     store.delete(&ObjectName::pending(&index.snapshot, 0)).unwrap();
     assert_eq!(left_behind(&repository).unwrap(), LeftBehind::default());
 }
+
+/// A collection that dies between a manifest and the notes about it leaves these, and the next one had no manifest to delete: a tag of a
+/// snapshot that was gone could be read with the old keys for ever.
+#[test]
+fn notes_that_a_dead_collection_left_are_sealed_anew() {
+    let scene = scene();
+    rewrite(&owner(&scene), u64::MAX).unwrap();
+    let old = owner(&scene);
+    old.refresh().unwrap();
+    let id = of(&scene, 1)[0].id;
+    tag(&old, &[id], &TagEdit { add: vec!["late".to_owned()], ..TagEdit::default() }).unwrap();
+    forget(&old, &[id]).unwrap();
+    keys::rotate(&old, &[]).unwrap();
+    scene.store.delete(&ObjectName::snapshot(&id)).unwrap();
+    let repository = owner(&scene);
+    assert_eq!(left_behind(&repository).unwrap().notes, 1);
+    rewrite(&repository, u64::MAX).unwrap();
+    assert_eq!(left_behind(&repository).unwrap(), LeftBehind::default());
+}

@@ -3,12 +3,10 @@
 use crate::error::Result;
 use crate::format::object::ObjectType;
 use crate::gc::merge::sealed_before;
-use crate::id::SnapshotId;
 use crate::limits::SMALL_OBJECT_BYTES_MAX;
 use crate::repository::Repository;
 use crate::seal::object::manifest_epoch;
 use crate::store::each;
-use std::collections::HashSet;
 
 /// Objects under older epochs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,7 +14,7 @@ use std::collections::HashSet;
 pub struct LeftBehind {
     /// Manifests of runs that have not ended: nobody but these may take them for more, and collections let them go.
     pub pendings: u64,
-    /// Notes, but for those about forgotten snapshots, which go with these.
+    /// Notes, but for those that go with forgotten snapshots.
     pub notes: u64,
     /// Index segments.
     pub segments: u64,
@@ -37,10 +35,6 @@ pub fn left_behind(repository: &Repository) -> Result<LeftBehind> {
         }
     }
     left.segments = sealed_before(repository, &repository.listed(ObjectType::Segment, "index")?)?.len() as u64;
-    let tombstones = repository.listed(ObjectType::Tombstone, "forgotten")?;
-    let forgotten: HashSet<SnapshotId> = tombstones.iter().filter_map(|listed| listed.name.as_tombstone()).collect();
-    let mut notes = repository.listed(ObjectType::Note, "notes")?;
-    notes.retain(|note| note.name.as_note().is_some_and(|(about, _)| !forgotten.contains(&SnapshotId::new(about))));
-    left.notes = sealed_before(repository, &notes)?.len() as u64;
+    left.notes = sealed_before(repository, &repository.notes_that_stay()?)?.len() as u64;
     Ok(left)
 }

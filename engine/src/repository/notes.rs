@@ -70,6 +70,20 @@ impl Repository {
         Ok(notes)
     }
 
+    /// All notes but those about forgotten snapshots whose manifests are still there: a collection deletes these together. Where one died
+    /// between the two the notes stay until another one has manifests to delete.
+    #[doc(hidden)]
+    pub fn notes_that_stay(&self) -> Result<Vec<Listed>> {
+        let tombstones = self.listed(ObjectType::Tombstone, "forgotten")?;
+        let forgotten: HashSet<SnapshotId> = tombstones.iter().filter_map(|listed| listed.name.as_tombstone()).collect();
+        let snapshots = self.listed(ObjectType::Snapshot, "snapshots")?;
+        let going: HashSet<SnapshotId> =
+            snapshots.iter().filter_map(|listed| listed.name.as_snapshot()).filter(|id| forgotten.contains(id)).collect();
+        let mut notes = self.listed(ObjectType::Note, "notes")?;
+        notes.retain(|note| note.name.as_note().is_some_and(|(about, _)| !going.contains(&SnapshotId::new(about))));
+        Ok(notes)
+    }
+
     /// Gives the snapshot `new`, which takes the place of `old` and says `names` of itself, the tags and the description that somebody has
     /// given `old` since it was made, as a listing of `notes/` shows. What was edited last counts, whichever of the two it is about. A note
     /// that does not open is an error: what it says would be gone with `old`.
