@@ -319,11 +319,10 @@ fn a_name_that_was_condemned_is_not_used_again() {
 }
 
 /// Between plan and commit the target forgets and collects what the copy relies on.
-#[test]
-fn a_collection_of_the_target_overtakes_nothing() {
+pub fn overtaken_between_plan_and_commit(target: impl Fn(&Repository) -> (MemoryStore, Repository)) {
     let (_, from) = source();
     snapshot(&from, &[1, 2]);
-    let (there, _) = second(&from);
+    let (there, _) = target(&from);
     let faulty = FaultStore::new(Arc::new(there.clone()));
     let to = open(Arc::new(faulty.clone()), None).unwrap();
     bring(&from, &to);
@@ -340,6 +339,11 @@ fn a_collection_of_the_target_overtakes_nothing() {
     assert!(report.stopped.is_none() && report.copied.len() == 1, "{report:?}");
     gc(&open(Arc::new(there.clone()), None).unwrap());
     holds(Arc::new(there), &report.copied[0].1, &[1, 2, 3]);
+}
+
+#[test]
+fn a_collection_of_the_target_overtakes_nothing() {
+    overtaken_between_plan_and_commit(second);
 }
 
 /// While packs are on their way the source moves what is wanted into others, and deletes them.

@@ -1,6 +1,6 @@
 //! What happens to copies while they are made, and in packs that they come from: one bad byte, a collection of either side, other writers.
 
-use crate::copy::{all, bring, gc, holds, new_data_pack, second, snapshot, source, try_some};
+use crate::copy::{all, bring, gc, holds, new_data_pack, overtaken_between_plan_and_commit, second, snapshot, source, try_some};
 use seabed_engine::catalog::Snapshot;
 use seabed_engine::error::StoreOp;
 use seabed_engine::forget::forget;
@@ -70,25 +70,7 @@ fn what_is_forgotten_in_the_source_meanwhile_is_said_and_no_more() {
 /// Between plan and commit the target, of another family, forgets and collects what the copy relies on: that ended it at once.
 #[test]
 fn a_collection_of_a_target_of_another_family_overtakes_nothing() {
-    let (_, from) = source();
-    snapshot(&from, &[1, 2]);
-    let (there, _) = source();
-    let faulty = FaultStore::new(Arc::new(there.clone()));
-    let to = open(Arc::new(faulty.clone()), None).unwrap();
-    bring(&from, &to);
-    let relies = snapshot(&from, &[1, 2, 3]);
-    let own = there.clone();
-    faulty.before(StoreOp::Put, "pending", move || {
-        let collector = open(Arc::new(own), None).unwrap();
-        let ids: Vec<SnapshotId> = all(&collector).iter().map(|snapshot| snapshot.id).collect();
-        forget(&collector, &ids).unwrap();
-        gc(&collector);
-    });
-    let chosen: Vec<Snapshot> = all(&from).into_iter().filter(|snapshot| snapshot.id == relies).collect();
-    let report = try_some(&from, &to, &chosen).unwrap();
-    assert!(report.stopped.is_none() && report.copied.len() == 1, "{report:?}");
-    gc(&open(Arc::new(there.clone()), None).unwrap());
-    holds(Arc::new(there), &report.copied[0].1, &[1, 2, 3]);
+    overtaken_between_plan_and_commit(|_| source());
 }
 
 /// A copy said that it was written when its original was: a check beside a running copy of an old snapshot took its pending for what a run

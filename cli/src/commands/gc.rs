@@ -249,6 +249,11 @@ fn summary_text(report: &GcReport, options: &GcOptions, took: Duration) -> Vec<S
 }
 
 fn plan_json(f: &Figures, options: &GcOptions) -> Value {
+    let charge = |c: &Charge| {
+        let gib_months = c.byte_days as f64 / f64::from(1u32 << 30) / 30.0;
+        json!({"storage_class": c.class, "least_days": c.days, "packs": c.packs, "bytes": c.bytes, "gib_months": gib_months})
+    };
+    let charges: Vec<Value> = f.charges.iter().map(charge).collect();
     json!({
         "message_type": "plan",
         "snapshots": f.snapshots,
@@ -273,6 +278,8 @@ fn plan_json(f: &Figures, options: &GcOptions) -> Value {
         "renew_packs": f.renew_packs,
         "renew_bytes": f.renew_bytes,
         "renew_left_packs": f.renew_left_packs,
+        "renew_left_young_packs": f.renew_left_young_packs,
+        "renew_left_cold_packs": f.renew_left_cold_packs,
         "renew_left_bytes": f.renew_left_bytes,
         "due_packs": f.due_packs,
         "due_bytes": f.due_bytes,
@@ -284,10 +291,7 @@ fn plan_json(f: &Figures, options: &GcOptions) -> Value {
         "requests": f.requests,
         "freed_bytes": i64::try_from(f.freed_bytes()).unwrap_or(i64::MAX),
         "grace_seconds": options.grace.as_secs(),
-        "charges": f.charges.iter().map(|c| json!({
-            "storage_class": c.class, "least_days": c.days, "packs": c.packs, "bytes": c.bytes,
-            "gib_months": c.byte_days as f64 / f64::from(1u32 << 30) / 30.0,
-        })).collect::<Vec<_>>(),
+        "charges": charges,
     })
 }
 

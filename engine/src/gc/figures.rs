@@ -80,6 +80,10 @@ pub struct Figures {
     pub renew_bytes: u64,
     /// Packs under older epochs that stay for now: beyond the budget, too young, needed or not, or in colder storage.
     pub renew_left_packs: u64,
+    /// How many of them are younger than the grace period,
+    pub renew_left_young_packs: u64,
+    /// and how many of the others in colder storage.
+    pub renew_left_cold_packs: u64,
     /// Their bytes.
     pub renew_left_bytes: u64,
     /// Packs that earlier collections condemned, whose time has come.

@@ -75,8 +75,11 @@ impl Planner<'_> {
             let is_cold = object.class.as_deref().is_some_and(is_cold) && !self.options.repack_cold;
             // The first one whatever its size, or a small budget would never come to an end.
             let fits = share.read <= left || chosen.is_empty() && budget > 0;
-            if !needed || !fits || is_cold || self.is_young(object) || self.is_full() {
+            let is_young = self.is_young(object);
+            if !needed || !fits || is_cold || is_young || self.is_full() {
                 self.figures.renew_left_packs += 1;
+                self.figures.renew_left_young_packs += u64::from(is_young);
+                self.figures.renew_left_cold_packs += u64::from(is_cold && !is_young);
                 self.figures.renew_left_bytes += object.bytes;
                 continue;
             }

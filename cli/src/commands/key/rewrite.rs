@@ -128,8 +128,17 @@ fn left_packs(report: &GcReport, out: &Output) -> bool {
         return figures.renew_left_packs > 0;
     }
     let left = format!("{} ({})", size::of(figures.renew_left_packs, "pack"), size::human(figures.renew_left_bytes));
-    let why = "beyond the budget, in colder storage, or younger than the grace period";
-    out.say(&format!("still under older epochs: {left}: {why}; run it again"));
+    out.say(&format!("still under older epochs: {left}"));
+    let (young, cold) = (figures.renew_left_young_packs, figures.renew_left_cold_packs);
+    for (count, why) in [
+        (young, "younger than the grace period: run it again when that is over, or now with --grace 0"),
+        (cold, "in colder storage: --repack-cold reads them"),
+        (figures.renew_left_packs.saturating_sub(young + cold), "beyond the budget: run it again"),
+    ] {
+        if count > 0 {
+            out.say(&format!("  {}: {why}", size::of(count, "pack")));
+        }
+    }
     true
 }
 
