@@ -105,38 +105,46 @@ fn what_goes_over_the_wire_to_both_is_counted() {
     run(0, &["restore", "latest", "--repo", &b, "--target", "back"]);
 }
 
-/// Two copies that planned at the same time each brought every snapshot: the target had all of them twice, under two ids.
-#[test]
-fn two_copies_of_a_machine_take_turns() {
-    let home = home();
-    home.ends(0, &["snapshots", "--repo", "second"]);
-    let caches: Vec<_> = fs::read_dir(home.path(".cache/seabed")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    // Whichever is the target's: a third one holds its turn.
-    let held: Vec<_> = caches.iter().map(|cache| fs::File::create(cache.join("copy.lock")).unwrap()).collect();
+/// Somebody holds the turn at every repository that the cache knows.
+fn turns_held(home: &Home, lock: &str) -> Vec<fs::File> {
+    let caches = fs::read_dir(home.path(".cache/seabed")).unwrap();
+    let held: Vec<_> = caches.map(|entry| fs::File::create(entry.unwrap().path().join(lock)).unwrap()).collect();
     held.iter().for_each(|file| file.lock().unwrap());
-    let copies: Vec<_> = (0..2)
+    held
+}
+
+/// Two runs of a command wait, and say for what, while somebody holds the turn; then both go through.
+pub fn two_take_turns(home: &Home, lock: &str, says: &str, args: &[&str]) {
+    let held = turns_held(home, lock);
+    let runs: Vec<_> = (0..2)
         .map(|_| {
-            let mut command = home.command(&["copy", "--repo", "first", "--to", "second"]);
+            let mut command = home.command(args);
             let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
             let mut said = BufReader::new(child.stderr.take().unwrap());
             let mut line = String::new();
-            while !line.contains("another copy into") {
+            while !line.contains(says) {
                 line.clear();
                 assert!(said.read_line(&mut line).unwrap() > 0, "it waits for nobody");
             }
             (child, said)
         })
         .collect();
-    assert!(snapshots(&home, "second").is_empty());
     drop(held);
-    for (mut child, mut said) in copies {
+    for (mut child, mut said) in runs {
         std::io::copy(&mut said, &mut std::io::sink()).unwrap();
         assert!(child.wait().unwrap().success());
     }
+}
+
+/// Two copies that planned at the same time each brought every snapshot: the target had all of them twice, under two ids.
+#[test]
+fn two_copies_of_a_machine_take_turns() {
+    let home = home();
+    home.ends(0, &["snapshots", "--repo", "second"]);
+    two_take_turns(&home, "copy.lock", "another copy into", &["copy", "--repo", "first", "--to", "second"]);
     assert_eq!(snapshots(&home, "second").len(), 2);
     // Whoever only asks what there would be waits for nobody.
-    let file = caches.iter().map(|cache| fs::File::create(cache.join("copy.lock")).unwrap()).collect::<Vec<_>>();
-    file.iter().for_each(|file| file.lock().unwrap());
+    let _held = turns_held(&home, "copy.lock");
     home.ends(0, &["copy", "--repo", "first", "--to", "second", "--dry-run"]);
 }
 

@@ -2,6 +2,7 @@
 //! What the objects are, and what happens when several do it at once, is tested in `keys`.
 
 use crate::cli::{Home, lines};
+use crate::copy_cli::two_take_turns;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -51,6 +52,16 @@ fn several_secrets_come_and_go() {
     home.ends(0, &["key", "rotate", "--remove", &id]);
     home.ends(12, &["snapshots", "--password-file", "pass"]);
     assert_eq!(slots(&home, &[]).len(), 1);
+    home.ends(0, &["check", "--read-data"]);
+}
+
+/// Two rewrites at once each made every snapshot anew.
+#[test]
+fn two_rewrites_of_a_machine_take_turns() {
+    let home = begun();
+    home.ends(0, &["key", "rotate"]);
+    two_take_turns(&home, "rewrite.lock", "another rewrite of", &["key", "rewrite", "--grace", "0"]);
+    assert_eq!(lines(&home.ends(0, &["snapshots", "--json"])).remove(0).as_array().unwrap().len(), 1);
     home.ends(0, &["check", "--read-data"]);
 }
 
