@@ -50,6 +50,10 @@ class Home:
         summary = [line for line in lines if line.get('message_type') == 'summary']
         return done.returncode, summary[-1] if summary else None, took
 
+    def said(self):
+        rows = json.loads(self.run('snapshots', '--json')[0].stdout)
+        return sorted((row['time'], row.get('tags') or [], row.get('description') or '') for row in rows)
+
     def snapshots(self):
         return [row['id'] for row in json.loads(self.run('snapshots', '--json')[0].stdout)]
 
@@ -100,11 +104,14 @@ class Drills:
             self.home.run('backup', '--series', 'extra', extra)
             ids.append(json.loads(self.home.run('snapshots', '--json')[0].stdout)[-1]['id'])
         self.home.run('hold', ids[1], '--reason', 'drill')
+        self.home.run('tag', '--add', 'drilled', ids[2])
+        self.home.run('describe', ids[1], 'what a note says')
         self.home.run('forget', ids[0])
         self.home.run('gc', '--grace', '0', '--max-unused', '0')
         self.known = self.home.snapshots()
         subprocess.run(['cp', '-a', self.golden, self.twin], check=True)
         self.want = sorted(self.restored(self.home, id) for id in self.known)
+        self.said = self.home.said()
         self.newest = self.restored(self.home, 'latest', '--series', 'tree')
 
     def restored(self, home, *selector):
@@ -185,6 +192,9 @@ class Drills:
             # A tombstone that is lost where the manifest is still there would add a snapshot; nothing here may.
             if have != self.want:
                 wrong.append(f'{len(have)} snapshots restore, not as the {len(self.want)} did')
+            # That a note was deleted nobody can tell.
+            if home.said() != self.said and (kind, way) != ('notes', 'delete'):
+                wrong.append('tags or descriptions are not what they were')
 
         if beside is not None:
             try:
