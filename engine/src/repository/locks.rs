@@ -70,16 +70,6 @@ impl Locks {
         (!all_same).then_some(anew)
     }
 
-    /// Whether the store lists other keyrings now.
-    pub fn keyrings_changed(&self, store: &dyn Store) -> Result<bool> {
-        let mut known: Vec<&ObjectName> = self.keyrings.iter().map(|(name, _)| name).collect();
-        let listed = listed(store, ObjectType::Keyring, "keyring")?;
-        let mut now: Vec<&ObjectName> = listed.iter().map(|listed| &listed.name).collect();
-        known.sort();
-        now.sort();
-        Ok(known != now)
-    }
-
     /// Finds the slot of `secret` and the newest keyring that it opens.
     pub fn unlock(&self, repository: &RepositoryId, secret: &Secret) -> Result<(Keys, OpenSlot)> {
         let mut slots = self.slots(repository, secret);

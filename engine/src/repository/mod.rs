@@ -183,7 +183,7 @@ impl Repository {
             return Err(Error::SelfCheck { what: "the keys of a newer epoch" });
         }
         self.catalog().note_epoch(keys.epoch)?;
-        self.keys = Arc::new(keys);
+        self.keys = Arc::new(keys.renewed_as(&self.keys));
         Ok(())
     }
 

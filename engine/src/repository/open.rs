@@ -370,10 +370,11 @@ impl Found {
     /// Opens it.
     pub fn open(&self, secret: &Secret, options: &OpenOptions) -> Result<Repository> {
         // Somebody may have thought about his passphrase meanwhile: a run that begins now must not begin under an epoch that has ended.
-        let waited = self.fetched.elapsed() > FRESH;
-        let anew = || Locks::anew(&*self.stores.far);
-        let locks = if waited && self.locks.keyrings_changed(&*self.stores.far)? { Some(anew()?) } else { None };
-        match self.open_by(locks.as_ref().unwrap_or(&self.locks), secret, options) {
+        let anew = || Locks::anew(&*self.stores.near);
+        if self.fetched.elapsed() > FRESH {
+            return self.open_by(&anew()?, secret, options);
+        }
+        match self.open_by(&self.locks, secret, options) {
             // This machine has seen a rotation that came after the keyrings were read.
             Err(Error::RolledBack { removed: false, .. }) => self.open_by(&anew()?, secret, options),
             other => other,

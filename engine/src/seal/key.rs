@@ -7,11 +7,11 @@ use crate::format::repo::{Kdf, KeySet, Keyring, Member, Recipient, SLOT_KEY_FILE
 use crate::format::wire::{Bytes, Time, from_bytes, to_bytes};
 use crate::id::{Class, FamilyId, ObjectId, ObjectName, RepositoryId};
 use crate::limits::{KDF_LANES_MAX, KDF_MEMORY_KIB_MAX, KDF_PASSES_MAX, SLOT_LABEL_BYTES_MAX, SLOTS_MAX, SMALL_OBJECT_BYTES_MAX};
+use crate::seal::later::{Later, Newer};
 use crate::seal::{Key, random, unwrap, wrap};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::collections::BTreeMap;
 use subtle::ConstantTimeEq;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
@@ -174,38 +174,14 @@ pub struct Keys {
     pub members: Vec<Member>,
     /// Older epochs that the newest keyring does not know, with their members: of rotations that nobody has brought together yet.
     apart: BTreeMap<u32, Vec<Member>>,
-    /// Of epochs that began since.
+    /// Those of epochs that began since.
     later: Later,
-    /// Where those come from, and for which epochs they did not: nobody asks twice.
-    newer: Option<Newer>,
-    asked: Arc<Mutex<BTreeSet<u32>>>,
-}
-
-/// Reads the newest keyring.
-pub type Newer = Arc<dyn Fn() -> Result<Keys> + Send + Sync>;
-
-/// Keys in the order in which they were learnt. What is there stays where it is, for references to it are out.
-#[derive(Clone, Default)]
-struct Later(OnceLock<Box<(BTreeMap<(Purpose, u32), Key>, Later)>>);
-
-impl Later {
-    fn get(&self, place: &(Purpose, u32)) -> Option<&Key> {
-        let (keys, next) = &**self.0.get()?;
-        keys.get(place).or_else(|| next.get(place))
-    }
-
-    fn add(&self, keys: Box<(BTreeMap<(Purpose, u32), Key>, Later)>) {
-        // Another thread may have been first: behind what it learnt.
-        if let (Err(keys), Some(known)) = (self.0.set(keys), self.0.get()) {
-            known.1.add(keys);
-        }
-    }
 }
 
 impl Keys {
     fn none(family: FamilyId) -> Self {
         let (keys, apart) = (BTreeMap::new(), BTreeMap::new());
-        Keys { family, keys, epoch: 0, members: Vec::new(), apart, later: Later::default(), newer: None, asked: Arc::default() }
+        Keys { family, keys, epoch: 0, members: Vec::new(), apart, later: Later::default() }
     }
 
     /// Keys of a new family, epoch 1, without members. Each comes from fresh secrets that are dropped again: holders of some learn nothing of others.
@@ -309,42 +285,35 @@ impl Keys {
     }
 
     /// Where the keys of an epoch come from that began since. A run reads what others write under it, and writes on under its own.
-    pub fn renewed_by(mut self, newer: Newer) -> Self {
-        self.newer = Some(newer);
-        self
+    pub fn renewed_by(self, newer: Newer) -> Self {
+        Keys { later: Later::from(newer), ..self }
+    }
+
+    /// From where `other` has those.
+    pub fn renewed_as(self, other: &Keys) -> Self {
+        Keys { later: other.later.anew(), ..self }
     }
 
     /// Whether an epoch has begun since, and this run has read something of it. What was written under its keys must not be sealed under the
     /// older ones, which whoever was removed may have.
     pub fn are_old(&self) -> bool {
-        self.later.0.get().is_some_and(|known| known.0.keys().any(|(_, epoch)| *epoch > self.epoch))
+        self.later.newest_epoch() > Some(self.epoch)
     }
 
-    /// Asks for the keys of an epoch that it lacks; whether they are there now.
-    fn ask(&self, place: (Purpose, u32)) -> Result<bool> {
-        let Some(newer) = &self.newer else { return Ok(false) };
-        if !self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(place.1) {
-            return Ok(self.get(place.0, place.1).is_some());
-        }
-        let newer = match newer() {
-            Ok(newer) if newer.family == self.family => newer,
-            // The slot was removed, or the newest keyring is damaged: who opens the repository next is told.
-            Ok(_) | Err(Error::WrongKey) => return Ok(false),
-            Err(error) if error.is_damage() => return Ok(false),
-            Err(error) => {
-                self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&place.1);
-                return Err(error);
-            }
-        };
+    /// Asks for the keys of an epoch that it lacks.
+    fn ask(&self, epoch: u32) -> Result<()> {
         // A role stays one.
         let is_new = |(purpose, epoch): &(Purpose, u32)| self.get(*purpose, *epoch).is_none() && self.get(*purpose, self.epoch).is_some();
-        self.later.add(Box::new((newer.keys.into_iter().filter(|(place, _)| is_new(place)).collect(), Later::default())));
-        Ok(self.get(place.0, place.1).is_some())
+        let new_of = |newer: Keys| match newer.family == self.family {
+            true => newer.keys.into_iter().filter(|(place, _)| is_new(place)).collect(),
+            false => BTreeMap::new(),
+        };
+        self.later.ask(epoch, new_of)
     }
 
     /// Without the keys of the given purposes: what a role may do that lacks them.
     pub fn without(&self, purposes: &[Purpose]) -> Self {
-        let mut keys = Keys { later: Later::default(), asked: Arc::default(), ..self.clone() };
+        let mut keys = Keys { later: self.later.anew(), ..self.clone() };
         keys.keys.retain(|(purpose, _), _| !purposes.contains(purpose));
         keys
     }
@@ -383,14 +352,16 @@ impl Keys {
 
     /// The key of a purpose, or an error that says which object asked for one that this keyring lacks.
     pub fn require(&self, object: &ObjectName, purpose: Purpose, epoch: u32) -> Result<&Key> {
-        if self.get(purpose, epoch).is_none() && purpose.rotates() && self.get(purpose, self.epoch).is_some() {
-            self.ask((purpose, epoch))?;
+        if let Some(key) = self.get(purpose, epoch) {
+            return Ok(key);
         }
-        self.get(purpose, epoch).ok_or_else(|| match self.get(purpose, self.epoch) {
-            // Whoever was removed.
-            Some(_) if purpose.rotates() => Error::EpochUnknown { object: object.clone(), epoch, held: self.epoch },
-            _ => Error::UnknownFeature { object: object.clone(), feature: format!("key {purpose:?} of epoch {epoch}") },
-        })
+        if !purpose.rotates() || self.get(purpose, self.epoch).is_none() {
+            let feature = format!("key {purpose:?} of epoch {epoch}");
+            return Err(Error::UnknownFeature { object: object.clone(), feature });
+        }
+        self.ask(epoch)?;
+        // Whoever was removed.
+        self.get(purpose, epoch).ok_or_else(|| Error::EpochUnknown { object: object.clone(), epoch, held: self.epoch })
     }
 
     /// The keys of chunk ids, in the order of [`Class::ALL`].

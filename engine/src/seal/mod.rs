@@ -2,6 +2,7 @@
 //! The only file that calls a cipher. What each seal is bound to is decided here, so that nothing can be moved or renamed unseen.
 
 pub mod key;
+pub mod later;
 pub mod object;
 pub mod sheet;
 

@@ -50,10 +50,10 @@ pub struct Args {
 
 /// Makes it.
 pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
-    let opened = open::open(global, out)?;
-    // Before a slot is added for nothing.
+    // Before a slot is added for nothing, and before anybody is asked for a passphrase.
     let create = |path: &Option<PathBuf>| path.as_deref().map(SecretFile::create).transpose();
     let (output, html) = (create(&args.output)?, create(&args.html)?);
+    let opened = open::open(global, out)?;
     let today = time::day(&clock::now());
     let label = args.label.clone().unwrap_or_else(|| format!("recovery sheet {today}"));
     let made = export(&opened.repository, (!args.no_slot).then_some(label.as_str()))?;
