@@ -189,7 +189,7 @@ pub fn warn_disputed(rotated: &Rotated, out: &Output) {
 /// The store at a place that should hold a repository.
 pub fn store_at(global: &Global, out: &Output, place: &Place) -> Result<Arc<dyn Store>, Fail> {
     let store: Arc<dyn Store> = match &place.kind {
-        Kind::Directory(path) => Arc::new(LocalStore::open(path).map_err(|e| missing(e, place))?),
+        Kind::Directory(path) => Arc::new(LocalStore::open(path).map_err(|e| missing(e, place, global.side))?),
         Kind::S3(s3) => Arc::new(remote::store(global, out, s3.clone())?),
     };
     out.meter(&store);
@@ -212,7 +212,7 @@ fn open_at(global: &Global, out: &Output, place: Place) -> Result<Opened, Fail> 
     // Whether it is there before any question for a secret: a passphrase for nothing is a riddle.
     let store = store_at(global, out, &place)?;
     let mut cache = cache(global);
-    let found = Repository::find(store, &options(cache.clone())).map_err(|e| missing(e, &place))?;
+    let found = Repository::find(store, &options(cache.clone())).map_err(|e| missing(e, &place, global.side))?;
     open_found(global, out, place, &found, &mut cache)
 }
 
@@ -311,11 +311,14 @@ fn not_opened(place: &Place, side: Side) -> Fail {
         .hint(format!("check {file}, {key} and the {word}, {path} variables"))
 }
 
-fn missing(error: Error, place: &Place) -> Fail {
+fn missing(error: Error, place: &Place, side: Side) -> Fail {
     let none = matches!(error, Error::NoRepository { .. });
     let fail = Fail::from(error);
-    match (none, place.is_default) {
-        (true, true) => Fail::new(fail.code, format!("there is no repository at {}", place.words()))
+    let repo = side.flag("repo");
+    match (none, side, place.is_default) {
+        (true, Side::From, _) => fail.hint(format!("name one that is there with {repo}")),
+        (true, Side::To, _) => fail.hint(format!("create it with `seabed init --sibling-of`, or name another one with {repo}")),
+        (true, Side::Own, true) => Fail::new(fail.code, format!("there is no repository at {}", place.words()))
             .hint("create it with `seabed backup --init PATH…` or `seabed init`, or name another one with --repo"),
         _ => fail,
     }

@@ -88,7 +88,11 @@ fn a_sheet_that_cannot_be_written_adds_no_slot() {
     assert!(!home.path("sheet").exists(), "nothing is left of the one that could be made");
     home.write("sheet", "there");
     home.ends(20, &["key", "export", "--output", "sheet"]);
-    home.ends(25, &["key", "export", "--label", &"x".repeat(300)]);
+    let long = "x".repeat(257);
+    home.ends(20, &["key", "export", "--label", &long]);
+    // A key file for it was made, and opened nothing.
+    home.ends(20, &["key", "add", "--label", &long, "--new-key-file", "new.key"]);
+    assert!(!home.path("new.key").exists());
     assert_eq!(slots(&home, &[]).len(), before);
     assert_eq!(fs::read_to_string(home.path("sheet")).unwrap(), "there");
 }

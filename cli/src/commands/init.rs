@@ -2,6 +2,7 @@
 //! It must never touch a repository that is there. It obeys what README.md says of it.
 
 use crate::args::Global;
+use crate::commands::key::slot_label;
 use crate::exit::{Code, Run, help};
 use crate::open::{self, NewRepository};
 use crate::other::FromArgs;
@@ -22,7 +23,7 @@ const EXAMPLES: &str = "  seabed init
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES), mut_arg("from_repo", |arg| arg.hide(true)))]
 pub struct Args {
     /// A name for this first passphrase or key
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(long, value_name = "TEXT", value_parser = slot_label, default_value = "", hide_default_value = true)]
     label: String,
     /// Make the bucket too, where it is not there yet (S3)
     #[arg(long)]

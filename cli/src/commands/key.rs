@@ -12,6 +12,8 @@ mod rewrite;
 mod secrets;
 mod slots;
 
+pub use secrets::slot_label;
+
 use crate::args::Global;
 use crate::exit::{Run, help};
 use crate::output::Output;

@@ -1,6 +1,7 @@
 //! `key export`: a recovery sheet, as text, as QR codes, as a page to print. It must never overwrite a file, nor let others read one.
 
 use super::page;
+use super::secrets::slot_label;
 use super::slots::short;
 use crate::args::Global;
 use crate::exit::{Code, Fail, Run, help};
@@ -44,7 +45,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "label")]
     no_slot: bool,
     /// What the slot is called [default: recovery sheet and the date]
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = slot_label)]
     label: Option<String>,
 }
 

@@ -3,7 +3,7 @@
 use crate::exit::Fail;
 use crate::output::Output;
 use crate::secret;
-use seabed_engine::limits::{KDF_MEMORY_KIB_MAX, KDF_MEMORY_KIB_NEW_MIN, KDF_PASSES_MAX};
+use seabed_engine::limits::{KDF_MEMORY_KIB_MAX, KDF_MEMORY_KIB_NEW_MIN, KDF_PASSES_MAX, SLOT_LABEL_BYTES_MAX};
 use seabed_engine::seal::key::{KDF_DEFAULT, Secret};
 use std::path::PathBuf;
 
@@ -27,11 +27,19 @@ pub struct NewSecret {
     kdf_passes: Option<u32>,
 }
 
+/// Reads the name of a slot: before a key file is made for one that cannot be.
+pub fn slot_label(text: &str) -> Result<String, String> {
+    match text.len() {
+        0..=SLOT_LABEL_BYTES_MAX => Ok(text.to_owned()),
+        bytes => Err(format!("it has {bytes} bytes, and {SLOT_LABEL_BYTES_MAX} at most are kept")),
+    }
+}
+
 /// A new secret, and what its slot is called.
 #[derive(clap::Args, Debug)]
 pub struct NamedSecret {
     /// A name for the new secret
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(long, value_name = "TEXT", value_parser = slot_label, default_value = "", hide_default_value = true)]
     pub label: String,
     #[command(flatten)]
     pub new: NewSecret,
