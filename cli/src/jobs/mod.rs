@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod open;
+pub mod restore;
 pub mod run;
 pub mod sources;
 pub mod state;
