@@ -33,6 +33,10 @@ pub enum Code {
     Damage = 23,
     /// Refused by a guard.
     Refused = 25,
+    /// Timed out.
+    TimedOut = 26,
+    /// This job already runs.
+    Running = 27,
     /// Interrupted.
     Interrupted = 130,
 }

@@ -1,5 +1,8 @@
-//! Jobs: what is backed up when, and what happens around it. The engine knows nothing of it.
-//! It must never store anything by itself: it calls the engine as the commands do. It obeys DESIGN section 3.
+//! Jobs: what an application needs backed up, and how it is run unattended. The engine knows no database and no schedule; this does.
+//! Floors, lowest first: `config` (words), `sources` and `schedule`, `state`, `run`. None imports one above it.
+//! It obeys DESIGN section 3 and what README.md says of `seabed.toml`.
 
+pub mod config;
 #[allow(dead_code, reason = "its commands follow")]
 pub mod schedule;
+pub mod sources;
