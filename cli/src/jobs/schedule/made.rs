@@ -25,6 +25,8 @@ pub struct Options {
     pub read_write: Vec<PathBuf>,
     /// A file with variables.
     pub env_file: Option<PathBuf>,
+    /// Secrets that systemd reads for the jobs: name and file.
+    pub credentials: Vec<(String, PathBuf)>,
     /// The image of a container.
     pub image: Option<String>,
 }
@@ -53,6 +55,7 @@ pub fn file(origin: &Origin, body: &str) -> String {
         "job": origin.job,
         "read_write": origin.options.read_write.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
         "env_file": origin.options.env_file.as_ref().map(|path| path.to_string_lossy()),
+        "credentials": origin.options.credentials.iter().map(|(name, file)| json!([name, file.to_string_lossy()])).collect::<Vec<_>>(),
         "image": origin.options.image,
     });
     let hash = hash(body);
@@ -75,6 +78,12 @@ pub fn read(text: &str) -> Option<Made> {
             options: Options {
                 read_write: about["read_write"].as_array().into_iter().flatten().filter_map(path).collect(),
                 env_file: path(&about["env_file"]),
+                credentials: about["credentials"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|pair| Some((pair[0].as_str()?.to_owned(), path(&pair[1])?)))
+                    .collect(),
                 image: about["image"].as_str().map(str::to_owned),
             },
         },
@@ -89,7 +98,12 @@ mod tests {
 
     #[test]
     fn a_file_says_what_it_was_made_from() {
-        let options = Options { read_write: vec!["/srv/a b".into()], env_file: None, image: Some("seabed".into()) };
+        let options = Options {
+            read_write: vec!["/srv/a b".into()],
+            env_file: None,
+            credentials: vec![("a".into(), "/b".into())],
+            image: Some("seabed".into()),
+        };
         let origin = Origin { config: "/etc/seabed/\"x\".toml".into(), job: Some("nightly".into()), options };
         let text = file(&origin, "[Unit]\n");
         let made = read(&text).unwrap();

@@ -3,7 +3,11 @@
 
 pub mod compose;
 pub mod crontab;
+pub mod due;
 pub mod made;
+pub mod plan;
 pub mod planned;
+pub mod runner;
+pub mod starts;
 pub mod unit;
 pub mod when;
