@@ -45,6 +45,9 @@ pub struct Global {
     /// Use no cache
     #[arg(long, global = true, help_heading = "Global options", conflicts_with = "cache_dir")]
     pub no_cache: bool,
+    /// The configuration of jobs [env: SEABED_CONFIG] [default: ./seabed.toml, ~/.config/seabed/seabed.toml, /etc/seabed/seabed.toml]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub config: Option<PathBuf>,
     /// How to talk to a store over a network.
     #[command(flatten)]
     pub remote: Remote,
@@ -217,6 +220,12 @@ pub enum Command {
     #[allow(missing_docs)]
     #[command(alias = "break-lock")]
     Unlock(commands::unlock::Args),
+    #[allow(missing_docs)]
+    Schedule(Box<commands::schedule::Args>),
+    #[allow(missing_docs)]
+    Daemon(commands::daemon::Args),
+    #[allow(missing_docs)]
+    Tick(commands::daemon::TickArgs),
     #[allow(missing_docs)]
     Version(commands::version::Args),
 }

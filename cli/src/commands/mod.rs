@@ -8,6 +8,7 @@ pub mod cat;
 pub mod check;
 pub mod completions;
 pub mod copy;
+pub mod daemon;
 pub mod describe;
 pub mod diff;
 pub mod doctor;
@@ -31,6 +32,7 @@ pub mod repair;
 pub mod restore;
 mod restore_plan;
 pub mod rewrite;
+pub mod schedule;
 pub mod schema;
 pub mod self_test;
 pub mod serve;
@@ -89,6 +91,9 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Completions(args) => completions::run(args, out),
         Command::Man(args) => man::run(args, out),
         Command::Schema(args) => schema::run(args, out),
+        Command::Schedule(args) => schedule::run(global, args, out),
+        Command::Daemon(args) => daemon::daemon(global, args, out),
+        Command::Tick(args) => daemon::tick(global, args, out),
         Command::Version(_) => version::run(out),
     }
 }

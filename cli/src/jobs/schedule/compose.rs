@@ -24,12 +24,11 @@ fn mount(path: &Path, to: &str, read_only: bool) -> String {
 }
 
 /// The file: one service for all jobs of a configuration.
-pub fn file(image: &str, config: &Path, state: &Path, jobs: &[Planned]) -> String {
+pub fn file(image: &str, config: &Path, jobs: &[Planned]) -> String {
     const CONFIG: &str = "/etc/seabed/seabed.toml";
     let command = json!(["daemon", "--config", CONFIG]);
     let mut mounts = mount(config, CONFIG, true);
-    let own = |path: &&PathBuf| !jobs.iter().any(|job| **path == job.cache) && path.as_path() != state;
-    let writable: BTreeSet<&PathBuf> = jobs.iter().flat_map(|job| &job.writable).filter(own).collect();
+    let writable: BTreeSet<&PathBuf> = jobs.iter().flat_map(|job| &job.writable).collect();
     let secrets = jobs.iter().flat_map(|job| job.credentials.iter().map(|(_, file)| file));
     let readable: BTreeSet<&PathBuf> =
         jobs.iter().flat_map(|job| &job.readable).chain(secrets).filter(|path| !writable.contains(path)).collect();
@@ -61,7 +60,7 @@ pub fn file(image: &str, config: &Path, state: &Path, jobs: &[Planned]) -> Strin
     stop_grace_period: 5m
 {env}    environment:
       SEABED_CACHE_DIR: /var/cache/seabed
-      XDG_STATE_HOME: /var/lib
+      SEABED_STATE_DIR: /var/lib/seabed
     tmpfs: [/tmp, /var/tmp]
     healthcheck:
       test: [\"CMD\", \"seabed\", \"status\", \"--quiet\", \"--config\", \"{CONFIG}\"]
@@ -86,7 +85,7 @@ mod tests {
 
     #[test]
     fn what_is_backed_up_is_read_only() {
-        let text = file("seabed:1", Path::new("/etc/sea $bed.toml"), Path::new("/var/lib/seabed"), &[local(), everything()]);
+        let text = file("seabed:1", Path::new("/etc/sea $bed.toml"), &[local(), everything()]);
         assert!(
             text.contains(
                 "        source: \"/etc/sea $$bed.toml\"\n        target: \"/etc/seabed/seabed.toml\"\n        read_only: true\n"

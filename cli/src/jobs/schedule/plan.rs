@@ -8,12 +8,9 @@ use crate::exit::Fail;
 use crate::jobs::config::Config;
 use crate::jobs::config::job::{Hooks, Job};
 use crate::jobs::config::source::{Kind, Source};
-use crate::open::directory;
 use jiff::tz::TimeZone;
 use std::path::{Path, PathBuf};
 
-/// Where the system keeps state.
-const STATE: &str = "/var/lib/seabed";
 /// Where Docker keeps volumes.
 const VOLUMES: &str = "/var/lib/docker/volumes";
 
@@ -47,17 +44,8 @@ fn host() -> String {
     if id.trim().is_empty() { rustix::system::uname().nodename().to_string_lossy().into_owned() } else { id.trim().to_owned() }
 }
 
-/// Where last starts are kept.
-pub fn state(config: &Config) -> PathBuf {
-    let usual = || match rustix::process::geteuid().is_root() {
-        true => PathBuf::from(STATE),
-        false => directory("XDG_STATE_HOME", ".local/state").map_or_else(|| PathBuf::from(STATE), |base| base.join("seabed")),
-    };
-    config.state_dir.as_ref().map_or_else(usual, |dir| config.beside(dir))
-}
-
 /// The jobs that have a schedule, as units and containers have to know them.
-pub fn planned(config: &Config, cache: &Path, options: &Options, user: bool) -> Result<Vec<Planned>, Fail> {
+pub fn planned(config: &Config, [cache, state]: [&Path; 2], options: &Options, user: bool) -> Result<Vec<Planned>, Fail> {
     let seabed = std::env::current_exe()
         .map_err(|e| Fail::config(format!("this program does not find itself: {e}")).hint("look whether /proc is mounted"))?;
     let mut all = Vec::new();
@@ -73,11 +61,12 @@ pub fn planned(config: &Config, cache: &Path, options: &Options, user: bool) -> 
             jitter: job.run.jitter.0,
             // That of the configuration is a source's: the run takes care of it.
             timeout: None,
-            writable: vec![state(config)],
+            writable: Vec::new(),
             readable: Vec::new(),
             network: job.ping.is_some(),
             commands: has_commands(&job.hooks),
             cache: cache.to_owned(),
+            state: state.to_owned(),
             seabed: seabed.clone(),
             config: config.path.clone(),
             env_file: options.env_file.clone(),

@@ -19,7 +19,7 @@ pub struct Planned {
     pub jitter: Duration,
     /// It is ended after so long.
     pub timeout: Option<Duration>,
-    /// Directories that it writes: repositories, state.
+    /// Directories that it writes: repositories.
     pub writable: Vec<PathBuf>,
     /// What it backs up.
     pub readable: Vec<PathBuf>,
@@ -29,6 +29,8 @@ pub struct Planned {
     pub commands: bool,
     /// Where it keeps its cache.
     pub cache: PathBuf,
+    /// Where runs are remembered.
+    pub state: PathBuf,
     /// This program.
     pub seabed: PathBuf,
     /// The configuration file.
@@ -45,7 +47,11 @@ impl Planned {
     /// Whether it has to do with something at `place`, below it or above it.
     pub fn touches(&self, place: &str) -> bool {
         let place = Path::new(place);
-        self.readable.iter().chain(&self.writable).chain([&self.cache]).any(|path| path.starts_with(place) || place.starts_with(path))
+        self.readable
+            .iter()
+            .chain(&self.writable)
+            .chain([&self.cache, &self.state])
+            .any(|path| path.starts_with(place) || place.starts_with(path))
     }
 }
 
@@ -62,11 +68,12 @@ pub mod examples {
             tz: TimeZone::UTC,
             jitter: Duration::ZERO,
             timeout: None,
-            writable: vec!["/backup/seabed".into(), "/var/lib/seabed".into()],
+            writable: vec!["/backup/seabed".into()],
             readable: vec!["/srv/app".into()],
             network: false,
             commands: false,
             cache: "/root/.cache/seabed".into(),
+            state: "/var/lib/seabed".into(),
             seabed: "/usr/local/bin/seabed".into(),
             config: "/etc/seabed/seabed.toml".into(),
             env_file: None,

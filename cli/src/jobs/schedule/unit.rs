@@ -70,7 +70,9 @@ pub fn service(planned: &Planned) -> String {
         format!("ExecStart={program} run {} --config {config}", word(&planned.job)),
         // It passes the signal on, and waits for what it has started.
         "KillMode=mixed".to_owned(),
+        // Whatever the variables of whoever installs it, and those of the service.
         format!("Environment={}", value(&format!("SEABED_CACHE_DIR={}", planned.cache.to_string_lossy()))),
+        format!("Environment={}", value(&format!("SEABED_STATE_DIR={}", planned.state.to_string_lossy()))),
     ]);
     if !planned.user {
         // systemd gives a service of root none.
@@ -149,7 +151,7 @@ fn of_the_system(planned: &Planned) -> Vec<String> {
         false => fixed(&["PrivateDevices=true"]),
     });
     let mut writable: Vec<String> =
-        planned.writable.iter().chain([&planned.cache]).map(|place| format!("-{}", place.to_string_lossy())).collect();
+        planned.writable.iter().chain([&planned.cache, &planned.state]).map(|place| format!("-{}", place.to_string_lossy())).collect();
     // The same goes for temporary files; those of its own it needs to write in any case.
     if planned.touches("/tmp") || planned.touches("/var/tmp") {
         writable.extend(["/tmp".to_owned(), "/var/tmp".to_owned()]);
