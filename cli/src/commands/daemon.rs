@@ -2,13 +2,13 @@
 //! that dies must not take the next ones along. They obey operations.md, rows 3.9 and 3.11.
 
 use crate::args::Global;
-use crate::commands::schedule::state;
 use crate::exit::{Code, Fail, Run, help, plain};
 use crate::jobs::config::Config;
 use crate::jobs::schedule::due::Watched;
 use crate::jobs::schedule::plan;
 use crate::jobs::schedule::runner::{Runner, Wake, as_time, rfc3339};
 use crate::jobs::schedule::starts::LastStarts;
+use crate::jobs::state::directory_of;
 use crate::output::Output;
 use crate::{size, time};
 use jiff::Timestamp;
@@ -51,7 +51,7 @@ struct Plan {
 
 fn plan(global: &Global) -> Result<Plan, Fail> {
     let config = Config::load(global.config.as_deref())?;
-    Ok(Plan { jobs: plan::watched(&config)?, state: state(&config), config: config.path })
+    Ok(Plan { jobs: plan::watched(&config)?, state: directory_of(&config), config: config.path })
 }
 
 fn awake() -> Result<Wake, Fail> {

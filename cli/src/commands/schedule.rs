@@ -52,15 +52,6 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     }
 }
 
-/// Where runs are remembered.
-pub fn state(config: &Config) -> PathBuf {
-    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    variable("SEABED_STATE_DIR")
-        .or_else(|| config.state_dir.as_deref().map(|dir| config.beside(dir)))
-        .or_else(|| crate::open::directory("XDG_STATE_HOME", ".local/state").map(|base| base.join("seabed")))
-        .unwrap_or_else(|| PathBuf::from("/var/lib/seabed"))
-}
-
 /// Where caches are kept.
 fn cache(global: &Global, config: &Config) -> Result<PathBuf, Fail> {
     let named = config.cache_dir.as_deref().map(|dir| config.beside(dir));

@@ -3,6 +3,8 @@
 //! It obeys DESIGN section 3 and what README.md says of `seabed.toml`.
 
 pub mod config;
-#[allow(dead_code, reason = "its commands follow")]
+pub mod open;
+pub mod run;
 pub mod schedule;
 pub mod sources;
+pub mod state;

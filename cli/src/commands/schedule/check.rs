@@ -166,6 +166,10 @@ fn local_times(job: &Checked<'_>, schedule: &Schedule, from: Timestamp, until: T
 }
 
 fn words(pause: Pause) -> String {
-    let span = |span: SignedDuration| time::span(Duration::try_from(span).unwrap_or_default());
+    // In hours: 47h beside 24h says more than 1d23h does.
+    let span = |span: SignedDuration| match (span.as_hours(), span.as_mins()) {
+        (hours @ 2..72, mins) if mins % 60 == 0 => format!("{hours}h"),
+        _ => time::span(Duration::try_from(span).unwrap_or_default()),
+    };
     format!("{} without a run instead of {}", span(pause.real), span(pause.planned))
 }

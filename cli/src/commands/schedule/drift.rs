@@ -1,13 +1,14 @@
 //! Whether what is installed is what would be installed today.
 
+use super::cache;
 use super::install::{Wanted, wanted};
 use super::places::{Installed, Scheduler, installed};
-use super::{cache, state};
 use crate::args::Global;
 use crate::exit::Fail;
 use crate::jobs::config::Config;
 use crate::jobs::schedule::made::{file, read};
 use crate::jobs::schedule::plan::planned;
+use crate::jobs::state::directory_of;
 use std::path::{Path, PathBuf};
 
 /// A file that is not as it should be.
@@ -38,7 +39,7 @@ pub fn drift(global: &Global, config: &Config, dir: Option<&Path>) -> Result<(Ve
         let text = std::fs::read_to_string(&first.path).unwrap_or_default();
         let user =
             first.user || first.scheduler == Scheduler::Systemd && is_of_a_user(&found, &place) && !text.contains("\nProtectSystem=");
-        let jobs = planned(config, [&cache(global, config)?, &state(config)], &first.made.origin.options, user)?;
+        let jobs = planned(config, [&cache(global, config)?, &directory_of(config)], &first.made.origin.options, user)?;
         let should = if jobs.is_empty() { Vec::new() } else { wanted(first.scheduler, config, &jobs, &first.made.origin.options)? };
         compare(first.scheduler, &place, &should, &found, &mut out);
     }

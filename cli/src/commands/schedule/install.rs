@@ -1,7 +1,7 @@
 //! `schedule install`: writes units, a crontab or a compose file. It must never replace a file that it did not make.
 
+use super::cache;
 use super::places::{Installed, SYSTEM_UNITS, Scheduler, delete, installed, is_live, systemctl, user_units};
-use super::{cache, state};
 use crate::args::Global;
 use crate::exit::{Code, Fail, Run, help, plain, where_to_write};
 use crate::jobs::config::Config;
@@ -9,6 +9,7 @@ use crate::jobs::schedule::made::{Options, Origin, file, read};
 use crate::jobs::schedule::plan::planned;
 use crate::jobs::schedule::planned::Planned;
 use crate::jobs::schedule::{compose, crontab, unit};
+use crate::jobs::state::directory_of;
 use crate::newfile::NewFile;
 use crate::output::Output;
 use serde_json::json;
@@ -122,7 +123,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         credentials: args.credential.clone(),
         image: args.compose.then(|| args.image.clone()),
     };
-    let jobs = planned(&config, [&cache(global, &config)?, &state(&config)], &options, args.user)?;
+    let jobs = planned(&config, [&cache(global, &config)?, &directory_of(&config)], &options, args.user)?;
     if jobs.is_empty() {
         return Err(
             Fail::config(format!("no job of {} has a schedule", config.path.display())).hint("give one: schedule = \"*-*-* 02:00\"")

@@ -1,6 +1,5 @@
 //! `schedule list`: when jobs run next.
 
-use super::state;
 use crate::args::Global;
 use crate::exit::{Code, Fail, Run, help};
 use crate::jobs::config::Config;
@@ -8,6 +7,7 @@ use crate::jobs::schedule::plan::{schedules, watched};
 use crate::jobs::schedule::runner::{as_time, rfc3339};
 use crate::jobs::schedule::starts::LastStarts;
 use crate::jobs::schedule::when::zone_name;
+use crate::jobs::state::directory_of;
 use crate::output::{Output, Table, terminal_width};
 use crate::time;
 use jiff::Timestamp;
@@ -105,7 +105,7 @@ fn without(config: &Config, out: &Output) -> Result<(), Fail> {
     }
     // What the daemon or `tick` missed they make up for before all that.
     let now = Timestamp::now();
-    let directory = state(config);
+    let directory = directory_of(config);
     if directory.join("schedule.json").exists()
         && let Ok(starts) = LastStarts::hold(&directory)
     {

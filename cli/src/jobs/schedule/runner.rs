@@ -147,7 +147,7 @@ impl Runner {
 
     fn start(&self, job: &str) -> io::Result<Child> {
         let mut command = Command::new(SELF);
-        command.arg0("seabed").args(["run", job, "--config"]).arg(&self.config).args(&self.flags);
+        command.arg0("seabed").args(["run", job, "--cause", "schedule", "--config"]).arg(&self.config).args(&self.flags);
         // In a group of its own: what a terminal sends to ours is passed on by us, once.
         command.stdin(Stdio::null()).process_group(0).spawn()
     }

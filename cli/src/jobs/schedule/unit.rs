@@ -67,7 +67,7 @@ pub fn service(planned: &Planned) -> String {
         String::new(),
         "[Service]".to_owned(),
         "Type=oneshot".to_owned(),
-        format!("ExecStart={program} run {} --config {config}", word(&planned.job)),
+        format!("ExecStart={program} run {} --cause schedule --config {config}", word(&planned.job)),
         // It passes the signal on, and waits for what it has started.
         "KillMode=mixed".to_owned(),
         // Whatever the variables of whoever installs it, and those of the service.
@@ -189,12 +189,15 @@ mod tests {
     #[test]
     fn a_service_gets_what_it_needs() {
         let (local, all) = (service(&local()), service(&everything()));
-        for line in ["ExecStart=/usr/local/bin/seabed run files --config /etc/seabed/seabed.toml", "PrivateNetwork=true", "PrivateTmp=true"]
-        {
+        for line in [
+            "ExecStart=/usr/local/bin/seabed run files --cause schedule --config /etc/seabed/seabed.toml",
+            "PrivateNetwork=true",
+            "PrivateTmp=true",
+        ] {
             assert!(local.lines().any(|have| have == line), "{line}\n{local}");
         }
         for line in [
-            "ExecStart=/usr/local/bin/seabed run nightly --config \"/etc/sea bed/$$HOME.toml\"",
+            "ExecStart=/usr/local/bin/seabed run nightly --cause schedule --config \"/etc/sea bed/$$HOME.toml\"",
             "LoadCredential=repo:/etc/seabed/100%%.key",
             "EnvironmentFile=/etc/seabed/env",
             "ReadWritePaths=/var/tmp",
