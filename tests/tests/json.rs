@@ -23,6 +23,11 @@ use volatile::Names;
 /// 2026-01-01 00:00:00 UTC.
 const FIXED: u64 = 1_767_225_600;
 
+/// A configuration of jobs, for cases that want one.
+const JOBS: &str = "[repo.local]\nurl = \"dir:/nowhere\"\n[source.src]\nkind = \"files\"\npaths = [\"/nowhere\"]\n[job.manual]\nsources = [\"src\"]\n\
+    [job.nightly]\nsources = [\"src\"]\nschedule = [\"*-*-* 01:30\", \"0 14 * * 1\"]\ntz = \"Europe/London\"\n\
+    [job.weekly]\nsources = [\"src\"]\nschedule = \"Sun 01:45\"\n";
+
 /// A home with what a case begins with.
 struct Stage {
     home: Home,
@@ -38,6 +43,7 @@ impl Stage {
     fn new(place: Place) -> Stage {
         let home = Home::new();
         home.write("src/sub/empty", "");
+        home.write("jobs.toml", JOBS);
         let server = (place == Place::Bucket).then(S3Server::start);
         let mut stage = Stage { home, server, names: Names::default(), first: String::new(), newest: String::new(), old: Vec::new() };
         stage.names.texts = vec![

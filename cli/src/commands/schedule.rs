@@ -12,6 +12,8 @@ use crate::args::Global;
 use crate::exit::{Fail, Run, help};
 use crate::jobs::config::Config;
 use crate::output::Output;
+use crate::time;
+use jiff::Timestamp;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "  seabed schedule install --systemd
@@ -49,6 +51,14 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         What::List(args) => list::run(global, args, out),
         What::Check(args) => check::run(global, args, out),
         What::Remove(args) => remove::run(global, args, out),
+    }
+}
+
+/// `--from`.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    match time::parse(text)? {
+        Some(at) => Timestamp::new(at.secs, i32::try_from(at.nanos).unwrap_or(0)).map_err(|e| e.to_string()),
+        None => Ok(Timestamp::now()),
     }
 }
 

@@ -375,6 +375,22 @@ pub const CASES: &[Case] = &[
     case("completions", Nothing, &[ends(0, &["completions", "fish"]), ends(20, &["completions", "fsh"])]),
     case("man", Nothing, &[ends(0, &["man", "pages"]), ends(1, &["man", "src/a.txt/x"])]),
     case("schema", Nothing, &[ends(0, &["schema", "version"]), ends(0, &["schema"]), ends(20, &["schema", "frob"])]),
+    case(
+        "schedule",
+        Nothing,
+        &[
+            ends(0, &["schedule", "list", "--config", "jobs.toml", "--next", "2", "--from", "2026-01-01T00:00:00Z"]),
+            ends(3, &["schedule", "check", "--config", "jobs.toml", "--from", "2026-01-01T00:00:00Z"]),
+            ends(0, &["schedule", "install", "--cron", "--dry-run", "--config", "jobs.toml"]),
+            ends(0, &["schedule", "install", "--systemd", "--dir", "units", "--config", "jobs.toml"]),
+            ends(0, &["schedule", "remove", "--dir", "units", "--dry-run", "--config", "jobs.toml"]),
+            ends(0, &["schedule", "remove", "--dir", "units", "--config", "jobs.toml"]),
+            ends(20, &["schedule", "list", "--config", "none.toml"]),
+            ends(20, &["schedule", "install", "--config", "jobs.toml"]),
+        ],
+    ),
+    case("daemon", Nothing, &[runs(&["daemon", "--config", "jobs.toml"]), ends(20, &["daemon", "--config", "none.toml"])]),
+    case("tick", Nothing, &[ends(0, &["tick", "--config", "jobs.toml"]), ends(20, &["tick", "--config", "none.toml"])]),
     case("unlock", Nothing, &[ends(0, &["unlock"])]),
     case(
         "version",
@@ -383,5 +399,5 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
-/// Messages that no case brings about: what they need takes hours, or a store that misbehaves. Tests of their own bring them about.
-pub const SELDOM: &[&str] = &["thaw_status"];
+/// Messages that no case brings about: what they need takes hours, a clock, or a store that misbehaves. Tests of their own bring them about.
+pub const SELDOM: &[&str] = &["thaw_status", "job_started", "job_ended"];

@@ -88,8 +88,14 @@ const NUMBERS_OF: &[(&str, &[&str])] = &[
 ];
 /// Texts that hang on the machine or the run.
 const TEXTS: &[&str] = &["username", "public", "os", "arch", "script"];
-const TEXTS_OF: &[(&str, &[&str])] =
-    &[("ls", &["user", "group"]), ("cat", &["user"]), ("serve", &["url"]), ("check", &["oldest_unverified_pack"]), ("key", &["text"])];
+const TEXTS_OF: &[(&str, &[&str])] = &[
+    ("ls", &["user", "group"]),
+    ("cat", &["user"]),
+    ("serve", &["url"]),
+    ("check", &["oldest_unverified_pack"]),
+    ("key", &["text"]),
+    ("schedule", &["text"]),
+];
 /// Whole values of which only that they are there is kept.
 const WHOLE: &[(&str, &[&str])] = &[
     ("self-test", &["findings"]),

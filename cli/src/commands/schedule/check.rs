@@ -5,7 +5,7 @@ use crate::args::Global;
 use crate::exit::{Code, Fail, Run, help};
 use crate::jobs::config::Config;
 use crate::jobs::schedule::plan::schedules;
-use crate::jobs::schedule::runner::rfc3339;
+use crate::jobs::schedule::runner::{as_time, rfc3339};
 use crate::jobs::schedule::when::dst::{Change, Kind, Pause, changes};
 use crate::jobs::schedule::when::overlap::{Load, overlaps};
 use crate::jobs::schedule::when::{Schedule, zone_name};
@@ -36,6 +36,9 @@ pub struct Args {
     /// How long a run takes, unless the job's max_duration says it
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = time::duration)]
     takes: Duration,
+    /// Look ahead from this time on (`now`, a date and time, RFC 3339)
+    #[arg(long, value_name = "TIME", default_value = "now", value_parser = super::moment)]
+    from: Timestamp,
     /// Look for installed files there [default: the directories of systemd and cron]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -71,7 +74,7 @@ struct Checked<'a> {
 /// Looks at everything.
 pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let config = Config::load(global.config.as_deref())?;
-    let from = Timestamp::now();
+    let from = args.from;
     let until = from.saturating_add(AHEAD).unwrap_or(from);
     let mut jobs = Vec::new();
     for (name, job) in &config.jobs {
@@ -89,7 +92,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let (meet, looked) = overlaps(&loads, from, until);
     for pair in meet {
         let (first, second) = (jobs[pair.first].name, jobs[pair.second].name);
-        let at = time::local(&crate::jobs::schedule::runner::as_time(pair.at));
+        let at = time::local(&as_time(pair.at));
         let often = size::of(pair.count as u64, "time");
         let text = match first == second {
             true => format!("job {first} is due while it may still run, {often} (first on {at}): a run that is due then is left out"),
@@ -118,7 +121,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
             out.say("nothing is installed for this configuration: `seabed schedule install`, or `seabed daemon` in a container");
         }
         let found = if count == 0 { "nothing to say".to_owned() } else { size::of(count, "finding") };
-        out.say(&format!("{found}, looked ahead to {}", time::day(&crate::jobs::schedule::runner::as_time(looked))));
+        out.say(&format!("{found}, looked ahead to {}", time::day(&as_time(looked))));
     }
     Ok(if count == 0 { Code::Done } else { Code::Incomplete })
 }

@@ -26,15 +26,8 @@ pub struct Args {
     #[arg(short = 'n', long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
     next: NonZeroUsize,
     /// From this time on (`now`, a date and time, RFC 3339)
-    #[arg(long, value_name = "TIME", default_value = "now", value_parser = from)]
+    #[arg(long, value_name = "TIME", default_value = "now", value_parser = super::moment)]
     from: Timestamp,
-}
-
-fn from(text: &str) -> Result<Timestamp, String> {
-    match time::parse(text)? {
-        Some(at) => Timestamp::new(at.secs, i32::try_from(at.nanos).unwrap_or(0)).map_err(|e| e.to_string()),
-        None => Ok(Timestamp::now()),
-    }
 }
 
 /// Prints a line for each of the next runs.
