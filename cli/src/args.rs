@@ -252,6 +252,12 @@ pub enum Command {
     #[allow(missing_docs)]
     Worker(commands::worker::Args),
     #[allow(missing_docs)]
+    Schedule(Box<commands::schedule::Args>),
+    #[allow(missing_docs)]
+    Daemon(commands::daemon::Args),
+    #[allow(missing_docs)]
+    Tick(commands::daemon::TickArgs),
+    #[allow(missing_docs)]
     Version(commands::version::Args),
 }
 

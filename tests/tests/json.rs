@@ -23,6 +23,18 @@ use volatile::Names;
 /// 2026-01-01 00:00:00 UTC.
 const FIXED: u64 = 1_767_225_600;
 
+/// A configuration of jobs, for cases that want one.
+const JOBS: &str = "[repo.local]\nurl = \"dir:/nowhere\"\n[source.src]\nkind = \"files\"\npaths = [\"/nowhere\"]\n[job.manual]\nsources = [\"src\"]\n\
+    [job.nightly]\nsources = [\"src\"]\nschedule = [\"*-*-* 01:30\", \"0 14 * * 1\"]\ntz = \"Europe/London\"\n\
+    [job.weekly]\nsources = [\"src\"]\nschedule = \"Sun 01:45\"\n";
+
+/// The one that is found without being named: a job that can be run, and one that cannot.
+const FOUND: &str = "state_dir = \"state\"\nhost = \"web1\"\ncontacts = [\"ann@example.org\"]\n\
+    [repo.main]\nurl = \"dir:.local/share/seabed/repo\"\nkey = { key_file = \".config/seabed/key\" }\nretention = \"two\"\n\
+    [retention.two]\nkeep = { last = 2 }\n[source.docs]\nkind = \"files\"\npaths = [\"src\"]\n\
+    [source.dump]\nkind = \"command\"\ncommand = \"echo half; echo why >&2; exit 3\"\n[job.docs]\nsources = [\"docs\"]\nhooks = { pre = \"echo before\" }\n\
+    [job.dump]\nsources = [\"dump\"]\nrun = { delay = \"0s\" }\n";
+
 /// A home with what a case begins with.
 struct Stage {
     home: Home,
@@ -38,6 +50,8 @@ impl Stage {
     fn new(place: Place) -> Stage {
         let home = Home::new();
         home.write("src/sub/empty", "");
+        home.write("jobs.toml", JOBS);
+        home.write("seabed.toml", FOUND);
         let server = (place == Place::Bucket).then(S3Server::start);
         let mut stage = Stage { home, server, names: Names::default(), first: String::new(), newest: String::new(), old: Vec::new() };
         stage.names.texts = vec![

@@ -9,6 +9,7 @@ pub mod check;
 pub mod completions;
 pub mod config;
 pub mod copy;
+pub mod daemon;
 pub mod describe;
 pub mod diff;
 pub mod doctor;
@@ -36,6 +37,7 @@ pub mod retain;
 pub mod rewrite;
 pub mod run;
 pub mod runs;
+pub mod schedule;
 pub mod schema;
 pub mod self_test;
 pub mod serve;
@@ -106,6 +108,9 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Setup(args) => setup::run(global, args, out),
         Command::RecoverPlan(_) => recover_plan::run(global, out),
         Command::Worker(_) => worker::run(global, out),
+        Command::Schedule(args) => schedule::run(global, args, out),
+        Command::Daemon(args) => daemon::daemon(global, args, out),
+        Command::Tick(args) => daemon::tick(global, args, out),
         Command::Version(_) => version::run(out),
     }
 }

@@ -100,7 +100,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
             .iter()
             .map(|(name, last)| {
                 let last = last.as_ref().map(|run| json!({"id": run.id, "code": run.code, "began": time::rfc3339(&moment(run.began)), "result": result(run, &state)}));
-                json!({"job": name, "last_run": last, "running": state.is_running(name)})
+                json!({"job": name, "last_run": last, "running": state.is_running(name), "next_run": next(&config, name).map(|at| time::rfc3339(&at))})
             })
             .collect();
         let sources: Vec<Value> = rows.iter().map(|row| row_json(row, &now)).collect();
@@ -108,7 +108,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
             &json!({"message_type": "status_of_jobs", "repositories": repositories, "jobs": jobs, "sources": sources, "good": good}),
         )?;
     } else if out.level >= 0 {
-        text(&rows, &lasts, &state, &now, out)?;
+        text(&rows, &lasts, (&config, &state), &now, out)?;
     }
     let mut worst = if good { Code::Done } else { Code::Incomplete };
     for (name, found) in &repos {
@@ -139,7 +139,13 @@ fn age(snapshot: &Snapshot, now: &Time) -> std::time::Duration {
     time::between(&snapshot.index.time, now)
 }
 
-fn text(rows: &[Row], lasts: &[(&str, Option<crate::jobs::state::RunRow>)], state: &State, now: &Time, out: &Output) -> Result<(), Fail> {
+fn text(
+    rows: &[Row],
+    lasts: &[(&str, Option<crate::jobs::state::RunRow>)],
+    (config, state): (&Config, &State),
+    now: &Time,
+    out: &Output,
+) -> Result<(), Fail> {
     let mut table = Table::new(&[
         ("Job", false, false),
         ("Source", false, false),
@@ -164,9 +170,19 @@ fn text(rows: &[Row], lasts: &[(&str, Option<crate::jobs::state::RunRow>)], stat
             Some(run) => format!("{} at {}", result(run, state), time::local(&moment(run.began))),
             None => "none on this machine yet".to_owned(),
         };
-        out.result(format!("last run of {name}: {words}").as_bytes())?;
+        let next = next(config, name).map(|at| format!("; the next one is due at {}", time::local(&at))).unwrap_or_default();
+        out.result(format!("last run of {name}: {words}{next}").as_bytes())?;
     }
     Ok(())
+}
+
+/// When a job is due next by its schedule, whoever starts it.
+fn next(config: &Config, name: &str) -> Option<Time> {
+    let job = config.jobs.get(name)?;
+    let (schedules, tz) = crate::jobs::schedule::plan::schedules(config, name, job).ok()?;
+    let now = jiff::Timestamp::now();
+    let at = schedules.iter().filter_map(|schedule| schedule.next(now, &tz)).min()?;
+    Some(Time { secs: at.as_second(), nanos: 0 })
 }
 
 /// Nobody reads seconds of what is hours old.

@@ -6,5 +6,6 @@ pub mod config;
 pub mod open;
 pub mod restore;
 pub mod run;
+pub mod schedule;
 pub mod sources;
 pub mod state;

@@ -375,6 +375,53 @@ pub const CASES: &[Case] = &[
     case("completions", Nothing, &[ends(0, &["completions", "fish"]), ends(20, &["completions", "fsh"])]),
     case("man", Nothing, &[ends(0, &["man", "pages"]), ends(1, &["man", "src/a.txt/x"])]),
     case("schema", Nothing, &[ends(0, &["schema", "version"]), ends(0, &["schema"]), ends(20, &["schema", "frob"])]),
+    case(
+        "schedule",
+        Nothing,
+        &[
+            ends(0, &["schedule", "list", "--config", "jobs.toml", "--next", "2", "--from", "2026-01-01T00:00:00Z"]),
+            ends(3, &["schedule", "check", "--config", "jobs.toml", "--from", "2026-01-01T00:00:00Z"]),
+            ends(0, &["schedule", "install", "--cron", "--dry-run", "--config", "jobs.toml"]),
+            ends(0, &["schedule", "install", "--systemd", "--dir", "units", "--config", "jobs.toml"]),
+            ends(0, &["schedule", "remove", "--dir", "units", "--dry-run", "--config", "jobs.toml"]),
+            ends(0, &["schedule", "remove", "--dir", "units", "--config", "jobs.toml"]),
+            ends(20, &["schedule", "list", "--config", "none.toml"]),
+            ends(20, &["schedule", "install", "--config", "jobs.toml"]),
+        ],
+    ),
+    case("daemon", Nothing, &[runs(&["daemon", "--config", "jobs.toml"]), ends(20, &["daemon", "--config", "none.toml"])]),
+    case("tick", Nothing, &[ends(0, &["tick", "--config", "jobs.toml"]), ends(20, &["tick", "--config", "none.toml"])]),
+    case(
+        "run",
+        Directory,
+        &[
+            ends(0, &["run", "docs"]),
+            ends(0, &["run", "docs"]),
+            ends(0, &["run", "docs", "--verify"]),
+            ends(21, &["run", "dump"]),
+            ends(3, &["run"]),
+            ends(20, &["run", "nope"]),
+            ends(0, &["runs", "--last", "2"]),
+            ends(0, &["logs", "dump"]),
+            ends(1, &["logs", "--run", "zz"]),
+            ends(3, &["status"]),
+            ends(0, &["status", "docs"]),
+            ends(0, &["retain", "--dry-run", "--explain"]),
+            ends(0, &["restore", "docs@latest", "--target", "back", "--source", "docs"]),
+            ends(20, &["restore", "docs@latest", "--target", "back", "--source", "dump"]),
+        ],
+    ),
+    case(
+        "config",
+        Nothing,
+        &[ends(20, &["config", "check"]), ends(0, &["config", "show"]), ends(0, &["config", "check", "--config", "jobs.toml"])],
+    ),
+    case("recover-plan", Nothing, &[ends(0, &["recover-plan"])]),
+    case(
+        "setup",
+        Nothing,
+        &[ends(25, &["setup", "--yes", "src", "--config", "seabed.toml"]), ends(0, &["setup", "--yes", "src", "--config", "new.toml"])],
+    ),
     case("unlock", Nothing, &[ends(0, &["unlock"])]),
     case(
         "version",
@@ -383,5 +430,5 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
-/// Messages that no case brings about: what they need takes hours, or a store that misbehaves. Tests of their own bring them about.
-pub const SELDOM: &[&str] = &["thaw_status"];
+/// Messages that no case brings about: what they need takes hours, a clock, or a store that misbehaves. Tests of their own bring them about.
+pub const SELDOM: &[&str] = &["thaw_status", "job_started", "job_ended"];
