@@ -61,6 +61,7 @@ mod s3_network;
 mod s3_second_looks;
 mod s3_server;
 mod s3_server_faults;
+mod s3_source;
 mod self_test;
 mod servers;
 mod sources;
