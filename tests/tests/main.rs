@@ -55,6 +55,7 @@ mod s3_credentials;
 mod s3_doctor;
 mod s3_faults;
 mod s3_gate;
+mod s3_into;
 mod s3_lies;
 mod s3_listings;
 mod s3_network;

@@ -427,6 +427,18 @@ fn s3_source_a_run_that_died_goes_on() {
     let every = BackupOptions { objects: vec![source], pending_bytes: 4 << 20, data_pack_bytes: 4 << 20, ..options(&[]) };
     assert!(matches!(backup(&repository, every, &Silent), Err(Failure::Stream(_))));
     fails.store(0, Relaxed);
+    let store = repository.store();
+    for listed in store.list("pending").unwrap() {
+        let id = listed.name.as_pending().unwrap().0;
+        eprintln!("pending {}", listed.name);
+        if let Ok(all) = select(&repository, &id, b"") {
+            eprintln!(
+                "{:?} {:?}",
+                all.snapshot.names.roots.iter().map(|r| (r.kind, r.name.clone())).collect::<Vec<_>>(),
+                entries(&repository, &id).keys().collect::<Vec<_>>()
+            );
+        }
+    }
     fake.reads.lock().unwrap().clear();
     let report = saved(&repository, faked(&fake));
     assert!(report.resumed.is_some());

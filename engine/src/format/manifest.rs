@@ -199,9 +199,9 @@ map_struct! {
     pub struct NamesRoot {
         /// As in the index part.
         0 => kind: u8,
-        /// Path of a stream, or of the directory in which the entries of an archive lie; without leading `/`.
+        /// Path of a stream, or of the directory in which the entries of an archive or a bucket lie; without leading `/`.
         2 ? name: Bytes,
-        /// What is known of a stream or archive.
+        /// What is known of a stream, archive or bucket.
         4 ? stream: Option<Stream>,
     }
 }

@@ -27,10 +27,9 @@ pub fn to_path(key: &[u8]) -> Option<Vec<u8>> {
     path_is_valid(&path).then_some(path)
 }
 
-/// The path of the directory that a key ending in `/` marks: the same without that end; empty for the top.
+/// The path of the directory that a key ending in `/` marks: the path of the key without that end. The empty key marks the top.
 pub fn to_directory(key: &[u8]) -> Option<Vec<u8>> {
-    let key = key.strip_suffix(b"/").unwrap_or(key);
-    if key.is_empty() { Some(Vec::new()) } else { to_path(key) }
+    if key.is_empty() { Some(Vec::new()) } else { to_path(key.strip_suffix(b"/").unwrap_or(key)) }
 }
 
 fn put(part: &[u8], path: &mut Vec<u8>) {
@@ -136,7 +135,8 @@ mod tests {
             assert_eq!(to_key(path.as_bytes()).as_deref(), Some(key.as_bytes()), "{path}");
         }
         assert_eq!(to_key(b"a/b/%s3=").as_deref(), Some(&b"a/b"[..]));
-        assert_eq!(to_directory(b"/").as_deref(), Some(&b""[..]));
+        assert_eq!(to_directory(b"").as_deref(), Some(&b""[..]));
+        assert_eq!(to_directory(b"/").as_deref(), Some(&b"%s3:"[..]));
         assert_eq!(to_directory(b"a//").as_deref(), Some(&b"a/%s3:"[..]));
     }
 
