@@ -33,6 +33,10 @@ pub enum Code {
     Damage = 23,
     /// Refused by a guard.
     Refused = 25,
+    /// Timed out.
+    TimedOut = 26,
+    /// This job already runs.
+    Running = 27,
     /// Interrupted.
     Interrupted = 130,
 }
@@ -41,6 +45,28 @@ impl Code {
     /// Its number.
     pub const fn number(self) -> u8 {
         self as u8
+    }
+
+    /// The one of a number: what another process of this program ended with.
+    pub fn of(number: i32) -> Option<Self> {
+        use Code::{Configuration, Damage, Done, Failed, Incomplete, Interrupted, NoRepository, NoSource, Refused, Running};
+        use Code::{TimedOut, Unreachable, WrongKey};
+        let all = [
+            Done,
+            Failed,
+            Incomplete,
+            NoRepository,
+            WrongKey,
+            Configuration,
+            NoSource,
+            Unreachable,
+            Damage,
+            Refused,
+            TimedOut,
+            Running,
+            Interrupted,
+        ];
+        all.into_iter().find(|code| i32::from(code.number()) == number)
     }
 }
 

@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod exit;
 mod habits;
+mod jobs;
 mod looking;
 mod newfile;
 mod open;

@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 /// Options that leave something out.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Debug, Default)]
 pub struct ExcludeArgs {
     /// Leave out what matches PATTERN (repeatable)
     #[arg(short, long, value_name = "PATTERN", help_heading = "What is left out")]

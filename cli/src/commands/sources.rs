@@ -103,7 +103,7 @@ pub fn series_of_tar(args: &Args) -> Option<String> {
 }
 
 /// A stored path for a stream: relative or absolute as typed, always below `/`.
-fn stream_name(text: &[u8]) -> Result<Vec<u8>, Fail> {
+pub fn stream_name(text: &[u8]) -> Result<Vec<u8>, Fail> {
     let name = cleaned(text);
     // Of nothing the only part is empty, which is no name either.
     if name.split(|b| *b == b'/').any(|part| !name_is_valid(part)) {

@@ -511,12 +511,13 @@ impl Reads<'_> {
             self.check()?;
         }
         let total = read.map_err(|source| StreamFailure::Read { name: name(), source })?;
+        let format = stream.format().to_owned();
         // Its exit status before its content: a dump that died is no dump, however much of it there is.
         let end = stream.finish()?;
         if total == 0 && !source.allow_empty {
             return Err(StreamFailure::Empty { name: name() }.into());
         }
-        let stream = facts(source, "", (uid, gid), end, &hasher);
+        let stream = facts(source, &format, (uid, gid), end, &hasher);
         self.send_done(64, Done::EndStream(Box::new(stream.clone())))?;
         Ok(StreamEnd { name: source.name.clone(), stream })
     }

@@ -102,6 +102,14 @@ pub enum StreamFailure {
         /// Where, unpacked.
         at: u64,
     },
+    /// It ended without what shows that it is all: whoever opened it knows what that is.
+    #[error("`{name}` is not whole: {what}")]
+    NotWhole {
+        /// The stream.
+        name: String,
+        /// What is missing, or too small.
+        what: String,
+    },
     /// What should be a tar archive is compressed in a way that is not known.
     #[error("the tar archive `{name}` is compressed, and must be unpacked on its way here")]
     Packed {
@@ -118,6 +126,11 @@ pub trait Stream: Read + Send {
     /// user can stop the run.
     fn ready(&self) -> io::Result<bool> {
         Ok(true)
+    }
+
+    /// What is in it, for the manifest, where that is known: `postgres`, `mysql`.
+    fn format(&self) -> &str {
+        ""
     }
 
     /// Called at the end of the bytes: whether they are all.
@@ -186,15 +199,16 @@ const PIPEFAIL: &str = "(set -o pipefail) 2>/dev/null && set -o pipefail\n";
 impl CommandStream {
     /// Starts `sh -c command` in a process group of its own, so that all of a pipeline can be stopped.
     pub fn start(command: &str) -> Result<Self, StreamFailure> {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &format!("{PIPEFAIL}{command}")]);
+        Self::spawn(shell, command)
+    }
+
+    /// Starts a program without a shell, in a process group of its own. `command` is how it is spoken of: it must hold no secret.
+    pub fn spawn(mut program: Command, command: &str) -> Result<Self, StreamFailure> {
         let failed = |source| StreamFailure::Start { command: command.to_owned(), source };
-        let mut child = Command::new("/bin/sh")
-            .args(["-c", &format!("{PIPEFAIL}{command}")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(failed)?;
+        let mut child =
+            program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn().map_err(failed)?;
         let (Some(output), Some(mut errors)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(failed(io::ErrorKind::BrokenPipe.into()));
         };
