@@ -63,6 +63,7 @@ mod s3_second_looks;
 mod s3_server;
 mod s3_server_faults;
 mod s3_source;
+mod s3_source_cli;
 mod self_test;
 mod servers;
 mod sources;

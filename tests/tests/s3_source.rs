@@ -12,7 +12,7 @@ use seabed_engine::source::objects::{Listed, Object, Objects, Part, Unread, keys
 use seabed_engine::store::memory::MemoryStore;
 use seabed_engine::store::s3::{Bucket, S3Options, S3Place};
 use seabed_engine::{Entry, EntryKind, Error, SnapshotId};
-use seabed_tests::repo::{dump_path, init, options, select};
+use seabed_tests::repo::{dump_path, init, open, options, select};
 use seabed_tests::s3_server::fault::Refusal;
 use seabed_tests::s3_server::{Fault, Operation, Rule, S3Server};
 use seabed_tests::servers::{Rclone, rclone_is_wanted};
@@ -400,7 +400,8 @@ fn s3_source_several_requests_are_under_way() {
 /// A run that dies after a pending manifest goes on where it stopped.
 #[test]
 fn s3_source_a_run_that_died_goes_on() {
-    let repository = repository();
+    let store = MemoryStore::new();
+    let repository = init(Arc::new(store.clone()), None).unwrap();
     let objects: Vec<(String, Vec<u8>)> = (0..40u64).map(|n| (format!("{n:02}"), noise(n, 1 << 20))).collect();
     let objects: Vec<(&str, Vec<u8>)> = objects.iter().map(|(key, bytes)| (key.as_str(), bytes.clone())).collect();
     let fails = Arc::new(AtomicU32::new(1));
@@ -427,18 +428,7 @@ fn s3_source_a_run_that_died_goes_on() {
     let every = BackupOptions { objects: vec![source], pending_bytes: 4 << 20, data_pack_bytes: 4 << 20, ..options(&[]) };
     assert!(matches!(backup(&repository, every, &Silent), Err(Failure::Stream(_))));
     fails.store(0, Relaxed);
-    let store = repository.store();
-    for listed in store.list("pending").unwrap() {
-        let id = listed.name.as_pending().unwrap().0;
-        eprintln!("pending {}", listed.name);
-        if let Ok(all) = select(&repository, &id, b"") {
-            eprintln!(
-                "{:?} {:?}",
-                all.snapshot.names.roots.iter().map(|r| (r.kind, r.name.clone())).collect::<Vec<_>>(),
-                entries(&repository, &id).keys().collect::<Vec<_>>()
-            );
-        }
-    }
+    let repository = open(Arc::new(store), None).unwrap();
     fake.reads.lock().unwrap().clear();
     let report = saved(&repository, faked(&fake));
     assert!(report.resumed.is_some());

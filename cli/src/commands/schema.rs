@@ -47,6 +47,7 @@ const FILES: &[(&str, &str)] = files![
     "iam-policy",
     "init",
     "key",
+    "lifecycle",
     "ls",
     "man",
     "mount",

@@ -112,6 +112,8 @@ pub fn parts(
     times: &Times,
 ) -> Result<(IndexPart, NamesPart)> {
     let LedgerRow { writer, sequence, previous, heads } = ledger(repository)?;
+    let left_out =
+        options.objects.iter().flat_map(|source| &source.exclude).map(|pattern| String::from_utf8_lossy(&pattern.text).into_owned());
     let index = IndexPart {
         snapshot: session,
         roots: Vec::new(),
@@ -133,7 +135,7 @@ pub fn parts(
         uid: options.uid_gid.0,
         gid: options.uid_gid.1,
         paths: asked_for(options),
-        excludes: options.excludes.clone(),
+        excludes: options.excludes.iter().cloned().chain(left_out).collect(),
         tags: options.tags.clone(),
         description: options.description.clone(),
         program: options.program.clone(),

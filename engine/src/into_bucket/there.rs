@@ -104,17 +104,16 @@ impl There {
     }
 }
 
-/// Calls `each` with every object of `bucket` that `selected`, a snapshot of it, does not hold as it is now: by length, time and ETag, as a
-/// backup judges. Without a snapshot none is held.
+/// Calls `each` with every object of `bucket` that a snapshot of it does not hold as it is now: by length, time and ETag, as a backup judges.
+/// Without a snapshot none is held.
 pub fn unsaved(
-    repository: &Repository,
-    selected: Option<&Selected>,
+    snapshot: Option<(&Repository, &Selected)>,
     bucket: &Bucket,
     observer: &dyn Observer,
     mut each: impl FnMut(&Object) -> Result<()>,
 ) -> Result<()> {
     let mut there = There::list(bucket, observer)?;
-    if let Some(selected) = selected {
+    if let Some((repository, selected)) = snapshot {
         let meant = Meant::of(selected)?;
         let reader = repository.reader()?;
         let mut merged = Merged::new(&reader, meant.snapshot(), meant.path(), true, |_| true)?;

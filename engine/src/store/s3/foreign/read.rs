@@ -34,7 +34,7 @@ fn headers(answer: &GetObjectOutput) -> Headers {
     ];
     for (name, value) in known {
         // What only tells how this answer came is nothing of the object.
-        if let Some(value) = value.filter(|value| !value.is_empty() && !(name == "content-encoding" && *value == "aws-chunked")) {
+        if let Some(value) = value.filter(|value| !(value.is_empty() || name == "content-encoding" && *value == "aws-chunked")) {
             headers.insert(name.to_owned(), value.to_owned());
         }
     }
