@@ -239,6 +239,8 @@ pub enum Command {
     #[allow(missing_docs)]
     IamPolicy(commands::iam_policy::Args),
     #[allow(missing_docs)]
+    Lifecycle(commands::lifecycle::Args),
+    #[allow(missing_docs)]
     SelfTest(commands::self_test::Args),
     #[allow(missing_docs)]
     Completions(commands::completions::Args),

@@ -152,6 +152,23 @@ impl Stage {
         arg
     }
 
+    /// A bucket that is backed up, and two rules of it.
+    fn rules(&self) {
+        let server = self.server.as_ref().unwrap();
+        server.put_object("photos/raw/one.jpg", "one");
+        let raw = "<Rule><ID>raw</ID><Status>Enabled</Status><Filter><Prefix>photos/raw/</Prefix></Filter><Expiration><Days>1</Days></Expiration></Rule>";
+        let cold = "<Rule><ID>cold</ID><Status>Enabled</Status><Filter><Prefix></Prefix></Filter><Transition><Days>30</Days>\
+                    <StorageClass>GLACIER</StorageClass></Transition></Rule>";
+        let rules = format!("<LifecycleConfiguration>{raw}{cold}</LifecycleConfiguration>");
+        server.behave(|b| b.lifecycle = seabed_tests::s3_server::behaviour::Canned::Xml(rules));
+        let (repository, photos) = (server.url("x"), server.url("photos"));
+        let config = format!(
+            "[repo.main]\nurl = \"{repository}\"\n[source.photos]\nkind = \"s3\"\nurl = \"{photos}\"\n\
+             [source.files]\nkind = \"files\"\npaths = [\"/srv\"]\n[job.nightly]\nsources = [\"photos\"]\n"
+        );
+        self.home.write("seabed.toml", &config);
+    }
+
     /// Flips a bit of a data pack.
     fn damage(&self) {
         let name = self.pack();
@@ -223,6 +240,9 @@ fn play(case: &Case, met: &Mutex<BTreeMap<String, BTreeSet<String>>>) -> Vec<Str
     let mut stage = Stage::new(case.place);
     if ["check-damage", "repair-damage"].contains(&case.name) {
         stage.damage();
+    }
+    if case.name == "lifecycle" {
+        stage.rules();
     }
     let (mut story, mut wrong) = (String::new(), Vec::new());
     for step in case.steps {

@@ -25,6 +25,7 @@ pub mod hold;
 pub mod iam_policy;
 pub mod init;
 pub mod key;
+pub mod lifecycle;
 pub mod ls;
 pub mod man;
 pub mod mount;
@@ -93,6 +94,7 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Cat(args) => cat::run(global, args, out),
         Command::Cache(args) => cache::run(global, args, out),
         Command::Doctor(args) => doctor::run(global, args, out),
+        Command::Lifecycle(args) => lifecycle::run(global, args, out),
         Command::IamPolicy(args) => iam_policy::run(global, args, out),
         Command::Unlock(_) => unlock::run(out),
         Command::SelfTest(args) => self_test::run(global, args, out),

@@ -49,6 +49,7 @@ const FILES: &[(&str, &str)] = files![
     "iam-policy",
     "init",
     "key",
+    "lifecycle",
     "logs",
     "ls",
     "man",

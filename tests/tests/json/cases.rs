@@ -370,6 +370,16 @@ pub const CASES: &[Case] = &[
     case("cache", Bucket, &[ends(0, &["ls", "latest", "/data/sub"]), ends(0, &["cache"]), ends(0, &["cache", "--trim", "1k"])]),
     case("doctor", Directory, &[ends(0, &["doctor"])]),
     case("doctor-bucket", Bucket, &[ends(0, &["doctor"])]),
+    case(
+        "lifecycle",
+        Bucket,
+        &[
+            ends(3, &["lifecycle", "check"]),
+            ends(3, &["lifecycle", "check", "photos", "--gap", "36h"]),
+            ends(20, &["lifecycle", "check", "files"]),
+            ends(20, &["lifecycle", "check", "nothing"]),
+        ],
+    ),
     case("iam-policy", Bucket, &[ends(0, &["iam-policy", "--repo", "s3://bucket/x", "--sse", "aws:kms"])]),
     case("self-test", Nothing, &[ends(0, &["self-test", "--dir", "."]), ends(1, &["self-test", "--dir", "none"])]),
     case("completions", Nothing, &[ends(0, &["completions", "fish"]), ends(20, &["completions", "fsh"])]),

@@ -195,6 +195,7 @@ impl What<'_> {
             walk: WalkOptions { one_file_system, with_atime: false, attributes, excludes },
             streams: prepared.streams,
             tars: prepared.tars,
+            objects: prepared.objects,
             host: self.request.host.clone(),
             user: uzers::get_user_by_uid(uid).map_or_else(|| uid.to_string(), |user| user.name().to_string_lossy().into_owned()),
             uid_gid: (uid, gid),
