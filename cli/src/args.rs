@@ -158,7 +158,21 @@ impl Remote {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     #[allow(missing_docs)]
+    Setup(commands::setup::Args),
+    #[allow(missing_docs)]
     Run(commands::run::Args),
+    #[allow(missing_docs)]
+    Status(commands::status::Args),
+    #[allow(missing_docs)]
+    Runs(commands::runs::RunsArgs),
+    #[allow(missing_docs)]
+    Logs(commands::runs::LogsArgs),
+    #[allow(missing_docs)]
+    Retain(commands::retain::Args),
+    #[allow(missing_docs)]
+    Config(commands::config::Args),
+    #[allow(missing_docs)]
+    RecoverPlan(commands::recover_plan::Args),
     #[allow(missing_docs)]
     Init(commands::init::Args),
     #[allow(missing_docs)]
@@ -224,6 +238,8 @@ pub enum Command {
     Doctor(commands::doctor::Args),
     #[allow(missing_docs)]
     IamPolicy(commands::iam_policy::Args),
+    #[allow(missing_docs)]
+    Lifecycle(commands::lifecycle::Args),
     #[allow(missing_docs)]
     SelfTest(commands::self_test::Args),
     #[allow(missing_docs)]

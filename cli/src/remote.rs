@@ -16,7 +16,7 @@ pub fn at_endpoint(place: S3Place) -> Result<S3Place, Fail> {
 }
 
 /// A file of certificates that the environment names: our own variable, else that of AWS' tools.
-fn ca_file() -> Option<PathBuf> {
+pub fn ca_file() -> Option<PathBuf> {
     ["SEABED_CA_FILE", "AWS_CA_BUNDLE"].iter().find_map(|name| std::env::var_os(name).filter(|path| !path.is_empty())).map(PathBuf::from)
 }
 

@@ -17,7 +17,7 @@
 )]
 
 // The surface, one line per module: what is named here is what an embedder needs, and what the policy in README.md covers.
-pub use backup::{BackupOptions, BackupReport, Failure, ParentChoice, StreamSource, backup, backup_also};
+pub use backup::{BackupOptions, BackupReport, Failure, ObjectSource, ParentChoice, StreamSource, backup, backup_also};
 pub use catalog::{Catalog, Snapshot};
 pub use check::{Budget, CheckOptions, CheckReport, Finding, ReadData, Warning, check};
 pub use clock::now;
@@ -30,6 +30,7 @@ pub use format::manifest::Summary;
 pub use format::wire::Time;
 pub use gc::{GcOptions, GcReport, MaxUnused};
 pub use id::{RepositoryId, SnapshotId, WriterId};
+pub use into_bucket::into_bucket;
 pub use list::list;
 pub use observe::{Action, Observer, Progress, Silent};
 pub use pack::Compression;
@@ -48,7 +49,7 @@ pub use source::{Attributes, Excludes, WalkOptions};
 pub use store::Store;
 pub use store::local::LocalStore;
 pub use store::memory::MemoryStore;
-pub use store::s3::{S3Credentials, S3Options, S3Place, S3Store};
+pub use store::s3::{Bucket, S3Credentials, S3Options, S3Place, S3Store};
 pub use tag::{TagEdit, Tagged, describe, tag};
 pub use undelete::undelete;
 pub use usage::{Usage, freed, usage};
@@ -63,6 +64,7 @@ pub mod dump;
 pub mod find;
 pub mod forget;
 pub mod gc;
+pub mod into_bucket;
 pub mod keys;
 pub mod list;
 pub mod rebuild;

@@ -114,8 +114,7 @@ impl<'r> Forge<'r> {
         let name = |kind: u8| NamesRoot { kind, name: Bytes::default(), stream: None, extra: vec![] };
         let mut roots: Vec<NamesRoot> = trees.iter().map(|(_, kind)| name(*kind)).collect();
         for (name, content, bytes) in streams {
-            let (argv, stderr, format, extra) = (vec![], Bytes::default(), String::new(), vec![]);
-            let stream = Stream { argv, exit: None, stderr, format, hash: [0; 32], mode: 0o600, uid: 0, gid: 0, mtime: time, extra };
+            let stream = Stream::new("", (0, 0), time);
             index.push(IndexRoot::stream(content.clone(), *bytes));
             roots.push(NamesRoot { kind: ROOT_STREAM, name: Bytes(name.as_bytes().to_vec()), stream: Some(stream), extra: vec![] });
         }

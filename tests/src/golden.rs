@@ -506,6 +506,7 @@ pub fn build(zstd: &mut dyn FnMut(&[u8]) -> Vec<u8>) -> Vectors {
         uid: 1000,
         gid: 1000,
         mtime: time,
+        place: String::new(),
         extra: vec![],
     };
     let summary =

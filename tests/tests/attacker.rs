@@ -172,6 +172,7 @@ pub fn stream_root(name: &[u8]) -> NamesRoot {
         uid: 0,
         gid: 0,
         mtime,
+        place: String::new(),
         extra: vec![],
     };
     NamesRoot { kind: ROOT_STREAM, name: Bytes(name.to_vec()), stream: Some(stream), extra: vec![] }

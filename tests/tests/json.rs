@@ -28,6 +28,13 @@ const JOBS: &str = "[repo.local]\nurl = \"dir:/nowhere\"\n[source.src]\nkind = \
     [job.nightly]\nsources = [\"src\"]\nschedule = [\"*-*-* 01:30\", \"0 14 * * 1\"]\ntz = \"Europe/London\"\n\
     [job.weekly]\nsources = [\"src\"]\nschedule = \"Sun 01:45\"\n";
 
+/// The one that is found without being named: a job that can be run, and one that cannot.
+const FOUND: &str = "state_dir = \"state\"\nhost = \"web1\"\ncontacts = [\"ann@example.org\"]\n\
+    [repo.main]\nurl = \"dir:.local/share/seabed/repo\"\nkey = { key_file = \".config/seabed/key\" }\nretention = \"two\"\n\
+    [retention.two]\nkeep = { last = 2 }\n[source.docs]\nkind = \"files\"\npaths = [\"src\"]\n\
+    [source.dump]\nkind = \"command\"\ncommand = \"echo half; echo why >&2; exit 3\"\n[job.docs]\nsources = [\"docs\"]\nhooks = { pre = \"echo before\" }\n\
+    [job.dump]\nsources = [\"dump\"]\nrun = { delay = \"0s\" }\n";
+
 /// A home with what a case begins with.
 struct Stage {
     home: Home,
@@ -44,6 +51,7 @@ impl Stage {
         let home = Home::new();
         home.write("src/sub/empty", "");
         home.write("jobs.toml", JOBS);
+        home.write("seabed.toml", FOUND);
         let server = (place == Place::Bucket).then(S3Server::start);
         let mut stage = Stage { home, server, names: Names::default(), first: String::new(), newest: String::new(), old: Vec::new() };
         stage.names.texts = vec![
@@ -144,6 +152,23 @@ impl Stage {
         arg
     }
 
+    /// A bucket that is backed up, and two rules of it.
+    fn rules(&self) {
+        let server = self.server.as_ref().unwrap();
+        server.put_object("photos/raw/one.jpg", "one");
+        let raw = "<Rule><ID>raw</ID><Status>Enabled</Status><Filter><Prefix>photos/raw/</Prefix></Filter><Expiration><Days>1</Days></Expiration></Rule>";
+        let cold = "<Rule><ID>cold</ID><Status>Enabled</Status><Filter><Prefix></Prefix></Filter><Transition><Days>30</Days>\
+                    <StorageClass>GLACIER</StorageClass></Transition></Rule>";
+        let rules = format!("<LifecycleConfiguration>{raw}{cold}</LifecycleConfiguration>");
+        server.behave(|b| b.lifecycle = seabed_tests::s3_server::behaviour::Canned::Xml(rules));
+        let (repository, photos) = (server.url("x"), server.url("photos"));
+        let config = format!(
+            "[repo.main]\nurl = \"{repository}\"\n[source.photos]\nkind = \"s3\"\nurl = \"{photos}\"\n\
+             [source.files]\nkind = \"files\"\npaths = [\"/srv\"]\n[job.nightly]\nsources = [\"photos\"]\n"
+        );
+        self.home.write("seabed.toml", &config);
+    }
+
     /// Flips a bit of a data pack.
     fn damage(&self) {
         let name = self.pack();
@@ -215,6 +240,9 @@ fn play(case: &Case, met: &Mutex<BTreeMap<String, BTreeSet<String>>>) -> Vec<Str
     let mut stage = Stage::new(case.place);
     if ["check-damage", "repair-damage"].contains(&case.name) {
         stage.damage();
+    }
+    if case.name == "lifecycle" {
+        stage.rules();
     }
     let (mut story, mut wrong) = (String::new(), Vec::new());
     for step in case.steps {

@@ -7,6 +7,7 @@ pub mod cache;
 pub mod cat;
 pub mod check;
 pub mod completions;
+pub mod config;
 pub mod copy;
 pub mod daemon;
 pub mod describe;
@@ -24,23 +25,29 @@ pub mod hold;
 pub mod iam_policy;
 pub mod init;
 pub mod key;
+pub mod lifecycle;
 pub mod ls;
 pub mod man;
 pub mod mount;
 pub mod rebuild;
+pub mod recover_plan;
 pub mod repair;
 pub mod restore;
 mod restore_plan;
+pub mod retain;
 pub mod rewrite;
 pub mod run;
+pub mod runs;
 pub mod schedule;
 pub mod schema;
 pub mod self_test;
 pub mod serve;
+pub mod setup;
 mod several;
 pub mod snapshots;
 pub mod sources;
 pub mod stats;
+pub mod status;
 pub mod tag;
 pub mod undelete;
 pub mod unlock;
@@ -87,6 +94,7 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Cat(args) => cat::run(global, args, out),
         Command::Cache(args) => cache::run(global, args, out),
         Command::Doctor(args) => doctor::run(global, args, out),
+        Command::Lifecycle(args) => lifecycle::run(global, args, out),
         Command::IamPolicy(args) => iam_policy::run(global, args, out),
         Command::Unlock(_) => unlock::run(out),
         Command::SelfTest(args) => self_test::run(global, args, out),
@@ -94,6 +102,13 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Man(args) => man::run(args, out),
         Command::Schema(args) => schema::run(args, out),
         Command::Run(args) => run::run(global, args, out),
+        Command::Config(args) => config::run(global, args, out),
+        Command::Status(args) => status::run(global, args, out),
+        Command::Runs(args) => runs::runs(global, args, out),
+        Command::Logs(args) => runs::logs(global, args, out),
+        Command::Retain(args) => retain::run(global, args, out),
+        Command::Setup(args) => setup::run(global, args, out),
+        Command::RecoverPlan(_) => recover_plan::run(global, out),
         Command::Worker(_) => worker::run(global, out),
         Command::Schedule(args) => schedule::run(global, args, out),
         Command::Daemon(args) => daemon::daemon(global, args, out),

@@ -3,7 +3,9 @@
 //! It obeys DESIGN section 3 and what README.md says of `seabed.toml`.
 
 pub mod config;
+pub mod into;
 pub mod open;
+pub mod restore;
 pub mod run;
 pub mod schedule;
 pub mod sources;

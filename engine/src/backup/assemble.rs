@@ -65,6 +65,8 @@ pub struct Assembled {
     pub tree: Option<TreeRoot>,
     /// The trees of tar archives, in order; `None` for one without entries.
     pub tars: Vec<Option<TreeRoot>>,
+    /// Those of buckets.
+    pub objects: Vec<Option<TreeRoot>>,
     /// The streams, in order.
     pub streams: Vec<(Content, u64)>,
     /// What was counted.
@@ -106,6 +108,9 @@ pub struct Assembler<'s, 'a> {
     tars_ended: Vec<Stream>,
     /// The entries of the archive that is being read.
     members: Option<Members>,
+    /// What is known of the buckets that ended, and of the one that is being read, whose tree grows where that of the paths will.
+    objects_ended: Vec<Stream>,
+    objects: Option<Stream>,
     marks: &'s Marks<'s>,
 }
 
@@ -132,6 +137,7 @@ impl<'s, 'a> Assembler<'s, 'a> {
             made: Assembled {
                 tree: None,
                 tars: Vec::new(),
+                objects: Vec::new(),
                 streams: Vec::new(),
                 summary: Summary::default(),
                 errors: Vec::new(),
@@ -144,6 +150,8 @@ impl<'s, 'a> Assembler<'s, 'a> {
             ended: Vec::new(),
             tars_ended: Vec::new(),
             members: None,
+            objects_ended: Vec::new(),
+            objects: None,
             marks,
         }
     }
@@ -188,12 +196,17 @@ impl<'s, 'a> Assembler<'s, 'a> {
         if !waiting.is_empty() || trouble.is_set() {
             return Err(Error::Interrupted);
         }
-        let store = &mut self.store;
-        let tree = std::mem::replace(&mut self.tree, TreeWriter::new(store.repository.cutter().clone()));
-        self.root = tree.finish(&mut |class, plain: &[u8]| store.add_tree(class, plain))?;
+        self.root = self.end_tree()?;
         self.progress.stage = Stage::Finishing;
         self.tell();
         self.store.frames.flush()
+    }
+
+    /// Ends the tree that grows, and begins another.
+    fn end_tree(&mut self) -> Result<Option<TreeRoot>> {
+        let store = &mut self.store;
+        let tree = std::mem::replace(&mut self.tree, TreeWriter::new(store.repository.cutter().clone()));
+        tree.finish(&mut |class, plain: &[u8]| store.add_tree(class, plain))
     }
 
     fn tell(&mut self) {
@@ -204,9 +217,9 @@ impl<'s, 'a> Assembler<'s, 'a> {
     /// Sets a mark, with what is done so far: once all of it is durable and named, a pending manifest says so (B3).
     fn mark(&mut self) -> Result<()> {
         let (tree, list) = (self.tree.clone(), self.list.clone());
-        let tars = self.tars_so_far()?;
+        let mut trees = self.trees_so_far()?;
         let store = &mut self.store;
-        let tree = tree.finish(&mut |class, plain: &[u8]| store.add_tree(class, plain))?;
+        let mut tree = tree.finish(&mut |class, plain: &[u8]| store.add_tree(class, plain))?;
         let part = list.finish(&mut |class, plain: &[u8]| store.add_tree(class, plain))?;
         let mut summary = self.made.summary.clone();
         summary.data_chunks = self.store.data_chunks;
@@ -217,7 +230,11 @@ impl<'s, 'a> Assembler<'s, 'a> {
         if part.1 > 0 {
             streams.push((part, None));
         }
-        let number = self.marks.set(Done { tree, tars, streams, summary }, self.store.bytes_added);
+        if let Some(facts) = &self.objects {
+            let name = self.compared.options.objects.get(self.made.objects.len()).map_or(&b""[..], |source| &source.name);
+            trees.extend(tree.take().map(|tree| (tree, name.to_vec(), Some(facts.clone()))));
+        }
+        let number = self.marks.set(Done { tree, trees, streams, summary }, self.store.bytes_added);
         self.store.frames.mark(number)
     }
 
@@ -238,8 +255,8 @@ impl<'s, 'a> Assembler<'s, 'a> {
                 for item in items {
                     self.item(item, &mut rest)?;
                 }
-                // Where it came from: the batches of an archive are as long as segments.
-                if self.members.is_some() { self.segments.give(data) } else { self.sink.buffers.give(data) }
+                // Where it came from: the batches of an archive or a bucket are as long as segments.
+                if self.members.is_some() || self.objects.is_some() { self.segments.give(data) } else { self.sink.buffers.give(data) }
             }
             flow::Done::Segment { data, chunks } => {
                 let mut rest = &data[..];
@@ -270,6 +287,14 @@ impl<'s, 'a> Assembler<'s, 'a> {
             }
             flow::Done::BeginTar => self.members = Some(Members::new(self.made.tars.len(), self.tar_name())?),
             flow::Done::EndTar(stream) => self.end_tar(*stream)?,
+            flow::Done::BeginObjects(stream) => self.objects = Some(*stream),
+            flow::Done::EndObjects(stream) => {
+                let root = self.end_tree()?;
+                self.made.objects.push(root);
+                self.objects_ended.push(*stream);
+                self.objects = None;
+            }
+            flow::Done::Forget => drop(self.end_list()?),
         }
         Ok(())
     }
@@ -366,7 +391,7 @@ impl<'s, 'a> Assembler<'s, 'a> {
         let Some(members) = self.members.take() else { return Err(Error::SelfCheck { what: "the end of a tar archive" }) };
         let Compared { reader, parents, options } = self.compared;
         let name = self.tar_name();
-        let mut compare = ParentJoin::new(reader, parents.all(), Tree::Tar(name), options);
+        let mut compare = ParentJoin::new(reader, parents.all(), Tree::Named(name), options);
         let root = self.tree_of(&members, &mut |assembler, dir, entry, content| {
             let prior = compare.find(dir, &entry.name.0);
             let same = prior.as_ref().is_some_and(|prior| prior.entry == *entry && prior.content.as_ref() == content);
@@ -396,8 +421,8 @@ impl<'s, 'a> Assembler<'s, 'a> {
         tree.finish(&mut |class, plain: &[u8]| store.add_tree(class, plain))
     }
 
-    /// The trees of the archives that were read, and of the one that is being read.
-    fn tars_so_far(&mut self) -> Result<Vec<(TreeRoot, Vec<u8>, Option<Stream>)>> {
+    /// The trees of the archives and buckets that were read, and of the archive that is being read.
+    fn trees_so_far(&mut self) -> Result<Vec<(TreeRoot, Vec<u8>, Option<Stream>)>> {
         let names: Vec<Vec<u8>> = self.compared.options.tars.iter().map(|tar| tar.name.clone()).collect();
         let mut trees: Vec<_> = self.made.tars.iter().copied().zip(self.tars_ended.iter().cloned().map(Some)).collect();
         if let Some(members) = self.members.take() {
@@ -405,7 +430,9 @@ impl<'s, 'a> Assembler<'s, 'a> {
             self.members = Some(members);
             trees.push((tree?, None));
         }
-        Ok(trees.into_iter().zip(names).filter_map(|((tree, stream), name)| Some((tree?, name, stream))).collect())
+        let buckets = self.made.objects.iter().copied().zip(self.objects_ended.iter().cloned().map(Some));
+        let buckets = buckets.zip(self.compared.options.objects.iter().map(|source| source.name.clone()));
+        Ok(trees.into_iter().zip(names).chain(buckets).filter_map(|((tree, stream), name)| Some((tree?, name, stream))).collect())
     }
 
     /// What was made of it all.

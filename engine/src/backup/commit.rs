@@ -49,9 +49,12 @@ pub struct Made<'a> {
 /// Commits what was made, or says why there is nothing to commit.
 pub fn commit(repository: &Repository, options: &BackupOptions, made: Made<'_>) -> Result<BackupReport, Failure> {
     let Made { session, commit, series, parents, times, ends, assembled, written } = made;
-    let Assembled { tree, tars, streams, mut summary, mut errors, error_count } = assembled;
+    let Assembled { tree, mut tars, objects, streams, mut summary, mut errors, error_count } = assembled;
     let error_count = error_count + ends.error_count;
     errors.splice(0..0, ends.errors);
+    // Both are trees below a name.
+    tars.extend(objects);
+    let trees: Vec<StreamEnd> = ends.tars.into_iter().chain(ends.objects).collect();
     errors.truncate(ERRORS_KEPT);
     // Ancestors of a path that is not there are no snapshot of it.
     if ends.entries == 0 && streams.is_empty() && tars.iter().all(Option::is_none) {
@@ -59,10 +62,10 @@ pub fn commit(repository: &Repository, options: &BackupOptions, made: Made<'_>) 
     }
     summary.errors = error_count;
     summary.bytes_stored = written.bytes;
-    let spoke = ends.streams.iter().chain(&ends.tars).filter(|end| !end.stream.stderr.0.is_empty());
+    let spoke = ends.streams.iter().chain(&trees).filter(|end| !end.stream.stderr.0.is_empty());
     let remarks: Vec<_> = spoke.map(|end| (end.name.clone(), end.stream.stderr.0.clone())).collect();
     let Roots { index: index_roots, names: names_roots } =
-        roots(tree.as_ref().filter(|_| ends.entries > 0), (streams, ends.streams), (tars, ends.tars));
+        roots(tree.as_ref().filter(|_| ends.entries > 0), (streams, ends.streams), (tars, trees));
     // A stream of the same content under another name is another path.
     let named = |roots: &[NamesRoot]| roots.iter().map(|root| (root.kind, root.name.clone())).collect::<Vec<_>>();
     let is_same = |parent: &Snapshot| parent.index.roots == index_roots && named(&parent.names.roots) == named(&names_roots);
@@ -76,6 +79,7 @@ pub fn commit(repository: &Repository, options: &BackupOptions, made: Made<'_>) 
         errors,
         error_count,
         excluded: ends.excluded,
+        archived: ends.archived,
         remarks: remarks.clone(),
         started: times.started,
         finished,
@@ -108,6 +112,8 @@ pub fn parts(
     times: &Times,
 ) -> Result<(IndexPart, NamesPart)> {
     let LedgerRow { writer, sequence, previous, heads } = ledger(repository)?;
+    let left_out =
+        options.objects.iter().flat_map(|source| &source.exclude).map(|pattern| String::from_utf8_lossy(&pattern.text).into_owned());
     let index = IndexPart {
         snapshot: session,
         roots: Vec::new(),
@@ -129,7 +135,7 @@ pub fn parts(
         uid: options.uid_gid.0,
         gid: options.uid_gid.1,
         paths: asked_for(options),
-        excludes: options.excludes.clone(),
+        excludes: options.excludes.iter().cloned().chain(left_out).collect(),
         tags: options.tags.clone(),
         description: options.description.clone(),
         program: options.program.clone(),
@@ -164,7 +170,7 @@ fn roots(
 fn asked_for(options: &BackupOptions) -> Vec<Bytes> {
     let paths = options.as_path.iter().chain(options.paths.iter().filter(|_| options.as_path.is_none()));
     let paths = paths.map(|p| Bytes(p.as_os_str().as_bytes().to_vec()));
-    let streams = options.streams.iter().chain(&options.tars).map(|s| Bytes([b"/", &s.name[..]].concat()));
+    let streams = options.names().map(|name| Bytes([b"/", name].concat()));
     paths.chain(streams).collect()
 }
 

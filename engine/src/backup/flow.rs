@@ -74,7 +74,7 @@ pub enum Todo {
         /// Lengths of the chunks.
         cuts: Vec<u32>,
     },
-    /// Entries of an archive; the content of those that have some lies in `data`, one behind the other.
+    /// Entries of an archive or a bucket; the content of those that have some lies in `data`, one behind the other.
     Members {
         /// The entries, each with the length of its content there.
         items: Vec<(DoneItem, usize)>,
@@ -107,6 +107,12 @@ pub enum Done {
     BeginTar,
     /// They were, and this is what the manifest says of the archive.
     EndTar(Box<Stream>),
+    /// The entries that follow are those of a bucket, in the order of a tree; this is what the manifest says of it so far.
+    BeginObjects(Box<Stream>),
+    /// They were, and this is what it says in the end.
+    EndObjects(Box<Stream>),
+    /// What the segments since the last end amount to is of no use: it was not all of an object.
+    Forget,
 }
 
 /// Something numbered, with the credit it took.

@@ -13,8 +13,8 @@ use std::time::Instant;
 pub struct Done {
     /// The tree.
     pub tree: Option<TreeRoot>,
-    /// The trees of tar archives, each with its name, and with what is known of the archive where it has ended.
-    pub tars: Vec<(TreeRoot, Vec<u8>, Option<Stream>)>,
+    /// The trees of tar archives and buckets, each with its name, and with what is known of it; of an archive only where that has ended.
+    pub trees: Vec<(TreeRoot, Vec<u8>, Option<Stream>)>,
     /// The streams, each with its length, and with what is known of it where it has ended.
     pub streams: Vec<((Content, u64), Option<Stream>)>,
     /// What was counted.
@@ -79,7 +79,7 @@ impl<'a> Marks<'a> {
             let name = self.options.streams.get(number).map_or_else(|| UNFINISHED.to_vec(), |stream| stream.name.clone());
             roots.stream(content, name, facts.unwrap_or_else(|| part("")));
         }
-        for (tree, name, facts) in done.tars {
+        for (tree, name, facts) in done.trees {
             roots.tar(&tree, name, facts.unwrap_or_else(|| part("tar")));
         }
         (index.roots, names.roots) = (roots.index, roots.names);

@@ -43,11 +43,11 @@ fn failed(source: rusqlite::Error) -> Error {
 pub type Refusal = &'static str;
 
 /// A directory as a key: byte strings are then ordered as directories are, component by component.
-fn key(dir: &[u8]) -> Vec<u8> {
+pub(super) fn key(dir: &[u8]) -> Vec<u8> {
     dir.iter().map(|b| if *b == b'/' { 0 } else { *b }).collect()
 }
 
-fn dir_of(mut key: Vec<u8>) -> Vec<u8> {
+pub(super) fn dir_of(mut key: Vec<u8>) -> Vec<u8> {
     key.iter_mut().filter(|b| **b == 0).for_each(|b| *b = b'/');
     key
 }

@@ -7,6 +7,7 @@ mod as_path;
 mod assemble;
 mod commit;
 mod flow;
+mod listing;
 mod marks;
 mod members;
 mod options;
@@ -15,13 +16,14 @@ mod reads;
 mod totals;
 mod work;
 
-pub use options::{BackupOptions, BackupReport, Failure, ParentChoice, StreamSource};
+pub use crate::repository::selection::Pattern;
+pub use options::{BackupOptions, BackupReport, Failure, ObjectSource, ParentChoice, StreamSource};
 
 use crate::backup::also::Also;
 use crate::backup::assemble::{Assembler, Compared};
 use crate::backup::flow::{Credits, Flow};
 use crate::backup::marks::Marks;
-use crate::backup::parent::{ParentJoin, Parents, Tree};
+use crate::backup::parent::Parents;
 use crate::backup::totals::Totals;
 use crate::buffers::Buffers;
 use crate::clock;
@@ -144,7 +146,7 @@ pub fn backup_also(
     let segments = Buffers::default();
     let totals = Totals::default();
     // Of a series that has a snapshot that tells about how much there is. How long a stream or an archive is nobody can count.
-    let counts = observer.wants_totals() && parents.snapshot.is_none() && options.streams.is_empty() && options.tars.is_empty();
+    let counts = observer.wants_totals() && parents.snapshot.is_none() && options.names().next().is_none();
 
     let run: Result<_, Failure> = std::thread::scope(|scope| {
         let _stop = StopOnPanic(&trouble);
@@ -158,13 +160,12 @@ pub fn backup_also(
         let compared = Compared { reader: &reader, parents: &parents, options: &options };
         let mut assembler = Assembler::new(repository, (&sink, &segments, &marks, &totals), jobs_in, base.clone(), compared, observer);
         let flow = Flow { todo: todo_in, done: done_in, credits: &credits, trouble: &trouble, segments: &segments };
-        let join = ParentJoin::new(&reader, parents.all(), Tree::Paths, &options);
         let options = &options;
         if counts {
             let (totals, trouble) = (&totals, &trouble);
             scope.spawn(move || totals.count(options, trouble, observer));
         }
-        let source = scope.spawn(move || reads::run(repository, options, join, flow, observer));
+        let source = scope.spawn(move || reads::run(repository, compared, flow, observer));
         let _guard = PanicGuard(&trouble);
         let assembled = assembler.run(&done_out, &credits, &trouble);
         totals.stop();
@@ -226,28 +227,27 @@ impl Drop for StopOnPanic<'_> {
     }
 }
 
-/// Refuses names of streams and tar archives that no reader would take back, or that would lie in each other: a manifest with one would
-/// not open, or not restore.
+/// Refuses names of streams, tar archives and buckets that no reader would take back, or that would lie in each other: a manifest with one
+/// would not open, or not restore.
 fn check_names(options: &BackupOptions) -> Result<(), Error> {
     let wrong = |what: String| Err(Error::Option { what });
     let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
     let mut seen = HashSet::new();
-    let named = options.tars.iter().filter(|tar| !tar.name.is_empty());
-    for source in options.streams.iter().chain(named.clone()) {
-        let name = shown(&source.name);
-        if !stream_name_is_valid(&source.name) {
-            return wrong(format!("`{name}` cannot be the name of a stream: it must be a path without `..` and leading `/`"));
+    let named = || options.trees().filter(|name| !name.is_empty());
+    let all = || options.streams.iter().map(|stream| &stream.name[..]).chain(named());
+    for name in all() {
+        if !stream_name_is_valid(name) {
+            return wrong(format!("`{}` cannot be the name of a stream: it must be a path without `..` and leading `/`", shown(name)));
         }
-        if !seen.insert(&source.name) {
-            return wrong(format!("two streams are called `{name}`"));
+        if !seen.insert(name) {
+            return wrong(format!("two streams are called `{}`", shown(name)));
         }
     }
-    for source in options.streams.iter().chain(named.clone()) {
-        let mut above = split(&source.name).0;
+    for name in all() {
+        let mut above = split(name).0;
         while !above.is_empty() {
-            if seen.iter().any(|name| name.as_slice() == above) {
-                let (name, above) = (shown(&source.name), shown(above));
-                return wrong(format!("the stream `{name}` would have to lie in the stream `{above}`"));
+            if seen.contains(above) {
+                return wrong(format!("the stream `{}` would have to lie in the stream `{}`", shown(name), shown(above)));
             }
             above = split(above).0;
         }
@@ -255,12 +255,13 @@ fn check_names(options: &BackupOptions) -> Result<(), Error> {
     // Each tree has the directory at its top to itself.
     let top = |name: &[u8]| name.split(|b| *b == b'/').next().unwrap_or_default().to_vec();
     let mut tops = HashSet::new();
-    if let Some(twice) = named.map(|tar| top(&tar.name)).find(|top| !tops.insert(top.clone())) {
-        return wrong(format!("two tar archives would lie in `{}`: give them names that begin otherwise", shown(&twice)));
+    if let Some(twice) = named().map(top).find(|top| !tops.insert(top.clone())) {
+        let what = if options.objects.is_empty() { "two tar archives" } else { "two of the tar archives and buckets" };
+        return wrong(format!("{what} would lie in `{}`: give them names that begin otherwise", shown(&twice)));
     }
-    let sources = options.tars.len() + options.streams.len() + options.paths.len();
-    if sources > 1 && options.tars.iter().any(|tar| tar.name.is_empty()) {
-        return wrong("a tar archive beside other sources needs a name".to_owned());
+    let sources = options.names().count() + options.paths.len();
+    if sources > 1 && options.trees().any(<[u8]>::is_empty) {
+        return wrong("a tar archive or a bucket beside other sources needs a name".to_owned());
     }
     Ok(())
 }

@@ -7,7 +7,9 @@ use crate::id::{ObjectId, SnapshotId};
 use crate::index::Index;
 use crate::limits::{PACK_BYTES_DATA, PACK_BYTES_META};
 use crate::pack::Compression;
+use crate::repository::selection::Pattern;
 use crate::source::WalkOptions;
+use crate::source::objects::Objects;
 use crate::source::stream::{CommandStream, Stream, StreamFailure};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -53,6 +55,30 @@ impl StreamSource {
     }
 }
 
+/// Objects of a bucket, to become files below a name.
+pub struct ObjectSource {
+    /// The directory in which they lie, without leading `/`. Without a name it must be the only source.
+    pub name: Vec<u8>,
+    /// Where they come from, for people: `s3://bucket/prefix`. Holds no secret.
+    pub place: String,
+    /// The bucket.
+    pub objects: Arc<dyn Objects>,
+    /// Only those that match one of these, if there are any. Patterns match paths below the name.
+    pub include: Vec<Pattern>,
+    /// Without those that match one of these.
+    pub exclude: Vec<Pattern>,
+    /// Whether there may be none.
+    pub allow_empty: bool,
+}
+
+impl ObjectSource {
+    /// All of them; there must be some.
+    pub fn new(name: impl Into<Vec<u8>>, place: impl Into<String>, objects: Arc<dyn Objects>) -> Self {
+        let (include, exclude) = (Vec::new(), Vec::new());
+        ObjectSource { name: name.into(), place: place.into(), objects, include, exclude, allow_empty: false }
+    }
+}
+
 /// What to back up, and how.
 pub struct BackupOptions {
     /// Files and directories, absolute.
@@ -66,6 +92,8 @@ pub struct BackupOptions {
     /// Tar archives, whose entries become files below the archive's name. One without a name, whose entries lie at the top of the
     /// snapshot, must be the only source.
     pub tars: Vec<StreamSource>,
+    /// Objects of buckets, which become files below the source's name. What is as the parent has it (length, time, ETag) is not read.
+    pub objects: Vec<ObjectSource>,
     /// The series; else the first path or stream names it.
     pub series: Option<String>,
     /// The host.
@@ -120,6 +148,7 @@ impl Default for BackupOptions {
             walk: WalkOptions::default(),
             streams: Vec::new(),
             tars: Vec::new(),
+            objects: Vec::new(),
             series: None,
             host: String::new(),
             user: String::new(),
@@ -148,8 +177,18 @@ impl BackupOptions {
     /// The series this run belongs to.
     pub fn series_name(&self) -> String {
         let first = || self.as_path.as_ref().or(self.paths.first()).map(|p| p.to_string_lossy().into_owned());
-        let stream = || self.streams.iter().chain(&self.tars).next().map(|s| String::from_utf8_lossy(&s.name).into_owned());
+        let stream = || self.names().next().map(|name| String::from_utf8_lossy(name).into_owned());
         self.series.clone().or_else(first).or_else(stream).unwrap_or_default()
+    }
+
+    /// The names of streams, archives and buckets, in the order in which they are read.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.streams.iter().map(|stream| &stream.name[..]).chain(self.trees())
+    }
+
+    /// The names of those that become trees of their own.
+    pub fn trees(&self) -> impl Iterator<Item = &[u8]> {
+        self.tars.iter().map(|tar| &tar.name[..]).chain(self.objects.iter().map(|source| &source.name[..]))
     }
 
     /// Target of names and lists packs, bytes.
@@ -203,6 +242,8 @@ pub struct BackupReport {
     pub error_count: u64,
     /// Entries that excludes left out.
     pub excluded: u64,
+    /// Objects of buckets that were left out because they are archived.
+    pub archived: u64,
     /// Streams whose commands succeeded and wrote to standard error all the same: name, and the end of what they wrote.
     pub remarks: Vec<(Vec<u8>, Vec<u8>)>,
     /// When it began.

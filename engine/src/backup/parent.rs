@@ -13,6 +13,7 @@ use crate::observe::Action;
 use crate::pack::reader::{ChunkReader, ReadBuffers};
 use crate::repository::Repository;
 use crate::repository::tree::{ContentCursor, TreeCursor};
+use crate::source::objects::attributes::etag_of;
 use crate::store::Listed;
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -71,8 +72,8 @@ impl Parents {
 pub enum Tree<'n> {
     /// That of the paths.
     Paths,
-    /// That of the tar archive with this name.
-    Tar(&'n [u8]),
+    /// That of the tar archive or bucket with this name.
+    Named(&'n [u8]),
 }
 
 /// A tree that is walked beside the source.
@@ -119,7 +120,7 @@ impl<'r> Side<'r> {
         let roots = parent.index.roots.iter().zip(&parent.names.roots);
         let is_meant = |kind, name: &[u8]| match tree {
             Tree::Paths => kind == ROOT_PATHS,
-            Tree::Tar(meant) => kind == ROOT_TAR && name == meant,
+            Tree::Named(meant) => kind == ROOT_TAR && name == meant,
         };
         let root = roots.into_iter().find(|(index, names)| is_meant(index.kind, &names.name.0)).and_then(|(index, _)| index.as_tree())?;
         let cursor = Some(TreeCursor::new(reader, &root));
@@ -223,6 +224,17 @@ impl<'r> ParentJoin<'r> {
             _ => false,
         };
         now.mtime == prior.mtime && same_ctime && same_inode && same_size && settled
+    }
+
+    /// Whether an object of a bucket is what `prior` was: what its ETag tells, and where there is none its time, once the clock has ticked on.
+    pub fn same_object(&self, now: &Entry, etag: &str, prior: &Prior) -> bool {
+        let Prior { entry: prior, scanned, .. } = prior;
+        let same = now.kind == prior.kind && prior.status == STATUS_OK && now.size == prior.size && now.mtime == prior.mtime;
+        let settled = || match (prior.mtime.as_nanos(), scanned.as_nanos()) {
+            (Some(put), Some(scanned)) => put.saturating_add_unsigned(COARSE_TICK_NANOS) < scanned,
+            _ => false,
+        };
+        same && etag_of(&prior.xattrs) == etag.as_bytes() && (!etag.is_empty() || settled())
     }
 
     /// Whether the attributes of an unchanged entry must be read all the same: without ctime nobody can tell whether they changed, and a

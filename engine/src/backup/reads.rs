@@ -1,12 +1,14 @@
-//! The reading thread: streams first, then tar archives, then the walk, joined with the parent. Small files are left to the workers; long ones
+//! The reading thread: streams first, then tar archives, then buckets, then the walk, joined with the parent. Small files are left to the workers; long ones
 //! and streams are read and cut here, front to back, because where a chunk ends depends on where the one before it ended.
 
+mod objects;
 mod tar;
 
 use crate::backup::as_path::{AsPath, Moved};
+use crate::backup::assemble::Compared;
 use crate::backup::flow::{Done, DoneContent, DoneItem, Flow, Numbered, Step, Todo, TodoItem};
 use crate::backup::options::{BackupOptions, Failure, StreamSource};
-use crate::backup::parent::{ParentJoin, Prior, action, inherit};
+use crate::backup::parent::{ParentJoin, Prior, Tree, action, inherit};
 use crate::backup::work::{File, open_file, wait_out_tick};
 use crate::chunk::Profile;
 use crate::error::{Error, SourceError};
@@ -56,12 +58,16 @@ pub struct SourceEnds {
     pub streams: Vec<StreamEnd>,
     /// The tar archives, in order.
     pub tars: Vec<StreamEnd>,
+    /// The buckets, in order.
+    pub objects: Vec<StreamEnd>,
     /// The first sources that failed.
     pub errors: Vec<SourceError>,
     /// How many failed here; the workers count theirs.
     pub error_count: u64,
     /// Entries left out by excludes.
     pub excluded: u64,
+    /// Objects left out because they are archived.
+    pub archived: u64,
     /// Entries that were asked for, not only led to.
     pub entries: u64,
 }
@@ -70,19 +76,15 @@ pub struct SourceEnds {
 pub const ERRORS_KEPT: usize = 1000;
 
 /// See the module's text.
-pub fn run(
-    repository: &Repository,
-    options: &BackupOptions,
-    join: ParentJoin<'_>,
-    flow: Flow<'_>,
-    observer: &dyn Observer,
-) -> Result<SourceEnds, Failure> {
+pub fn run(repository: &Repository, compared: Compared<'_>, flow: Flow<'_>, observer: &dyn Observer) -> Result<SourceEnds, Failure> {
+    let options = compared.options;
     let trouble = flow.trouble;
     let _guard = PanicGuard(trouble);
     let mut reads = Reads {
         repository,
         flow,
-        join,
+        join: ParentJoin::new(compared.reader, compared.parents.all(), Tree::Paths, options),
+        compared,
         observer,
         number: 0,
         steps: Vec::new(),
@@ -109,6 +111,7 @@ struct Reads<'a> {
     repository: &'a Repository,
     flow: Flow<'a>,
     join: ParentJoin<'a>,
+    compared: Compared<'a>,
     observer: &'a dyn Observer,
     number: u64,
     steps: Vec<Step>,
@@ -131,6 +134,10 @@ impl Reads<'_> {
             let end = self.tar(source, options.uid_gid, &options.walk)?;
             self.ends.tars.push(end);
         }
+        for source in &options.objects {
+            let end = self.objects(source, options)?;
+            self.ends.objects.push(end);
+        }
         let mut as_path = options.as_path.as_ref().map(|to| AsPath::new(&options.paths, to)).transpose()?;
         let mut walker = Walker::new(&options.paths, options.walk.clone());
         while let Some(item) = walker.next() {
@@ -150,14 +157,19 @@ impl Reads<'_> {
         }
         self.flush()?;
         self.ends.excluded += walker.excluded();
-        if let Some(error) = self.join.failure.take() {
+        let failure = self.join.failure.take();
+        self.parent_failed(failure);
+        Ok(())
+    }
+
+    fn parent_failed(&self, failure: Option<Error>) {
+        if let Some(error) = failure {
             // No damage where somebody has forgotten the parent and collected it meanwhile.
             self.observer.warning(&format!(
                 "part of the parent snapshot cannot be read, so files were read again; this backup lacks nothing because of it, and unless the \
                  parent was forgotten meanwhile a check says what is hurt: {error}"
             ));
         }
-        Ok(())
     }
 
     fn error(&mut self, error: SourceError) {
@@ -326,11 +338,11 @@ impl Reads<'_> {
     fn beside_tars(&self, dir: &[u8], name: &[u8]) -> Result<(), Error> {
         let first = |path: &[u8]| path.split(|b| *b == b'/').next().map(<[u8]>::len);
         let top = if dir.is_empty() { name } else { &dir[..first(dir).unwrap_or(0)] };
-        match self.ends.tars.iter().find(|tar| tar.name.get(..first(&tar.name).unwrap_or(0)) == Some(top)) {
+        match self.ends.tars.iter().chain(&self.ends.objects).find(|tar| tar.name.get(..first(&tar.name).unwrap_or(0)) == Some(top)) {
             None => Ok(()),
             Some(tar) => {
                 let (name, top) = (String::from_utf8_lossy(&tar.name), crate::source::roots::display(top));
-                Err(Error::Option { what: format!("the tar archive `{name}` would lie in {}: give it another name", top.display()) })
+                Err(Error::Option { what: format!("`{name}` would lie in {}: give it another name", top.display()) })
             }
         }
     }

@@ -73,8 +73,8 @@ pub fn stream_name_is_valid(name: &[u8]) -> bool {
 impl Stream {
     /// Of a stream of which nothing is known yet but whose it will be; `format` is `tar` for an archive.
     pub fn new(format: &str, (uid, gid): (u32, u32), mtime: Time) -> Self {
-        let (argv, stderr, extra) = Default::default();
-        Stream { argv, exit: None, stderr, format: format.to_owned(), hash: [0; 32], mode: 0o600, uid, gid, mtime, extra }
+        let (argv, stderr, place, extra) = Default::default();
+        Stream { argv, exit: None, stderr, format: format.to_owned(), hash: [0; 32], mode: 0o600, uid, gid, mtime, place, extra }
     }
 }
 
@@ -177,9 +177,9 @@ map_struct! {
         2 ? exit: Option<u32>,
         /// The end of what it wrote to standard error.
         4 ? stderr: Bytes,
-        /// What is in it, where a job said: `postgres`, `mysql`; `tar` for an archive.
+        /// What is in it, where a job said: `postgres`, `mysql`; `tar` for an archive, `s3` for a bucket.
         6 ? format: String,
-        /// BLAKE3 of the whole stream, of an archive as it came.
+        /// BLAKE3 of the whole stream, of an archive as it came, of a bucket's listing.
         8 => hash: [u8; 32],
         /// Permission bits that a restore gives it.
         10 => mode: u32,
@@ -189,6 +189,8 @@ map_struct! {
         14 ? gid: u32,
         /// Time of a restored file.
         16 => mtime: Time,
+        /// Where the objects of a bucket come from: `s3://bucket/prefix`.
+        17 ? place: String,
     }
 }
 
@@ -197,9 +199,9 @@ map_struct! {
     pub struct NamesRoot {
         /// As in the index part.
         0 => kind: u8,
-        /// Path of a stream, or of the directory in which the entries of an archive lie; without leading `/`.
+        /// Path of a stream, or of the directory in which the entries of an archive or a bucket lie; without leading `/`.
         2 ? name: Bytes,
-        /// What is known of a stream or archive.
+        /// What is known of a stream, archive or bucket.
         4 ? stream: Option<Stream>,
     }
 }

@@ -7,6 +7,7 @@ pub mod filter;
 #[doc(hidden)]
 pub mod meta;
 mod names;
+pub mod objects;
 mod open;
 #[doc(hidden)]
 pub mod roots;

@@ -76,6 +76,14 @@ pub enum StreamFailure {
         /// The stream.
         name: String,
     },
+    /// A bucket cannot be listed or read.
+    #[error("cannot read the bucket of `{name}`: {source}")]
+    Bucket {
+        /// The source.
+        name: String,
+        /// What the store said.
+        source: crate::error::Error,
+    },
     /// A tar archive ends in the middle.
     #[error("the tar archive `{name}` is cut short: it ends after {at} bytes, before the end of the archive")]
     Torn {

@@ -122,6 +122,7 @@ fn snapshot(
         uid: 0,
         gid: 0,
         mtime: time,
+        place: String::new(),
         extra: Vec::new(),
     };
     let names = NamesPart {

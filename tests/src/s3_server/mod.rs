@@ -2,8 +2,7 @@
 //! It must never be softer than AWS where it is not told to be: wrong signatures and digests are refused, and every request is logged.
 //!
 //! What of the network it cannot do itself, [`crate::proxy`] does in front of it; a name that does not resolve is a name in
-//! `.invalid`, and a TLS handshake fails where `https` meets this server, which speaks plain HTTP. Multipart uploads are answered
-//! with 501.
+//! `.invalid`, and a TLS handshake fails where `https` meets this server, which speaks plain HTTP.
 
 pub mod behaviour;
 pub mod fault;
@@ -17,6 +16,7 @@ mod auth;
 mod bucket;
 mod clock;
 mod list;
+mod multipart;
 mod objects;
 mod operations;
 mod payload;
@@ -62,6 +62,7 @@ struct State {
     objects: Objects,
     injector: Injector,
     log: Vec<Logged>,
+    uploads: multipart::Uploads,
     requests: u64,
     /// Requests that came and have no answer yet, and how many of them there were at a time at most.
     under_way: (usize, usize),
@@ -276,6 +277,19 @@ impl S3Server {
             version.id = state.objects.next_version();
         }
         state.objects.put(BUCKET, key, version);
+    }
+
+    /// The same, with headers that come back with it.
+    pub fn put_with(&self, key: &str, bytes: impl Into<Bytes>, headers: &[(&str, &str)]) {
+        self.put_object(key, bytes);
+        let mut state = self.shared.state();
+        let version = state.objects.object_mut(BUCKET, key).expect("the object that was put");
+        version.headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    }
+
+    /// Multipart uploads that have neither ended nor been given up.
+    pub fn uploads(&self) -> usize {
+        self.shared.state().uploads.len()
     }
 
     /// Changes one bit of an object for good; its ETag, its time and all else stay: what a disk does.

@@ -8,7 +8,7 @@ use super::objects::{Kind, NULL, Version};
 use super::payload::{Payload, is_checksum};
 use super::reply::Reply;
 use super::request::{Call, Operation};
-use super::{bucket, clock, list, xml};
+use super::{bucket, clock, list, multipart, xml};
 use hyper::body::Bytes;
 use jiff::SignedDuration;
 
@@ -48,6 +48,9 @@ pub(super) fn run(state: &mut State, job: &Job<'_>, payload: Payload) -> Reply {
         Operation::GetObject | Operation::HeadObject => get(state, job),
         Operation::DeleteObject => delete(state, call),
         Operation::DeleteObjects => delete_many(state, job, &payload),
+        Operation::CreateMultipartUpload | Operation::UploadPart | Operation::CompleteMultipartUpload | Operation::AbortMultipartUpload => {
+            multipart::run(state, job, payload)
+        }
         Operation::RestoreObject => restore(state, job),
         Operation::ListObjectsV2 => list::list(state, job),
         Operation::ListObjectVersions => list::versions(state, call),
@@ -88,10 +91,9 @@ fn put(state: &mut State, job: &Job<'_>, payload: Payload) -> Reply {
     }
     let mut version = Version::object(payload.bytes, clock::now(&state.behaviour));
     version.class = class;
-    let kept = |name: &str| name == "content-type" || name.starts_with("x-amz-meta-");
     let echoed = |name: &str| name.starts_with("x-amz-server-side-encryption") || is_checksum(name);
     let locks = |name: &str| name.starts_with("x-amz-object-lock-");
-    let of_object = |name: &str| (kept(name) || echoed(name) || locks(name)) && !is_checksum(name);
+    let of_object = |name: &str| (is_kept(name) || echoed(name) || locks(name)) && !is_checksum(name);
     version.headers = call.headers.iter().filter(|(name, _)| of_object(name)).cloned().chain(payload.checksums).collect();
     if state.behaviour.versioning == Versioning::Enabled {
         version.id = state.objects.next_version();
@@ -122,6 +124,12 @@ fn put(state: &mut State, job: &Job<'_>, payload: Payload) -> Reply {
         state.objects.put(&call.bucket, &call.key, version);
     }
     reply
+}
+
+/// Whether a header of a PUT comes back with the object.
+pub(super) fn is_kept(name: &str) -> bool {
+    let kept = ["content-type", "cache-control", "content-disposition", "content-encoding", "content-language", "expires"];
+    kept.contains(&name) || name == "x-amz-website-redirect-location" || name.starts_with("x-amz-meta-")
 }
 
 /// `If-None-Match: *` and `If-Match` on a PUT.

@@ -16,6 +16,10 @@ pub enum Operation {
     RestoreObject,
     ListObjectsV2,
     ListObjectVersions,
+    CreateMultipartUpload,
+    UploadPart,
+    CompleteMultipartUpload,
+    AbortMultipartUpload,
     CreateBucket,
     HeadBucket,
     GetBucketLocation,
@@ -31,7 +35,13 @@ impl Operation {
         let asks = |name: &str| query.iter().any(|(n, _)| n == name);
         // A multipart upload looks like the plain operations but for its query.
         if asks("uploads") || asks("uploadId") {
-            return Operation::Other;
+            return match (method, asks("uploadId")) {
+                ("POST", false) => Operation::CreateMultipartUpload,
+                ("PUT", true) => Operation::UploadPart,
+                ("POST", true) => Operation::CompleteMultipartUpload,
+                ("DELETE", true) => Operation::AbortMultipartUpload,
+                _ => Operation::Other,
+            };
         }
         match (method, key.is_empty()) {
             ("PUT", false) => Operation::PutObject,

@@ -68,6 +68,10 @@ const NUMBERS: &[&str] = &[
 ];
 /// Numbers that do so in some messages only.
 const NUMBERS_OF: &[(&str, &[&str])] = &[
+    ("run", &["seconds", "bytes_stored", "bytes_added"]),
+    ("setup", &["seconds", "bytes_stored", "bytes_added"]),
+    ("runs", &["seconds", "bytes_stored", "bytes_added"]),
+    ("status", &["age_seconds"]),
     ("gc", &["bytes_read"]),
     ("copy", &["bytes_raw", "bytes_opened", "bytes_sent"]),
     ("forget", &["bytes_read"]),
@@ -95,6 +99,11 @@ const TEXTS_OF: &[(&str, &[&str])] = &[
     ("check", &["oldest_unverified_pack"]),
     ("key", &["text"]),
     ("schedule", &["text"]),
+    ("run", &["duration"]),
+    ("setup", &["duration"]),
+    ("runs", &["duration"]),
+    ("logs", &["text"]),
+    ("recover-plan", &["markdown"]),
 ];
 /// Whole values of which only that they are there is kept.
 const WHOLE: &[(&str, &[&str])] = &[

@@ -27,7 +27,7 @@ pub struct Args {
 
 /// Does it. The configuration itself may be gone already.
 pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
-    let config = find(global.config.as_deref())?.path;
+    let config = find(global.config.as_deref())?;
     let found = installed(&config, args.dir.as_deref())?;
     let mut live = Vec::new();
     for have in &found {

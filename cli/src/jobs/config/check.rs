@@ -6,6 +6,7 @@ use super::secret::Given;
 use super::source::{Kind, Source};
 use super::{Config, advice};
 use crate::exit::Fail;
+use crate::jobs::schedule::when::Schedule;
 use jiff::tz::TimeZone;
 
 /// The first mistake.
@@ -166,6 +167,9 @@ fn check_job(config: &Config, name: &str, job: &Job) -> Result<(), Fail> {
     }
     if let Some(tz) = &job.tz {
         zone(&place, tz)?;
+    }
+    for text in &job.schedule {
+        Schedule::parse(text).map_err(|why| bad(why).hint("write OnCalendar such as `*-*-* 02:00`, or cron such as `0 2 * * *`"))?;
     }
     if job.run.nice > 19 {
         return Err(bad(format!("nice is {}", job.run.nice)).hint("0 to 19, 19 is the nicest"));

@@ -16,7 +16,8 @@ mod show;
 pub mod source;
 pub mod units;
 
-pub use find::{Named, find};
+pub use expand::env_file;
+pub use find::find;
 pub use presets::{PRESETS, SECRETS};
 pub use show::show;
 
@@ -27,7 +28,7 @@ use crate::jobs::config::retention::Retention;
 use crate::jobs::config::source::Source;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The version of the file that this program reads.
 pub const VERSION: u32 = 1;
@@ -90,7 +91,7 @@ fn utc() -> String {
 impl Config {
     /// Reads and checks the file that is meant.
     pub fn load(named: Option<&Path>) -> Result<Self, Fail> {
-        let path = find(named)?.path;
+        let path = find(named)?;
         let text = read(&path)?;
         let file = File::new(&path, &text);
         let text = expand::expand(&file)?;
@@ -137,9 +138,20 @@ impl Config {
 
     /// A path of the file: relative ones begin where the file lies, whatever directory a scheduler starts in.
     pub fn beside(&self, path: &Path) -> PathBuf {
+        if path.is_absolute() {
+            return path.to_owned();
+        }
         let base = self.path.parent().unwrap_or(Path::new("/"));
-        // What is there already stays as it is: `/etc/../x` may lead through a symlink.
-        if path.is_absolute() { path.to_owned() } else { base.join(path) }
+        // `..` is what it seems to be only where no symlink is on the way.
+        let mut whole = base.canonicalize().unwrap_or_else(|_| base.to_owned());
+        for part in path.components() {
+            match part {
+                Component::ParentDir => drop(whole.pop()),
+                Component::CurDir => {}
+                part => whole.push(part),
+            }
+        }
+        whole
     }
 
     /// The repositories of a job, in order: those that it names, else the only one.

@@ -2,6 +2,7 @@
 //! It must never let a dump pass that is not whole. It opens no repository. It obeys what README.md says of sources.
 
 pub mod bounds;
+pub mod bucket;
 mod command;
 mod files;
 pub mod whole;
@@ -11,7 +12,7 @@ use crate::exit::Fail;
 use crate::jobs::config::Config;
 use crate::jobs::config::source::{Kind, Source};
 use crate::jobs::sources::bounds::Bounds;
-use seabed_engine::StreamSource;
+use seabed_engine::{ObjectSource, StreamSource};
 use std::any::Any;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -45,6 +46,8 @@ pub struct Prepared {
     pub streams: Vec<StreamSource>,
     /// Tar archives.
     pub tars: Vec<StreamSource>,
+    /// Buckets.
+    pub objects: Vec<ObjectSource>,
     /// For each stream, what it turned out to be compressed with: known when it was read.
     pub packed: Vec<Arc<Mutex<Option<&'static str>>>>,
     /// What must live until the source is read: files with passwords, connections.
@@ -72,6 +75,7 @@ pub fn prepare(asked: &Asked<'_>) -> Result<Prepared, Fail> {
         Kind::Files(files) => files::files(asked, files),
         Kind::DockerVolume(volume) => files::docker_volume(asked, volume),
         Kind::Command(command) => command::command(asked, command),
+        Kind::S3(bucket) => bucket::bucket(asked, bucket),
         other => Err(Fail::config(format!("sources of kind {} are not in this version", other.word()))),
     }
 }

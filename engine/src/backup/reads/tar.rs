@@ -20,7 +20,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, PoisonError};
 
 /// How much of the beginning of a large file is held while its profile is chosen. More of it cannot be seen beforehand.
-const SAMPLED_BYTES: usize = 4 << 20;
+pub(super) const SAMPLED_BYTES: usize = 4 << 20;
 
 /// The bytes of a stream, as long as the run is to go on, and their hash.
 struct Input<'a> {
@@ -54,22 +54,22 @@ fn failure(name: &str, error: TarError) -> Failure {
 
 /// Entries that wait to be sent.
 #[derive(Default)]
-struct Batch {
-    items: Vec<(DoneItem, usize)>,
-    data: Vec<u8>,
+pub(super) struct Batch {
+    pub items: Vec<(DoneItem, usize)>,
+    pub data: Vec<u8>,
     /// The directory of the last entry: most often that of the next one too.
     dir: Option<Arc<[u8]>>,
 }
 
 impl Batch {
-    fn dir(&mut self, dir: &[u8]) -> Arc<[u8]> {
+    pub fn dir(&mut self, dir: &[u8]) -> Arc<[u8]> {
         match &self.dir {
             Some(last) if **last == *dir => last.clone(),
             _ => self.dir.insert(dir.into()).clone(),
         }
     }
 
-    fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.items.len() >= BATCH_ENTRIES || self.data.len() as u64 >= BATCH_BYTES
     }
 }
@@ -170,7 +170,7 @@ impl Reads<'_> {
         self.error(SourceError { path, during: "store", source: io::Error::other(why.to_owned()) });
     }
 
-    fn flush_members(&mut self, batch: &mut Batch) -> Result<(), Error> {
+    pub(super) fn flush_members(&mut self, batch: &mut Batch) -> Result<(), Error> {
         let items = std::mem::take(&mut batch.items);
         if items.is_empty() {
             return Ok(());
@@ -291,7 +291,7 @@ impl Reads<'_> {
 }
 
 /// Eight places of a file, as of one of a tree: holes where there are holes, and of what has not come yet, what has.
-fn sample(ahead: &[u8], size: u64, map: Option<&[(u64, u64)]>) -> Vec<u8> {
+pub(super) fn sample(ahead: &[u8], size: u64, map: Option<&[(u64, u64)]>) -> Vec<u8> {
     const PLACES: u64 = 8;
     const PLACE_BYTES: usize = 8 << 10;
     let mut sample = Vec::with_capacity(PLACES as usize * PLACE_BYTES);

@@ -66,7 +66,7 @@ where
 }
 
 /// Takes an answer that may be refused for what it is; `none` is the code for "nobody configured that".
-fn fact<T>(asked: Result<T, Refusal>, none: &str, nothing: T) -> Result<Fact<T>, Refusal> {
+pub(super) fn fact<T>(asked: Result<T, Refusal>, none: &str, nothing: T) -> Result<Fact<T>, Refusal> {
     match asked {
         Ok(known) => Ok(Fact::Known(known)),
         Err(refusal) if refusal.text.contains(none) => Ok(Fact::Known(nothing)),
@@ -80,8 +80,8 @@ fn fact<T>(asked: Result<T, Refusal>, none: &str, nothing: T) -> Result<Fact<T>,
 }
 
 impl Inner {
-    async fn bucket_facts(&self) -> Result<BucketFacts> {
-        let failed = |refusal| self.error(crate::error::StoreOp::Open, &self.place.text(), refusal);
+    /// The lifecycle rules of the bucket.
+    pub(super) async fn rules(&self) -> Result<Fact<Vec<LifecycleRule>>, Refusal> {
         let bucket = &self.place.bucket;
         let rules = self
             .request(|Try { client, .. }| async move {
@@ -89,7 +89,13 @@ impl Inner {
                 Ok(answer.rules().to_vec())
             })
             .await;
-        let rules = fact(rules, "NoSuchLifecycleConfiguration", Vec::new()).map_err(failed)?;
+        fact(rules, "NoSuchLifecycleConfiguration", Vec::new())
+    }
+
+    async fn bucket_facts(&self) -> Result<BucketFacts> {
+        let failed = |refusal| self.error(crate::error::StoreOp::Open, &self.place.text(), refusal);
+        let bucket = &self.place.bucket;
+        let rules = self.rules().await.map_err(failed)?;
         let versioning = self
             .request(|Try { client, .. }| async move {
                 let answer = client.get_bucket_versioning().bucket(bucket).send().await.map_err(about_bucket)?;
@@ -123,14 +129,18 @@ impl Inner {
     }
 
     /// Whether a rule is in force and its filter can match an object of ours. A filter by tags or sizes is taken to match.
-    fn touches(&self, rule: &LifecycleRule) -> bool {
-        #[allow(deprecated, reason = "rules of old buckets carry their prefix outside of the filter")]
-        let own = rule.prefix();
-        let filter = rule.filter();
-        let prefix = own.or(filter.and_then(|f| f.prefix())).or(filter.and_then(|f| f.and()).and_then(|and| and.prefix())).unwrap_or("");
-        let (ours, theirs) = (self.place.key(""), prefix);
+    pub(super) fn touches(&self, rule: &LifecycleRule) -> bool {
+        let (ours, theirs) = (self.place.key(""), prefix_of(rule));
         *rule.status() == ExpirationStatus::Enabled && (ours.starts_with(theirs) || theirs.starts_with(&ours))
     }
+}
+
+/// What the keys begin with that a rule is about.
+pub(super) fn prefix_of(rule: &LifecycleRule) -> &str {
+    #[allow(deprecated, reason = "rules of old buckets carry their prefix outside of the filter")]
+    let own = rule.prefix();
+    let filter = rule.filter();
+    own.or(filter.and_then(|f| f.prefix())).or(filter.and_then(|f| f.and()).and_then(|and| and.prefix())).unwrap_or("")
 }
 
 fn threat(rule: &LifecycleRule) -> Option<Threat> {

@@ -8,12 +8,13 @@ use crate::store::s3::answer::{Refusal, Verdict, judge};
 use crate::store::s3::request::Try;
 use crate::store::s3::{Inner, S3Place};
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use aws_sdk_s3::types::{EncodingType, Object, OptionalObjectAttributes};
 use std::collections::HashSet;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, PoisonError};
 
 /// How often a listing is begun anew before it is called incomplete.
-const LISTINGS: u32 = 5;
+pub(super) const LISTINGS: u32 = 5;
 /// Keys that a listing may show. Of the smallest packs so many hold 64 TiB, of those of the usual size a petabyte; in memory each takes
 /// about a hundred bytes, and a store that never ends would take all there is.
 const KEYS_MAX: usize = 1 << 24;
@@ -21,17 +22,39 @@ const KEYS_MAX: usize = 1 << 24;
 const PAGES_MAX: usize = 1 << 17;
 
 /// Why a page cannot be part of a complete listing.
-type Flaw = &'static str;
-const ENDLESS: Flaw = "it shows more than any repository has, or does not end";
+pub(super) type Flaw = &'static str;
+pub(super) const ENDLESS: Flaw = "it shows more than any repository has, or does not end";
+
+/// Whether there is anything.
+const ONE: Asked = Asked { max: Some(1), encoded: false, restored: false };
 
 /// A listing as far as it has come.
 #[derive(Default)]
 struct Listing {
     listed: Vec<Listed>,
+    pages: Pages,
+}
+
+/// The pages of a listing as far as they have come.
+#[derive(Default)]
+pub(super) struct Pages {
     last: String,
+    /// How long the last object is, where it was taken in.
+    taken: Option<u64>,
     keys: usize,
     /// Hashes of the tokens: a token may be as long as a store likes.
     tokens: HashSet<[u8; 32]>,
+}
+
+/// How a page is asked for.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Asked {
+    /// At most so many keys.
+    pub max: Option<i32>,
+    /// Keys may be any: encoded, for XML cannot hold all characters.
+    pub encoded: bool,
+    /// Whether what is archived was brought back.
+    pub restored: bool,
 }
 
 impl Inner {
@@ -58,7 +81,10 @@ impl Inner {
     async fn list_once(&self, folder: &str, prefix: &str) -> Result<Result<Vec<Listed>, Flaw>> {
         let (mut listing, mut token) = (Listing::default(), None::<String>);
         loop {
-            let page = self.page(prefix, token.as_deref(), None).await.map_err(|refusal| self.error(StoreOp::List, folder, refusal))?;
+            let page = self
+                .page(prefix, token.as_deref(), Asked::default())
+                .await
+                .map_err(|refusal| self.error(StoreOp::List, folder, refusal))?;
             match listing.take(&page, &self.place, (KEYS_MAX, PAGES_MAX)) {
                 Ok(Some(next)) => token = Some(next),
                 Ok(None) => return Ok(Ok(listing.listed)),
@@ -68,10 +94,12 @@ impl Inner {
         }
     }
 
-    async fn page(&self, prefix: &str, token: Option<&str>, max: Option<i32>) -> Result<ListObjectsV2Output, Refusal> {
+    pub(super) async fn page(&self, prefix: &str, token: Option<&str>, how: Asked) -> Result<ListObjectsV2Output, Refusal> {
         self.request(|Try { client, .. }| async move {
             let asked = client.list_objects_v2().bucket(&self.place.bucket).prefix(prefix);
-            let asked = asked.set_continuation_token(token.map(str::to_owned)).set_max_keys(max);
+            let asked = asked.set_continuation_token(token.map(str::to_owned)).set_max_keys(how.max);
+            let asked = asked.set_encoding_type(how.encoded.then_some(EncodingType::Url));
+            let asked = asked.set_optional_object_attributes(how.restored.then(|| vec![OptionalObjectAttributes::RestoreStatus]));
             let page = asked.send().await.map_err(judge)?;
             // The document of another program parses too: it is an empty listing then. A listing names its bucket, or at least says
             // that it is whole.
@@ -85,7 +113,7 @@ impl Inner {
 
     /// Whether the listing shows this one key; `None` where it does not say.
     pub(super) async fn shows(&self, key: &str) -> Result<Option<bool>, Refusal> {
-        let page = self.page(key, None, Some(1)).await?;
+        let page = self.page(key, None, ONE).await?;
         Ok(match page.contents().first().and_then(|object| object.key()) {
             None => (!page.is_truncated().unwrap_or(false)).then_some(false),
             // The shortest of all that begin with it comes first.
@@ -97,7 +125,7 @@ impl Inner {
     /// Whether anything of ours lies below `folder`.
     pub(super) async fn holds_any(&self, folder: &str) -> Result<bool> {
         let prefix = self.folder_prefix(folder)?;
-        let page = self.page(&prefix, None, Some(1)).await.map_err(|refusal| self.error(StoreOp::List, folder, refusal))?;
+        let page = self.page(&prefix, None, ONE).await.map_err(|refusal| self.error(StoreOp::List, folder, refusal))?;
         Ok(!page.contents().is_empty())
     }
 
@@ -121,7 +149,28 @@ impl Inner {
 
 impl Listing {
     /// Holds a page against those before it, and takes it in. Returns how to ask for the next one, where there is one.
-    fn take(&mut self, page: &ListObjectsV2Output, place: &S3Place, (keys_max, pages_max): (usize, usize)) -> Result<Option<String>, Flaw> {
+    fn take(&mut self, page: &ListObjectsV2Output, place: &S3Place, bounds: (usize, usize)) -> Result<Option<String>, Flaw> {
+        let Listing { listed, pages } = self;
+        pages.take(page, bounds, &mut |key, bytes, object| {
+            // What is not ours is nobody's business.
+            let Some(name) = place.name_in(key).and_then(ObjectName::parse) else { return false };
+            let modified = object.last_modified().and_then(|at| at.as_nanos().try_into().ok()).unwrap_or(0);
+            let class = object.storage_class().map(|class| class.as_str()).filter(|class| *class != "STANDARD").map(Arc::from);
+            listed.push(Listed { name, bytes, modified, class });
+            true
+        })
+    }
+}
+
+impl Pages {
+    /// Holds a page against those before it, and hands out what it shows: key, length and the rest; `each` says whether it took that in.
+    /// Returns how to ask for the next page, where there is one.
+    pub(super) fn take(
+        &mut self,
+        page: &ListObjectsV2Output,
+        (keys_max, pages_max): (usize, usize),
+        each: &mut dyn FnMut(&str, u64, &Object) -> bool,
+    ) -> Result<Option<String>, Flaw> {
         let shown = page.contents().len() + page.common_prefixes().len();
         if page.key_count().is_some_and(|count| usize::try_from(count).ok() != Some(shown)) {
             return Err("a page does not hold as many keys as it says");
@@ -137,18 +186,13 @@ impl Listing {
             let bytes = object.size().and_then(|n| u64::try_from(n).ok()).ok_or("an object has no length")?;
             if key <= self.last && !self.last.is_empty() {
                 // rclone shows an object twice that is put twice at the same time; that leaves nothing out.
-                let known = self.listed.last();
-                if key == self.last && known.is_some_and(|known| place.key(known.name.as_str()) == key && known.bytes == bytes) {
+                if key == self.last && self.taken == Some(bytes) {
                     continue;
                 }
                 return Err(if key == self.last { "it shows a key twice" } else { "its keys do not increase" });
             }
             self.last = key;
-            // What is not ours is nobody's business.
-            let Some(name) = place.name_in(&self.last).and_then(ObjectName::parse) else { continue };
-            let modified = object.last_modified().and_then(|at| at.as_nanos().try_into().ok()).unwrap_or(0);
-            let class = object.storage_class().map(|class| class.as_str()).filter(|class| *class != "STANDARD").map(Arc::from);
-            self.listed.push(Listed { name, bytes, modified, class });
+            self.taken = each(&self.last, bytes, object).then_some(bytes);
         }
         let next = page.next_continuation_token().filter(|token| !token.is_empty());
         match (page.is_truncated().unwrap_or(false), next) {
@@ -179,7 +223,6 @@ fn decoded(key: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_sdk_s3::types::Object;
 
     #[test]
     fn encoded_keys() {

@@ -6,6 +6,7 @@ mod answer;
 mod archive;
 mod bucket;
 mod client;
+mod foreign;
 mod lines;
 mod list;
 mod meter;
@@ -19,6 +20,7 @@ mod runtime;
 
 pub use answer::UNTRUSTED;
 pub use bucket::{BucketFacts, Fact, Threat};
+pub use foreign::{Bucket, Moment, Rule, Uploading, etag_of_parts, is_digest};
 pub use patience::Pace;
 pub use place::S3Place;
 pub use probe::{Capabilities, ClassFound, Listing, Treatment};
@@ -127,7 +129,9 @@ struct Inner {
     /// Objects that stayed missing for as long as anybody waits.
     missing: Mutex<HashSet<ObjectName>>,
     /// Objects that the store was found not to serve.
-    unreadable: Mutex<HashSet<ObjectName>>,
+    unreadable: Mutex<HashSet<String>>,
+    /// Nobody waits for what is still under way.
+    given_up: AtomicBool,
     /// A commit has begun; and when it was asked to stop.
     insisting: AtomicBool,
     asked_to_stop: OnceLock<Instant>,
@@ -138,36 +142,7 @@ struct Inner {
 impl S3Store {
     /// Opens a place in a bucket. Asks the store nothing yet.
     pub fn open(place: S3Place, options: S3Options) -> Result<Self> {
-        let place = place.configured()?;
-        if place.is_in_the_clear() && !options.allow_http {
-            return Err(Error::Option { what: format!("{} would be talked to without TLS", place.text()) });
-        }
-        let failed = |source| Error::Store { op: StoreOp::Open, object: place.text(), source };
-        let http = client::connector(options.ca_file.as_deref())?;
-        let runtime = Driver::start().map_err(failed)?;
-        let inner = Inner {
-            http,
-            runtime,
-            current: tokio::sync::RwLock::new(None),
-            budget: Arc::new(Budget::new(options.pace.clone())),
-            gate: Gate::new(options.connections),
-            meter: Arc::default(),
-            up: Arc::new(Limit::new(options.limit_upload)),
-            down: Limit::new(options.limit_download),
-            said: AtomicBool::new(false),
-            skew_said: AtomicBool::new(false),
-            lacks: AtomicU8::new(0),
-            unconfirmed: Mutex::default(),
-            missing: Mutex::default(),
-            unreadable: Mutex::default(),
-            clock_said: AtomicBool::new(false),
-            insisting: AtomicBool::new(false),
-            asked_to_stop: OnceLock::new(),
-            listed: Mutex::default(),
-            place,
-            options,
-        };
-        Ok(S3Store { inner: Arc::new(inner) })
+        Ok(S3Store { inner: Arc::new(Inner::open(place, options)?) })
     }
 
     /// Where it is.
@@ -182,11 +157,44 @@ impl S3Store {
 }
 
 impl Inner {
+    fn open(place: S3Place, options: S3Options) -> Result<Self> {
+        let place = place.configured()?;
+        if place.is_in_the_clear() && !options.allow_http {
+            return Err(Error::Option { what: format!("{} would be talked to without TLS", place.text()) });
+        }
+        let failed = |source| Error::Store { op: StoreOp::Open, object: place.text(), source };
+        let http = client::connector(options.ca_file.as_deref())?;
+        let runtime = Driver::start().map_err(failed)?;
+        Ok(Inner {
+            http,
+            runtime,
+            current: tokio::sync::RwLock::new(None),
+            budget: Arc::new(Budget::new(options.pace.clone())),
+            gate: Gate::new(options.connections),
+            meter: Arc::default(),
+            up: Arc::new(Limit::new(options.limit_upload)),
+            down: Limit::new(options.limit_download),
+            said: AtomicBool::new(false),
+            skew_said: AtomicBool::new(false),
+            lacks: AtomicU8::new(0),
+            unconfirmed: Mutex::default(),
+            missing: Mutex::default(),
+            unreadable: Mutex::default(),
+            given_up: AtomicBool::new(false),
+            clock_said: AtomicBool::new(false),
+            insisting: AtomicBool::new(false),
+            asked_to_stop: OnceLock::new(),
+            listed: Mutex::default(),
+            place,
+            options,
+        })
+    }
+
     fn missing(&self) -> MutexGuard<'_, HashSet<ObjectName>> {
         self.missing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn unreadable(&self) -> MutexGuard<'_, HashSet<ObjectName>> {
+    fn unreadable(&self) -> MutexGuard<'_, HashSet<String>> {
         self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

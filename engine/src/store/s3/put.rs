@@ -32,7 +32,7 @@ const PAGE: usize = 1000;
 
 /// Has the signature cover the body though that is streamed: the store then refuses what was damaged on the way.
 #[derive(Debug)]
-struct Signed(String);
+pub(super) struct Signed(pub(super) String);
 
 impl Intercept for Signed {
     fn name(&self) -> &'static str {

@@ -25,7 +25,7 @@ impl Inner {
         // What one try got, the next one need not fetch again.
         let got = tokio::sync::Mutex::new((std::mem::take(into), None));
         let asked = &range;
-        let reading = Reading { name, at: AtomicU64::new(0) };
+        let reading = Reading { name: name.as_str(), at: AtomicU64::new(0) };
         let fetched = self
             .request_for(Some(&reading), |Try { client, moved }| {
                 let (key, got, expect, at) = (&key, &got, &expect, &reading.at);
@@ -71,14 +71,14 @@ impl Inner {
         let fetched = self.denied_or_missing(&key, fetched).await;
         *into = got.into_inner().0;
         match fetched {
-            Ok(_) => drop(self.unreadable().remove(name)),
+            Ok(_) => drop(self.unreadable().remove(name.as_str())),
             Err(_) => into.truncate(start),
         }
         fetched
     }
 
     /// Reads a body of which `bytes` are announced, and says how far it came.
-    async fn take_in(
+    pub(super) async fn take_in(
         &self,
         answer: GetObjectOutput,
         bytes: u64,
@@ -292,7 +292,7 @@ impl Inner {
         }
     }
 
-    async fn head(&self, key: &str) -> Result<HeadObjectOutput, Refusal> {
+    pub(super) async fn head(&self, key: &str) -> Result<HeadObjectOutput, Refusal> {
         self.request(|Try { client, .. }| async move {
             let answer = client.head_object().bucket(&self.place.bucket).key(key).send().await.map_err(judge_silent)?;
             is_a_store_s(answer.e_tag(), answer.last_modified())?;
@@ -307,7 +307,7 @@ impl Inner {
 
 /// Refuses an answer about an object that knows neither its ETag nor its time: a portal says 200 to everything, and its page would be
 /// taken for the object, which is then called damaged.
-fn is_a_store_s(e_tag: Option<&str>, modified: Option<&DateTime>) -> Result<(), Refusal> {
+pub(super) fn is_a_store_s(e_tag: Option<&str>, modified: Option<&DateTime>) -> Result<(), Refusal> {
     match (e_tag, modified) {
         (None, None) => Err(Refusal::new(Verdict::Passing, "something answers that is no S3 store")),
         _ => Ok(()),
@@ -315,7 +315,7 @@ fn is_a_store_s(e_tag: Option<&str>, modified: Option<&DateTime>) -> Result<(), 
 }
 
 /// What part of an object is asked for.
-enum Expect {
+pub(super) enum Expect {
     /// All of it, unless it is longer than this.
     Whole(u64),
     /// These bytes, or as many of them as there are.
@@ -331,15 +331,17 @@ impl Expect {
 }
 
 /// What an answer says of itself: how many bytes come, of an object how long.
-struct Arrived {
-    bytes: u64,
-    whole: u64,
+pub(super) struct Arrived {
+    /// That come.
+    pub bytes: u64,
+    /// Of the object.
+    pub whole: u64,
 }
 
 impl Arrived {
     /// Reads an answer's head; `have` bytes of the range are there already. Another part than was asked for is refused: of what lies
     /// where nobody asked, no seal tells.
-    fn of(answer: &GetObjectOutput, expect: &Expect, have: u64) -> Result<Self, Refusal> {
+    pub(super) fn of(answer: &GetObjectOutput, expect: &Expect, have: u64) -> Result<Self, Refusal> {
         let wrong = |what: &str| Refusal::new(Verdict::Garbled, format!("the store sent another part of the object: {what}"));
         let length = answer.content_length().and_then(|n| u64::try_from(n).ok());
         let (start, end, whole) = match answer.content_range() {
@@ -363,7 +365,7 @@ impl Arrived {
 }
 
 /// Reads `bytes 5-9/100` as the bytes 5..10 of 100.
-fn content_range(text: &str) -> Option<(u64, u64, u64)> {
+pub(super) fn content_range(text: &str) -> Option<(u64, u64, u64)> {
     let (range, whole) = text.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
     // Nothing of an empty object has no first byte; Garage says one all the same.
     if whole.trim() == "0" {

@@ -39,7 +39,8 @@ const ALONE_SEEN: u32 = 2;
 
 /// The reading of an object, beside which others go on.
 pub(super) struct Reading<'a> {
-    pub name: &'a ObjectName,
+    /// What it is called: its name, or the key of an object that is not ours.
+    pub name: &'a str,
     /// How far its bytes came.
     pub at: AtomicU64,
 }
@@ -78,6 +79,9 @@ impl Inner {
     }
 
     fn is_stopped(&self) -> bool {
+        if self.given_up.load(Relaxed) {
+            return true;
+        }
         let asked = self.options.stop.as_ref().is_some_and(|stop| stop.load(Relaxed));
         // What a commit has begun it may bring to an end that it can vouch for, or take back.
         asked && !(self.insisting.load(Relaxed) && self.asked_to_stop.get_or_init(Instant::now).elapsed() < INSISTING_MAX)
@@ -161,7 +165,7 @@ impl Inner {
             true => (ALONE_TRIES_KNOWN, Duration::ZERO, 1),
             false => (ALONE_TRIES, self.budget.pace().budget / ALONE_TIME, ALONE_SEEN),
         };
-        if alone.tries < tries || alone.since.elapsed() < time || *reading.name == ObjectName::descriptor() {
+        if alone.tries < tries || alone.since.elapsed() < time || reading.name == ObjectName::descriptor().as_str() {
             return false;
         }
         if !self.serves_others(client).await {
@@ -173,7 +177,7 @@ impl Inner {
         if alone.seen < seen {
             return false;
         }
-        self.unreadable().insert(reading.name.clone());
+        self.unreadable().insert(reading.name.to_owned());
         true
     }
 
