@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 /// A home with a repository in it, whose key it has, and a job with these lines.
 pub fn home(job: &str) -> Home {
     let home = Home::new();
-    home.ends(0, &["init", "--repo", "backups", "--new-key-file", "key", "--quiet"]);
+    home.write("key", "a passphrase\n");
+    home.ends(0, &["init", "--repo", "backups", "--password-file", "key", "--quiet"]);
     configure(&home, job);
     home
 }
@@ -22,7 +23,7 @@ pub fn home(job: &str) -> Home {
 pub fn configure(home: &Home, job: &str) {
     let (backups, key, src, state) = (home.path("backups"), home.path("key"), home.path("src"), home.path("state"));
     let text = format!(
-        "state_dir = {state:?}\n[repo.local]\nurl = \"dir:{}\"\nkey = {{ key_file = {key:?} }}\n[source.src]\nkind = \"files\"\npaths = [{src:?}]\n\
+        "state_dir = {state:?}\n[repo.local]\nurl = \"dir:{}\"\nkey = {{ password_file = {key:?} }}\n[source.src]\nkind = \"files\"\npaths = [{src:?}]\n\
          [job.nightly]\nsources = [\"src\"]\n{job}\n",
         backups.display()
     );
@@ -37,7 +38,7 @@ pub fn messages(text: &str, kind: &str) -> Vec<Value> {
 
 /// How many snapshots there are.
 pub fn snapshots(home: &Home) -> usize {
-    let text = home.ends(0, &["snapshots", "--repo", "backups", "--key-file", "key", "--ids"]);
+    let text = home.ends(0, &["snapshots", "--repo", "backups", "--password-file", "key", "--ids"]);
     text.lines().count()
 }
 

@@ -16,7 +16,8 @@ fn analyze(args: &[&str]) -> Output {
 }
 
 /// A job of each kind: directories alone, a database and a bucket, hooks and commands, and a whole machine.
-const JOBS: &str = "schedule = [\"02:00\", \"0 2 1 * 1\"]
+const JOBS: &str = "repos = [\"local\"]
+schedule = [\"02:00\", \"0 2 1 * 1\"]
 run = { jitter = \"15m\" }
 [repo.s3]
 url = \"s3://bucket/prefix\"
@@ -83,14 +84,18 @@ fn t17_schedulers_cron_runs_its_line() {
         mount -t tmpfs tmpfs /run
         mount -t tmpfs tmpfs /var/spool/cron
         mkdir -p /var/spool/cron/crontabs
-        faketime -f '@2026-06-01 12:04:52' cron -f -L 15 &
+        wrong=$(($(date -d '2026-06-01 12:04:52Z' +%s) - $(date +%s)))
+        set -- /usr/lib/*/faketime/libfaketime.so.1
+        env LD_PRELOAD=$1 FAKETIME=$(printf %+d $wrong) cron -f -L 15 > log 2>&1 &
+        cron=$!
         for i in $(seq 300); do
             ls backups/snapshots/* > /dev/null 2>&1 && ! grep -q '\"last\":\"2020' state/schedule.json && break
             sleep 0.1
         done
         # What it started ends by itself.
-        for i in $(seq 100); do pgrep -P $! > /dev/null || break; sleep 0.1; done
-        kill $!";
+        for i in $(seq 100); do pgrep -P $cron > /dev/null || break; sleep 0.1; done
+        kill $cron
+        cat log";
     let out = apart(script, &home, 90);
     assert!(out.status.success(), "{}\n{}", said(&out), fs::read_to_string(home.path("cron.d/seabed")).unwrap());
     assert_eq!(snapshots(&home), 1, "{}", said(&out));
@@ -104,7 +109,7 @@ fn t17_schedulers_a_booted_system_runs_the_timer() {
     let home = home("schedule = \"daily\"");
     home.write(
         "machine.toml",
-        "[repo.local]\nurl = \"dir:/backup/repo\"\nkey = { key_file = \"/etc/seabed/key\" }\n[source.data]\nkind = \"files\"\npaths = [\"/srv/data\"]\n\
+        "[repo.local]\nurl = \"dir:/backup/repo\"\nkey = { password_file = \"/etc/seabed/key\" }\n[source.data]\nkind = \"files\"\npaths = [\"/srv/data\"]\n\
          [job.often]\nsources = [\"data\"]\nschedule = \"*:*:0/4\"\n",
     );
     let script = r#"
@@ -118,7 +123,7 @@ fn t17_schedulers_a_booted_system_runs_the_timer() {
         umount -R /sys/fs/cgroup 2> /dev/null || true
         mount -t cgroup2 cgroup2 /sys/fs/cgroup
 
-        rm -rf $root/srv/data $root/backup $root/etc/seabed $root/var/lib/seabed $root/root/.cache $root/etc/machine-id
+        rm -rf $root/srv/data $root/backup $root/etc/seabed $root/var/lib/seabed $root/root/.cache $root/root/.config $root/etc/machine-id
         mkdir -p $root/srv/data/deep $root/backup $root/etc/seabed $root/usr/local/bin
         echo 0123456789abcdef0123456789abcdef > $root/etc/machine-id
         cp "$SEABED" $root/usr/local/bin/seabed
@@ -128,11 +133,14 @@ fn t17_schedulers_a_booted_system_runs_the_timer() {
         chmod 0600 $root/srv/data/deep/private
         chmod 0700 $root/srv/data/deep
         inside() { chroot $root env -i HOME=/root PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin "$@"; }
-        inside seabed init --repo /backup/repo --new-key-file /etc/seabed/key --quiet
+        echo 'a passphrase' > $root/etc/seabed/key
+        inside seabed init --repo /backup/repo --password-file /etc/seabed/key --quiet
+        mount -t proc proc $root/proc
         inside seabed schedule install --systemd --config /etc/seabed/seabed.toml
+        umount $root/proc
         printf '[Unit]\nRequires=basic.target\nAfter=basic.target\nWants=seabed-often.timer\nAllowIsolate=yes\n' > $root/etc/systemd/system/test.target
 
-        systemd-nspawn -D $root --boot --register=no --keep-unit --private-network --console=pipe -M seabed-$$ systemd.unit=test.target > console 2>&1 &
+        systemd-nspawn -D $root --boot --register=no --keep-unit --private-network --console=pipe -M seabed-$$ systemd.unit=test.target > console 2>&1 < /dev/null &
         for i in $(seq 300); do
             ls $root/backup/repo/snapshots/* > /dev/null 2>&1 && break
             kill -0 $! 2> /dev/null || break
@@ -142,7 +150,8 @@ fn t17_schedulers_a_booted_system_runs_the_timer() {
         sleep 1
         kill $! && wait $! || true
         cat console
-        inside seabed --repo /backup/repo --key-file /etc/seabed/key ls latest --long --json > ../listing
+        inside seabed --repo /backup/repo --password-file /etc/seabed/key ls latest --long --json > ../listing
+        mount -t proc proc $root/proc
         inside seabed --config /etc/seabed/seabed.toml schedule check --json > ../checked || true
     "#;
     let out = apart(script, &home, 120);
