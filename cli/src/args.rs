@@ -4,8 +4,10 @@
 use crate::commands;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use seabed_engine::repository::selector::Filter;
+use seabed_engine::store::s3::S3Credentials;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use zeroize::Zeroizing;
 
 /// Back up trees and dump streams into one deduplicated, encrypted repository.
 ///
@@ -26,7 +28,7 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Args, Debug, Clone)]
 pub struct Global {
-    /// The repository: a directory, s3://BUCKET/PREFIX or s3:https://HOST/BUCKET/PREFIX [env: SEABED_REPOSITORY]
+    /// The repository: a directory, s3://BUCKET/PREFIX, s3:https://HOST/BUCKET/PREFIX, or @NAME of the configuration [env: SEABED_REPOSITORY]
     #[arg(short, long, global = true, value_name = "PLACE", help_heading = "Global options")]
     pub repo: Option<PathBuf>,
     /// Read the passphrase from FILE [env: SEABED_PASSWORD, SEABED_PASSWORD_FILE]
@@ -45,6 +47,9 @@ pub struct Global {
     /// Use no cache
     #[arg(long, global = true, help_heading = "Global options", conflicts_with = "cache_dir")]
     pub no_cache: bool,
+    /// The configuration of jobs [env: SEABED_CONFIG] [default: ./seabed.toml, ~/.config/seabed/seabed.toml, /etc/seabed/seabed.toml]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub config: Option<PathBuf>,
     /// How to talk to a store over a network.
     #[command(flatten)]
     pub remote: Remote,
@@ -66,6 +71,12 @@ pub struct Global {
     /// It is a copy or a sibling of another one: that one's key file may open it.
     #[arg(skip)]
     pub related: bool,
+    /// The passphrase that a configuration gives; before all that flags and variables say.
+    #[arg(skip)]
+    pub secret: Option<Zeroizing<Vec<u8>>>,
+    /// Keys of its bucket that a configuration gives.
+    #[arg(skip)]
+    pub credentials: Option<S3Credentials>,
 }
 
 /// Which of two repositories is meant where a command has to do with two.
@@ -134,13 +145,20 @@ pub struct Remote {
     pub limit_download: Option<String>,
     /// Go on trying for so many minutes when the store does not answer
     #[arg(long, global = true, value_name = "MINUTES", help_heading = "S3 options", hide_short_help = true)]
-    #[arg(default_value_t = 15)]
+    #[arg(default_value_t = Remote::RETRY_MINUTES)]
     pub retry_minutes: u64,
+}
+
+impl Remote {
+    /// How long a store that does not answer is tried, where nobody says, minutes.
+    pub const RETRY_MINUTES: u64 = 15;
 }
 
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    #[allow(missing_docs)]
+    Run(commands::run::Args),
     #[allow(missing_docs)]
     Init(commands::init::Args),
     #[allow(missing_docs)]
@@ -217,6 +235,8 @@ pub enum Command {
     #[allow(missing_docs)]
     #[command(alias = "break-lock")]
     Unlock(commands::unlock::Args),
+    #[allow(missing_docs)]
+    Worker(commands::worker::Args),
     #[allow(missing_docs)]
     Version(commands::version::Args),
 }

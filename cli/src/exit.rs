@@ -46,6 +46,28 @@ impl Code {
     pub const fn number(self) -> u8 {
         self as u8
     }
+
+    /// The one of a number: what another process of this program ended with.
+    pub fn of(number: i32) -> Option<Self> {
+        use Code::{Configuration, Damage, Done, Failed, Incomplete, Interrupted, NoRepository, NoSource, Refused, Running};
+        use Code::{TimedOut, Unreachable, WrongKey};
+        let all = [
+            Done,
+            Failed,
+            Incomplete,
+            NoRepository,
+            WrongKey,
+            Configuration,
+            NoSource,
+            Unreachable,
+            Damage,
+            Refused,
+            TimedOut,
+            Running,
+            Interrupted,
+        ];
+        all.into_iter().find(|code| i32::from(code.number()) == number)
+    }
 }
 
 /// What the codes mean, for the help and the manual page of every command.

@@ -1,7 +1,7 @@
 //! What `find` and `history` look into: the catalog and the path index, brought up to date where the repository can be reached, and as they
 //! were last seen where not. It must never pass an old answer for a new one. It obeys what README.md says of offline answers.
 
-use crate::args::Global;
+use crate::args::{Global, Remote};
 use crate::commands::refresh;
 use crate::exit::{Code, Fail, without_number};
 use crate::open::{self, Opened};
@@ -32,8 +32,6 @@ pub struct Looked {
 
 /// How long a store that does not answer is asked again when the catalog can answer too, minutes.
 const RETRY_MINUTES: u64 = 0;
-/// The default of `--retry-minutes`.
-const RETRY_MINUTES_DEFAULT: u64 = 15;
 
 /// Opens what there is.
 pub fn look(global: &Global, offline: &OfflineArgs, out: &Output) -> Result<Looked, Fail> {
@@ -44,7 +42,7 @@ pub fn look(global: &Global, offline: &OfflineArgs, out: &Output) -> Result<Look
         });
     }
     let mut hasty = global.clone();
-    if hasty.remote.retry_minutes == RETRY_MINUTES_DEFAULT {
+    if hasty.remote.retry_minutes == Remote::RETRY_MINUTES {
         hasty.remote.retry_minutes = RETRY_MINUTES;
     }
     let found = open::open(&hasty, out).and_then(|opened| up_to_date(opened, out));

@@ -41,6 +41,8 @@ impl FromArgs {
             key_file: self.from_key_file.clone(),
             side: Side::From,
             secrets_of: Side::From,
+            secret: None,
+            credentials: None,
             ..global.clone()
         }
     }
@@ -79,6 +81,8 @@ impl ToArgs {
             key_file: self.to_key_file.clone(),
             side: Side::To,
             secrets_of: Side::To,
+            secret: None,
+            credentials: None,
             ..global.clone()
         };
         open_other(other, global, out)
@@ -87,6 +91,12 @@ impl ToArgs {
 
 /// Opens another repository as `other` says, or as the own one is opened where nothing says how.
 fn open_other(other: Global, own: &Global, out: &Output) -> Result<Opened, Fail> {
+    let asked = other.repo.clone();
+    let other = crate::jobs::open::resolved(&other)?;
+    // Of one that the configuration names it says how it is opened, too.
+    if other.repo != asked {
+        return open::open(&other, out);
+    }
     let names = ["PASSWORD", "PASSWORD_FILE", "PASSWORD_COMMAND", "KEY_FILE"];
     let says = names.iter().any(|name| std::env::var_os(other.side.variable(name)).is_some());
     if says || other.password_file.is_some() || other.password_command.is_some() || other.key_file.is_some() {
@@ -96,7 +106,8 @@ fn open_other(other: Global, own: &Global, out: &Output) -> Result<Opened, Fail>
     // With its secret, its environment, the key files that this program made; but at the place, and with the bucket's keys, of the other.
     let secrets = |given: &Global| (given.password_file.clone(), given.password_command.clone(), given.key_file.clone());
     let (password_file, password_command, key_file) = secrets(own);
-    let same = Global { password_file, password_command, key_file, secrets_of: Side::Own, related: true, ..other };
+    let secret = own.secret.clone();
+    let same = Global { password_file, password_command, key_file, secret, secrets_of: Side::Own, related: true, ..other };
     match open::open(&same, out) {
         Err(fail) if fail.code == Code::WrongKey => {
             let (file, key) = (side.flag("password-file"), side.flag("key-file"));

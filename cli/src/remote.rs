@@ -42,8 +42,8 @@ pub fn sse(global: &Global) -> Result<Option<Sse>, Fail> {
 /// Keys for a store that is not that of the own repository, where variables name them: `SEABED_FROM_AWS_ACCESS_KEY_ID` and the like. Else the
 /// two share what AWS' tools know.
 fn credentials(global: &Global) -> Result<Option<S3Credentials>, Fail> {
-    if global.side == Side::Own {
-        return Ok(None);
+    if global.credentials.is_some() || global.side == Side::Own {
+        return Ok(global.credentials.clone());
     }
     let named = |name: &str| std::env::var(global.side.variable(name)).ok().filter(|value| !value.is_empty());
     let (id, secret) = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY");

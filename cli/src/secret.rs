@@ -111,6 +111,9 @@ fn variable(name: &str) -> Option<OsString> {
 
 /// What flags say, else what the environment says. Two ways at once are a mistake that would surface in the wrong year.
 pub fn given(global: &Global) -> Result<Given, Fail> {
+    if let Some(secret) = &global.secret {
+        return Ok(Given::Secret(Secret::Passphrase(secret.clone())));
+    }
     if let Some(path) = &global.password_file {
         return from_file(path, FILE_NAMED_BY).map(Given::Secret);
     }

@@ -1,9 +1,9 @@
 //! `forget`: snapshots go by policy or by name. It must never forget what is held, nor by a clock that jumped, nor more than was shown.
 //! It obeys what README.md says of retention; what a policy means stands in the engine.
 
-mod judged;
+pub mod judged;
 mod lost;
-mod show;
+pub mod show;
 
 use crate::args::{FilterArgs, Global, tags};
 use crate::commands::gc::{How, collect_in};

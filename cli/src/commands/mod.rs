@@ -17,7 +17,7 @@ pub mod find;
 mod findings;
 pub mod forget;
 pub mod gc;
-mod groups;
+pub mod groups;
 pub mod history;
 pub mod hold;
 pub mod iam_policy;
@@ -31,6 +31,7 @@ pub mod repair;
 pub mod restore;
 mod restore_plan;
 pub mod rewrite;
+pub mod run;
 pub mod schema;
 pub mod self_test;
 pub mod serve;
@@ -42,6 +43,7 @@ pub mod tag;
 pub mod undelete;
 pub mod unlock;
 pub mod version;
+pub mod worker;
 
 use crate::args::{Cli, Command};
 use crate::exit::{Fail, Run};
@@ -53,7 +55,7 @@ use seabed_engine::repository::Repository;
 
 /// Runs the command.
 pub fn run(cli: &Cli, out: &Output) -> Run {
-    let global = &cli.global;
+    let global = &crate::jobs::open::resolved(&cli.global)?;
     match &cli.command {
         Command::Init(args) => init::run(global, args, out),
         Command::Backup(args) => backup::run(global, args, out),
@@ -89,12 +91,14 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Completions(args) => completions::run(args, out),
         Command::Man(args) => man::run(args, out),
         Command::Schema(args) => schema::run(args, out),
+        Command::Run(args) => run::run(global, args, out),
+        Command::Worker(_) => worker::run(global, out),
         Command::Version(_) => version::run(out),
     }
 }
 
 /// `--pack-size`, in MiB.
-fn pack_bytes(mib: Option<u64>) -> Result<u64, Fail> {
+pub fn pack_bytes(mib: Option<u64>) -> Result<u64, Fail> {
     let Some(mib) = mib else { return Ok(PACK_BYTES_DATA) };
     mib.checked_mul(1 << 20).filter(|b| (PACK_BYTES_TARGET_MIN..=PACK_BYTES_TARGET_MAX).contains(b)).ok_or_else(|| {
         let (least, most) = (PACK_BYTES_TARGET_MIN >> 20, PACK_BYTES_TARGET_MAX >> 20);

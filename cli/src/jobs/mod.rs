@@ -3,4 +3,7 @@
 //! It obeys DESIGN section 3 and what README.md says of `seabed.toml`.
 
 pub mod config;
+pub mod open;
+pub mod run;
 pub mod sources;
+pub mod state;

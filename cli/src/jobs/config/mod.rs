@@ -142,6 +142,18 @@ impl Config {
         if path.is_absolute() { path.to_owned() } else { base.join(path) }
     }
 
+    /// The repositories of a job, in order: those that it names, else the only one.
+    pub fn repos_of<'a>(&'a self, job: &'a Job) -> Vec<&'a str> {
+        let named = || job.repos.iter().map(String::as_str);
+        if job.repos.is_empty() { self.repos.keys().map(String::as_str).collect() } else { named().collect() }
+    }
+
+    /// The host that snapshots are of.
+    pub fn host(&self) -> String {
+        let named = self.host.clone().or_else(|| std::env::var("SEABED_HOST").ok()).filter(|host| !host.is_empty());
+        named.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
+    }
+
     /// Names of the series of a job's source: what its snapshots line up under.
     pub fn series(job: &str, source: &str) -> String {
         format!("{job}/{source}")

@@ -53,6 +53,19 @@ pub struct Prepared {
     pub warnings: Vec<String>,
 }
 
+/// What is said where a stream turned out to be compressed: what that costs, and what to do instead.
+pub fn packed_advice(kind: &Kind, packed: &str) -> String {
+    let instead = match kind {
+        Kind::Postgres(_) => "leave format = \"plain\", and take -Z and --compress out of its options",
+        Kind::Mysql(_) => "take --compress out of its options",
+        _ => "let the command print what it has as it is",
+    };
+    format!(
+        "what came is compressed already ({packed}): one changed row makes all that follows new, so that each day costs nearly a whole dump; {instead}: \
+         it is compressed here, after deduplication"
+    )
+}
+
 /// Makes it ready. What can be wrong without reading it is found here.
 pub fn prepare(asked: &Asked<'_>) -> Result<Prepared, Fail> {
     match &asked.source.kind {
