@@ -160,6 +160,16 @@ pub enum Command {
     #[allow(missing_docs)]
     Run(commands::run::Args),
     #[allow(missing_docs)]
+    Status(commands::status::Args),
+    #[allow(missing_docs)]
+    Runs(commands::runs::RunsArgs),
+    #[allow(missing_docs)]
+    Logs(commands::runs::LogsArgs),
+    #[allow(missing_docs)]
+    Retain(commands::retain::Args),
+    #[allow(missing_docs)]
+    Config(commands::config::Args),
+    #[allow(missing_docs)]
     Init(commands::init::Args),
     #[allow(missing_docs)]
     #[command(visible_alias = "snapshot", alias = "create")]

@@ -7,6 +7,7 @@ pub mod cache;
 pub mod cat;
 pub mod check;
 pub mod completions;
+pub mod config;
 pub mod copy;
 pub mod describe;
 pub mod diff;
@@ -30,8 +31,10 @@ pub mod rebuild;
 pub mod repair;
 pub mod restore;
 mod restore_plan;
+pub mod retain;
 pub mod rewrite;
 pub mod run;
+pub mod runs;
 pub mod schema;
 pub mod self_test;
 pub mod serve;
@@ -39,6 +42,7 @@ mod several;
 pub mod snapshots;
 pub mod sources;
 pub mod stats;
+pub mod status;
 pub mod tag;
 pub mod undelete;
 pub mod unlock;
@@ -92,6 +96,11 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Man(args) => man::run(args, out),
         Command::Schema(args) => schema::run(args, out),
         Command::Run(args) => run::run(global, args, out),
+        Command::Config(args) => config::run(global, args, out),
+        Command::Status(args) => status::run(global, args, out),
+        Command::Runs(args) => runs::runs(global, args, out),
+        Command::Logs(args) => runs::logs(global, args, out),
+        Command::Retain(args) => retain::run(global, args, out),
         Command::Worker(_) => worker::run(global, out),
         Command::Version(_) => version::run(out),
     }

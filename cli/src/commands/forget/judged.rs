@@ -48,6 +48,13 @@ impl Judged {
         Ok(Judged { snapshots, items, decisions: Vec::new() })
     }
 
+    /// Snapshots with this tag count like incomplete ones: nothing is kept or removed for their sake.
+    pub fn discount(&mut self, tag: &str) {
+        for item in self.items.iter_mut().filter(|item| item.tags.iter().any(|own| own == tag)) {
+            item.complete = false;
+        }
+    }
+
     /// Those that were named go, and nothing else.
     pub fn name(&mut self, named: &[SnapshotId]) {
         let stays = || Verdict::Keep(Vec::new());

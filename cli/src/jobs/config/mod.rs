@@ -27,7 +27,7 @@ use crate::jobs::config::retention::Retention;
 use crate::jobs::config::source::Source;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The version of the file that this program reads.
 pub const VERSION: u32 = 1;
@@ -137,9 +137,20 @@ impl Config {
 
     /// A path of the file: relative ones begin where the file lies, whatever directory a scheduler starts in.
     pub fn beside(&self, path: &Path) -> PathBuf {
+        if path.is_absolute() {
+            return path.to_owned();
+        }
         let base = self.path.parent().unwrap_or(Path::new("/"));
-        // What is there already stays as it is: `/etc/../x` may lead through a symlink.
-        if path.is_absolute() { path.to_owned() } else { base.join(path) }
+        // `..` is what it seems to be only where no symlink is on the way.
+        let mut whole = base.canonicalize().unwrap_or_else(|_| base.to_owned());
+        for part in path.components() {
+            match part {
+                Component::ParentDir => drop(whole.pop()),
+                Component::CurDir => {}
+                part => whole.push(part),
+            }
+        }
+        whole
     }
 
     /// The repositories of a job, in order: those that it names, else the only one.

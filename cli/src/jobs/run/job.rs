@@ -304,7 +304,11 @@ impl<'a> Run<'a> {
         let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
         match value["message_type"].as_str().unwrap_or_default() {
             "status" => return self.watch.moved(who, &value),
-            "stored" => end.stored.push(Stored(value)),
+            "stored" => {
+                let stored = Stored(value);
+                self.journal.info(who, &stored.words(self.asked.dry_run));
+                end.stored.push(stored);
+            }
             "repo_failed" => end.repo_failed(&value),
             "exit_error" => end.fail = Some(fail_of(&value)),
             "warning" => self.journal.warning(who, &text("message")),
@@ -325,13 +329,12 @@ impl<'a> Run<'a> {
 
     /// What became of a source, in a line or two.
     fn said(&self, end: &SourceEnd) {
-        for stored in &end.stored {
-            self.journal.info(&end.name, &stored.words(self.asked.dry_run));
-        }
         for (repo, fail) in &end.repos_failed {
             self.journal.error(&end.name, &format!("not stored in {repo}: {}", words(fail)));
         }
-        if let Some(fail) = &end.fail {
+        // That of the last repository was said just now.
+        let said = |fail: &Fail| end.repos_failed.last().is_some_and(|(_, other)| other.message == fail.message);
+        if let Some(fail) = end.fail.as_ref().filter(|fail| !said(fail)) {
             self.journal.error(&end.name, &words(fail));
             for line in fail.detail.iter().flat_map(|detail| detail.lines()) {
                 self.journal.quietly("output", &end.name, line);

@@ -245,6 +245,7 @@ fn interrupted() -> Fail {
 
 /// A repository drops out; the others go on.
 fn lost(repo: &str, fail: Fail, failed: &mut Vec<Fail>, out: &Output) {
+    let fail = if fail.code == Code::NoRepository { fail.hint(format!("create it with `seabed init --repo @{repo}`")) } else { fail };
     out.message(&json!({
         "message_type": "repo_failed", "repo": repo, "code": fail.code.number(), "message": fail.message, "hint": fail.hint,
     }));
@@ -324,9 +325,7 @@ fn retain(
         };
         let now = clock::now();
         let mut judged = Judged::read(&opened, &Groups::of_series(), Some(&filter))?;
-        for item in judged.items.iter_mut().filter(|item| item.tags.iter().any(|tag| tag == UNVERIFIED)) {
-            item.complete = false;
-        }
+        judged.discount(UNVERIFIED);
         judged.decide(&opened, &policy, now, out)?;
         let last_run = opened.repository.catalog().last_run(&opened.repository.writer())?;
         let fresh = named.require_fresh.map(|fresh| fresh.0);
@@ -336,7 +335,7 @@ fn retain(
             let words = refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             let fail = Fail::new(Code::Refused, format!("retention was refused: {words}"));
             return Err(fail.hint(format!(
-                "nothing was forgotten; look at it with `seabed retain {} --repo @{repo} --dry-run --explain`, --force there does it all the same",
+                "nothing was forgotten; look at it with `seabed retain {} --repo-name {repo} --dry-run --explain`, --force there does it all the same",
                 request.job
             )));
         }
