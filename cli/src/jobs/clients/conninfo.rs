@@ -44,7 +44,8 @@ impl Conninfo {
     pub fn text(&self, database: &str) -> String {
         let own = [("dbname".to_owned(), database.to_owned())];
         let words = self.words.iter().filter(|(key, _)| key != "dbname").chain(&own);
-        let words: Vec<String> = words.map(|(key, value)| format!("{key}='{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))).collect();
+        let words: Vec<String> =
+            words.map(|(key, value)| format!("{key}='{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))).collect();
         words.join(" ")
     }
 }

@@ -4,6 +4,8 @@
 pub mod bounds;
 mod command;
 mod files;
+pub mod mysql;
+pub mod postgres;
 pub mod whole;
 
 use crate::commands::excludes::ExcludeArgs;
@@ -72,6 +74,8 @@ pub fn prepare(asked: &Asked<'_>) -> Result<Prepared, Fail> {
         Kind::Files(files) => files::files(asked, files),
         Kind::DockerVolume(volume) => files::docker_volume(asked, volume),
         Kind::Command(command) => command::command(asked, command),
+        Kind::Postgres(config) => postgres::postgres(asked, config),
+        Kind::Mysql(config) => mysql::mysql(asked, config),
         other => Err(Fail::config(format!("sources of kind {} are not in this version", other.word()))),
     }
 }

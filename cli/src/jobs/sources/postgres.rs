@@ -147,10 +147,15 @@ fn databases(server: &Server, config: &Postgres, about: &str) -> Result<Vec<Stri
     if let (Some(theirs), Some(own)) = (version, own)
         && own < theirs
     {
-        let fail = Fail::new(Code::NoSource, format!("{about}: the server is PostgreSQL {theirs}, and this pg_dump of version {own} cannot dump it"));
+        let fail = Fail::new(
+            Code::NoSource,
+            format!("{about}: the server is PostgreSQL {theirs}, and this pg_dump of version {own} cannot dump it"),
+        );
         return Err(match Server::newer_programs(theirs) {
             Some(programs) => fail.hint(format!("newer clients are on this machine: programs = \"{}\"", programs.display())),
-            None => fail.hint(format!("install postgresql-client-{theirs}, and name its directory where there are several: programs = \"/…\"")),
+            None => {
+                fail.hint(format!("install postgresql-client-{theirs}, and name its directory where there are several: programs = \"/…\""))
+            }
         });
     }
     let (whole, closed) = (of("1"), of("2"));
