@@ -158,6 +158,8 @@ impl Remote {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     #[allow(missing_docs)]
+    Setup(commands::setup::Args),
+    #[allow(missing_docs)]
     Run(commands::run::Args),
     #[allow(missing_docs)]
     Status(commands::status::Args),
@@ -169,6 +171,8 @@ pub enum Command {
     Retain(commands::retain::Args),
     #[allow(missing_docs)]
     Config(commands::config::Args),
+    #[allow(missing_docs)]
+    RecoverPlan(commands::recover_plan::Args),
     #[allow(missing_docs)]
     Init(commands::init::Args),
     #[allow(missing_docs)]

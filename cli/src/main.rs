@@ -3,6 +3,7 @@
 //! It obeys DESIGN section 2 (exit codes) and section 3 (the house).
 
 mod args;
+mod ask;
 mod commands;
 mod exit;
 mod habits;

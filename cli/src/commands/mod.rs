@@ -28,6 +28,7 @@ pub mod ls;
 pub mod man;
 pub mod mount;
 pub mod rebuild;
+pub mod recover_plan;
 pub mod repair;
 pub mod restore;
 mod restore_plan;
@@ -38,6 +39,7 @@ pub mod runs;
 pub mod schema;
 pub mod self_test;
 pub mod serve;
+pub mod setup;
 mod several;
 pub mod snapshots;
 pub mod sources;
@@ -101,6 +103,8 @@ pub fn run(cli: &Cli, out: &Output) -> Run {
         Command::Runs(args) => runs::runs(global, args, out),
         Command::Logs(args) => runs::logs(global, args, out),
         Command::Retain(args) => retain::run(global, args, out),
+        Command::Setup(args) => setup::run(global, args, out),
+        Command::RecoverPlan(_) => recover_plan::run(global, out),
         Command::Worker(_) => worker::run(global, out),
         Command::Version(_) => version::run(out),
     }

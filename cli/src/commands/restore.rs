@@ -1,16 +1,21 @@
 //! `restore`: a snapshot, or a part of it, into a directory.
 //! It must never delete without a plain order, nor below `/` without a filter. It obeys what README.md says of it.
 
+mod guided;
+
 use crate::args::{FilterArgs, Global};
 use crate::commands::restore_plan::{self, ThawArgs};
 use crate::commands::{archive, refresh};
 use crate::exit::{Code, Fail, Run, help};
-use crate::open;
+use crate::jobs::config::Config;
+use crate::jobs::restore::{self as jobs, JobArgs, Restoring};
+use crate::open::{self, Opened};
 use crate::output::Output;
 use crate::progress::Listener;
 use crate::{signals, size, time};
 use clap::ValueEnum;
 use seabed_engine::archive::ArchiveOptions;
+use seabed_engine::repository::selector::Selected;
 use seabed_engine::restore::shortfalls::{DEVICES, LOCKING, SETUID};
 use seabed_engine::restore::{Overwrite, Pattern, RestoreOptions, RestoreReport, Shortfall, TargetOptions, restore};
 use serde_json::{Value, json};
@@ -24,7 +29,9 @@ const EXAMPLES: &str = "  seabed restore latest --target /tmp/back
   seabed restore latest --series shop --target . --include dump.sql
   seabed restore latest --target /mnt/new --privileged      # a whole machine, as root
   seabed restore latest --target letters.tar --archive tar --include /home/ann/letters
-  seabed restore latest --target /tmp/back --plan --thaw    # out of an archive class: orders it";
+  seabed restore latest --target /tmp/back --plan --thaw    # out of an archive class: orders it
+  seabed restore nightly@latest --source app --target /srv  # a job of seabed.toml
+  seabed restore --guided";
 
 /// Bring a snapshot, or a part of it, into a directory or an archive
 ///
@@ -39,12 +46,15 @@ const EXAMPLES: &str = "  seabed restore latest --target /tmp/back
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES))]
 pub struct Args {
-    /// An id, `latest`, `latest~N`; each also with `:/sub/path`
-    #[arg(value_name = "SNAPSHOT")]
-    selector: String,
+    /// An id, `latest`, `latest~N`; each also with `:/sub/path`; or of a job of the configuration: JOB@latest
+    #[arg(value_name = "SNAPSHOT", required_unless_present = "guided")]
+    selector: Option<String>,
     /// Where to
-    #[arg(short, long, value_name = "DIR")]
-    target: PathBuf,
+    #[arg(short, long, value_name = "DIR", required_unless_present_any = ["into", "guided"])]
+    target: Option<PathBuf>,
+    /// Into a server, a bucket or a file instead: postgres://…, mysql://…, s3://…, FILE
+    #[arg(long, value_name = "URL", conflicts_with_all = ["target", "archive", "delete", "overwrite", "plan", "thaw"])]
+    into: Option<String>,
     /// Write an archive instead of files
     #[arg(long, value_name = "KIND", value_enum)]
     #[arg(conflicts_with_all = ["overwrite", "delete", "dry_run", "verify", "ownership_by_name", "no_owner", "plan", "thaw", "threads"])]
@@ -116,6 +126,8 @@ pub struct Args {
     #[command(flatten)]
     thaw: ThawArgs,
     #[command(flatten)]
+    job: JobArgs,
+    #[command(flatten)]
     filter: FilterArgs,
 }
 
@@ -139,19 +151,65 @@ fn patterns(exact: &[OsString], folded: &[OsString]) -> Vec<Pattern> {
 /// Restores it.
 pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     signals::catch();
-    let include = patterns(&args.include, &args.iinclude);
-    let exclude = patterns(&args.exclude, &args.iexclude);
-    if args.target.as_os_str().is_empty() {
+    if args.job.guided {
+        return guided::run(global, args, out);
+    }
+    let selector = args.selector.as_deref().unwrap_or_default();
+    if let Some(target) = &args.target {
+        look_at(args, target)?;
+    }
+    if let Some(meant) = jobs::meant(selector) {
+        return of_job(global, args, &args.target, &args.job, &meant, out);
+    }
+    if !args.job.source.is_empty() || args.job.at.is_some() || args.job.safety_snapshot {
+        return Err(
+            Fail::config("--source, --at and --safety-snapshot are for jobs").hint("write JOB@latest; `seabed config show` has the jobs")
+        );
+    }
+    let opened = open::open(global, out)?;
+    refresh(&opened.repository, out)?;
+    let selected = opened.repository.select(selector, &args.filter.filter())?;
+    one(&opened, &selected, (args, &args.target), out)
+}
+
+/// What can be wrong with a target by itself.
+fn look_at(args: &Args, target: &Path) -> Result<(), Fail> {
+    if target.as_os_str().is_empty() {
         return Err(Fail::config("the name of the target is empty").hint("write --target DIR; a variable in it may be unset"));
     }
-    if args.delete && include.is_empty() && is_root(&args.target) {
+    if args.delete && args.include.is_empty() && args.iinclude.is_empty() && is_root(target) {
         let fail = Fail::new(Code::Refused, "--delete with the target / would remove everything that the snapshot does not have");
         return Err(fail.hint("say with --include what is meant"));
     }
-    let opened = open::open(global, out)?;
+    Ok(())
+}
+
+/// Restores what a job stored.
+fn of_job(global: &Global, args: &Args, target: &Option<PathBuf>, asked: &JobArgs, meant: &jobs::Meant<'_>, out: &Output) -> Run {
+    let config = Config::load(global.config.as_deref())?;
+    let restoring = Restoring::open(global, &config, meant, asked, out)?;
+    if args.delete && restoring.sources().len() > 1 {
+        return Err(Fail::config("--delete with several sources: each would remove what the other brought").hint("name one with --source"));
+    }
+    if asked.safety_snapshot && !args.dry_run {
+        jobs::safety(global, &config, meant.name, restoring.sources(), out)?;
+    }
+    let mut all = || {
+        let mut codes = Vec::new();
+        for source in restoring.sources() {
+            codes.push(restoring.restore(source, &mut |opened, selected| one(opened, selected, (args, target), out))?);
+        }
+        Ok(codes.into_iter().find(|code| *code != Code::Done).unwrap_or(Code::Done))
+    };
+    if args.dry_run { all() } else { restoring.around(asked, &mut all) }
+}
+
+/// Restores one snapshot, or a part of it.
+fn one(opened: &Opened, selected: &Selected, (args, target): (&Args, &Option<PathBuf>), out: &Output) -> Run {
     let repository = &opened.repository;
-    refresh(repository, out)?;
-    let selected = repository.select(&args.selector, &args.filter.filter())?;
+    let include = patterns(&args.include, &args.iinclude);
+    let exclude = patterns(&args.exclude, &args.iexclude);
+    let target = target.clone().unwrap_or_default();
     if let Some(kind) = args.archive {
         let options = ArchiveOptions {
             include,
@@ -161,10 +219,10 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
             keep_going: args.keep_going,
             ..ArchiveOptions::new(kind.into())
         };
-        return archive::write(repository, &selected, &options, Some(&args.target), out);
+        return archive::write(repository, selected, &options, Some(&target), out);
     }
     if !out.json {
-        open::introduce(&opened, out);
+        open::introduce(opened, out);
     }
     let names = &selected.snapshot.names;
     let verb = match (args.thaw.plan, args.dry_run) {
@@ -173,10 +231,10 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         (false, false) => "restoring",
     };
     let when = time::local(&selected.snapshot.index.time);
-    out.say(&format!("{verb} snapshot {} of {when} to {}", selected.snapshot.id.short(), args.target.display()));
+    out.say(&format!("{verb} snapshot {} of {when} to {}", selected.snapshot.id.short(), target.display()));
     out.say(&format!("  series {}, host {}", names.series, names.host));
     let options = RestoreOptions {
-        target: args.target.clone(),
+        target: target.clone(),
         options: TargetOptions {
             overwrite: match args.overwrite {
                 When::Always => Overwrite::Always,
@@ -204,7 +262,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     };
     if args.thaw.plan || args.thaw.thaw {
         let watching = Listener::new(out, "planning");
-        let ended = restore_plan::before(&args.thaw, (repository, &selected), &options, &watching, out);
+        let ended = restore_plan::before(&args.thaw, (repository, selected), &options, &watching, out);
         watching.finish();
         if let Some(code) = ended? {
             return Ok(code);
@@ -212,7 +270,7 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     }
     let who = Who::new(args);
     let listener = Listener::new(out, "restore").naming_deletions(out.json || args.dry_run).naming_withheld(who.root && !who.without);
-    let result = restore(repository, &selected, &options, &listener);
+    let result = restore(repository, selected, &options, &listener);
     let took = listener.elapsed();
     listener.finish();
     let report = match result {

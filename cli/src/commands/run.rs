@@ -52,6 +52,14 @@ pub struct Args {
     cause: String,
 }
 
+impl Args {
+    /// For one job, with all that is usual.
+    pub fn of(job: &str) -> Self {
+        let (tag, source, repo_name) = Default::default();
+        Args { jobs: vec![job.to_owned()], tag, source, repo_name, verify: false, dry_run: false, cause: "setup".to_owned() }
+    }
+}
+
 /// Runs them.
 pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     signals::catch();

@@ -6,6 +6,7 @@ pub mod clients;
 pub mod config;
 pub mod into;
 pub mod open;
+pub mod restore;
 pub mod run;
 pub mod sources;
 pub mod state;

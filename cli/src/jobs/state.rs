@@ -49,8 +49,6 @@ pub struct RunRow {
     pub code: Option<u8>,
     /// What started it: `manual`, `schedule`.
     pub cause: String,
-    /// The process.
-    pub pid: i64,
     /// What it reported at its end.
     pub report: Value,
 }
@@ -124,11 +122,6 @@ impl State {
         Ok(State { directory: directory.to_owned(), runs: Mutex::new(runs) })
     }
 
-    /// Where it is.
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
-
     fn runs(&self) -> std::sync::MutexGuard<'_, Connection> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -167,7 +160,7 @@ impl State {
     pub fn recent(&self, job: Option<&str>, limit: u32) -> rusqlite::Result<Vec<RunRow>> {
         let runs = self.runs();
         let mut select = runs.prepare(
-            "SELECT id, job, began, ended, code, cause, pid, report FROM runs WHERE ?1 IS NULL OR job = ?1 ORDER BY began DESC, rowid DESC LIMIT ?2",
+            "SELECT id, job, began, ended, code, cause, report FROM runs WHERE ?1 IS NULL OR job = ?1 ORDER BY began DESC, rowid DESC LIMIT ?2",
         )?;
         select.query_map(params![job, limit], row)?.collect()
     }
@@ -176,7 +169,7 @@ impl State {
     pub fn find(&self, start: &str) -> rusqlite::Result<Option<RunRow>> {
         let runs = self.runs();
         let mut select =
-            runs.prepare("SELECT id, job, began, ended, code, cause, pid, report FROM runs WHERE substr(id, 1, ?2) = ?1 LIMIT 2")?;
+            runs.prepare("SELECT id, job, began, ended, code, cause, report FROM runs WHERE substr(id, 1, ?2) = ?1 LIMIT 2")?;
         let mut found: Vec<RunRow> = select.query_map(params![start, start.len() as i64], row)?.collect::<Result<_, _>>()?;
         Ok(found.pop().filter(|_| found.is_empty()))
     }
@@ -184,8 +177,7 @@ impl State {
     /// The newest run of a job that ended with 0.
     pub fn last_good(&self, job: &str) -> rusqlite::Result<Option<RunRow>> {
         let runs = self.runs();
-        let select =
-            "SELECT id, job, began, ended, code, cause, pid, report FROM runs WHERE job = ?1 AND code = 0 ORDER BY began DESC LIMIT 1";
+        let select = "SELECT id, job, began, ended, code, cause, report FROM runs WHERE job = ?1 AND code = 0 ORDER BY began DESC LIMIT 1";
         runs.query_row(select, params![job], row).optional()
     }
 
@@ -222,7 +214,7 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 }
 
 fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunRow> {
-    let report: Option<String> = row.get(7)?;
+    let report: Option<String> = row.get(6)?;
     Ok(RunRow {
         id: row.get(0)?,
         job: row.get(1)?,
@@ -230,7 +222,6 @@ fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunRow> {
         ended: row.get(3)?,
         code: row.get(4)?,
         cause: row.get(5)?,
-        pid: row.get(6)?,
         report: report.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null),
     })
 }

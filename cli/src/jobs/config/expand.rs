@@ -44,11 +44,6 @@ impl Expanded {
         let column = before.rsplit('\n').next().map_or(0, |part| part.chars().count()) + 1;
         (line, column)
     }
-
-    /// A line of what was read.
-    pub fn line(&self, number: usize) -> Option<&str> {
-        self.original.lines().nth(number.checked_sub(1)?)
-    }
 }
 
 /// Puts variables into their places.
@@ -149,7 +144,7 @@ impl Variables {
 }
 
 /// Lines of `NAME=value`, as Docker and systemd read them: comments, `export`, one pair of quotes.
-fn env_file(text: &str) -> HashMap<String, String> {
+pub fn env_file(text: &str) -> HashMap<String, String> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let pairs = lines.filter_map(|line| line.strip_prefix("export ").unwrap_or(line).split_once('='));
     let unquoted = |value: &str| {

@@ -11,15 +11,6 @@ const VARIABLE: &str = "SEABED_CONFIG";
 /// The system's own.
 const SYSTEM: &str = "/etc/seabed/seabed.toml";
 
-/// A configuration file, and how it came into question.
-#[derive(Clone, Debug)]
-pub struct Named {
-    /// Absolute.
-    pub path: PathBuf,
-    /// It was named, and not found by itself.
-    pub named: bool,
-}
-
 /// The usual places, in the order in which they are looked at.
 pub fn places() -> Vec<PathBuf> {
     let here = std::env::current_dir().ok().map(|dir| dir.join(NAME));
@@ -28,12 +19,12 @@ pub fn places() -> Vec<PathBuf> {
 }
 
 /// The file that is meant: `--config`, SEABED_CONFIG, ./seabed.toml, the user's, the system's.
-pub fn find(named: Option<&Path>) -> Result<Named, Fail> {
+pub fn find(named: Option<&Path>) -> Result<PathBuf, Fail> {
     let variable = || std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     if let Some(path) = named.map(Path::to_owned).or_else(variable) {
         let path = std::path::absolute(&path)
             .map_err(|e| Fail::config(format!("cannot use {}: {}", path.display(), crate::exit::plain(&e))).hint("write the whole path"))?;
-        return Ok(Named { path, named: true });
+        return Ok(path);
     }
     let places = places();
     let Some(path) = places.iter().find(|path| path.exists()) else {
@@ -41,5 +32,5 @@ pub fn find(named: Option<&Path>) -> Result<Named, Fail> {
         return Err(Fail::config(format!("there is no configuration: {} were looked at", list.join(", ")))
             .hint("`seabed setup` writes one, and --config names one elsewhere"));
     };
-    Ok(Named { path: path.clone(), named: false })
+    Ok(path.clone())
 }

@@ -16,7 +16,8 @@ mod show;
 pub mod source;
 pub mod units;
 
-pub use find::{Named, find};
+pub use expand::env_file;
+pub use find::find;
 pub use presets::{PRESETS, SECRETS};
 pub use show::show;
 
@@ -90,7 +91,7 @@ fn utc() -> String {
 impl Config {
     /// Reads and checks the file that is meant.
     pub fn load(named: Option<&Path>) -> Result<Self, Fail> {
-        let path = find(named)?.path;
+        let path = find(named)?;
         let text = read(&path)?;
         let file = File::new(&path, &text);
         let text = expand::expand(&file)?;

@@ -12,4 +12,3 @@ mod watch;
 pub mod worker;
 
 pub use job::{Asked, Run};
-pub use report::Report;
