@@ -8,6 +8,7 @@ use crate::commands::restore_plan::{self, ThawArgs};
 use crate::commands::{archive, refresh};
 use crate::exit::{Code, Fail, Run, help};
 use crate::jobs::config::Config;
+use crate::jobs::into::{self, IntoOptions, Target};
 use crate::jobs::restore::{self as jobs, JobArgs, Restoring};
 use crate::open::{self, Opened};
 use crate::output::Output;
@@ -128,6 +129,8 @@ pub struct Args {
     #[command(flatten)]
     job: JobArgs,
     #[command(flatten)]
+    into_options: IntoOptions,
+    #[command(flatten)]
     filter: FilterArgs,
 }
 
@@ -158,6 +161,8 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     if let Some(target) = &args.target {
         look_at(args, target)?;
     }
+    // A mistake in it is found before a repository is opened.
+    args.into.as_deref().map(Target::parse).transpose()?;
     if let Some(meant) = jobs::meant(selector) {
         return of_job(global, args, &args.target, &args.job, &meant, out);
     }
@@ -206,6 +211,9 @@ fn of_job(global: &Global, args: &Args, target: &Option<PathBuf>, asked: &JobArg
 
 /// Restores one snapshot, or a part of it.
 fn one(opened: &Opened, selected: &Selected, (args, target): (&Args, &Option<PathBuf>), out: &Output) -> Run {
+    if let Some(into) = &args.into {
+        return into::run(opened, selected, &Target::parse(into)?, &args.into_options, out);
+    }
     let repository = &opened.repository;
     let include = patterns(&args.include, &args.iinclude);
     let exclude = patterns(&args.exclude, &args.iexclude);

@@ -13,7 +13,7 @@ pub const HOLDS: &str = "WITH ours AS (SELECT oid, nspname FROM pg_catalog.pg_na
       UNION ALL SELECT 'pg_largeobject_metadata'::regclass, oid, 'large object ' || oid FROM pg_catalog.pg_largeobject_metadata\
     ) SELECT what || CASE WHEN count(*) OVER () > 1 THEN ' and ' || count(*) OVER () - 1 || ' more' ELSE '' END FROM found \
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = found.class AND d.objid = found.oid AND d.deptype = 'e') \
-    ORDER BY what LIMIT 1";
+    ORDER BY what LIKE 'table %' DESC, what LIMIT 1";
 
 /// Takes everything out of a database that a dump of it would hold. What cannot be taken out inside a transaction is refused.
 pub const CLEAR: &str = "SET client_min_messages = warning;

@@ -2,6 +2,7 @@
 
 use super::{Dump, Restore};
 use crate::exit::{Code, Fail, Run};
+use crate::jobs::sources::sqlite;
 use crate::newfile::NewFile;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -19,6 +20,11 @@ pub fn run(restore: &Restore<'_>, path: &Path) -> Run {
         return Err(
             Fail::new(Code::Refused, format!("{} is there already", path.display())).hint("name a new file, or --force replaces it")
         );
+    }
+    if let Some(log) = sqlite::leftover(&path).filter(|_| dump.format == sqlite::FORMAT) {
+        // SQLite would play it into the database that takes the old one's place.
+        return Err(Fail::new(Code::Refused, format!("{} belongs to the database that is there now", log.display()))
+            .hint("stop what uses it, and move both files away; or restore to another path"));
     }
     let began = Instant::now();
     let mut new = NewFile::begin(&path)?;

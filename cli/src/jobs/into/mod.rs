@@ -24,21 +24,27 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How a restore is done.
-#[derive(Clone, Debug, Default)]
+/// How a restore into a server is done.
+#[derive(clap::Args, Clone, Debug, Default)]
 pub struct IntoOptions {
-    /// The database of the snapshot, where it has several.
+    /// The database of the snapshot, where it has several and --into names another
+    #[arg(long, value_name = "NAME", requires = "into", help_heading = "Restoring into a server (--into)")]
     pub database: Option<String>,
-    /// Only these tables.
+    /// Only this table, with its data, indexes, constraints and sequences; a pattern such as `sales.*` too (repeatable)
+    #[arg(id = "table", long = "table", value_name = "TABLE", requires = "into", help_heading = "Restoring into a server (--into)")]
     pub tables: Vec<String>,
-    /// Roles, users and grants first.
+    /// Roles, users and grants first
+    #[arg(long, requires = "into", help_heading = "Restoring into a server (--into)")]
     pub globals: bool,
-    /// Into a database that holds something: what it holds goes.
+    /// Into a database that is not empty, too: what it holds goes
+    #[arg(long, requires = "into", help_heading = "Restoring into a server (--into)")]
     pub force: bool,
-    /// Directory of the client programs.
+    /// Directory of the client programs
+    #[arg(long, value_name = "DIR", requires = "into", help_heading = "Restoring into a server (--into)")]
     pub programs: Option<PathBuf>,
-    /// A file with the password, for the URL has none that others could not read in the list of processes.
-    pub password_file: Option<PathBuf>,
+    /// A file with the server's password: one in the URL can be read in the list of processes
+    #[arg(long, value_name = "FILE", requires = "into", help_heading = "Restoring into a server (--into)")]
+    pub into_password_file: Option<PathBuf>,
 }
 
 /// A stream of the snapshot.

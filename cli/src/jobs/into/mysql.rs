@@ -11,7 +11,6 @@ use crate::jobs::clients::ask;
 use crate::jobs::clients::mysql::{Reach, Server, identifier, literal};
 use crate::jobs::config::secret::Given;
 use crate::jobs::sources::mysql::{GLOBALS, MARIADB, MYSQL, holds, named_in};
-use std::io::Write;
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -53,7 +52,7 @@ pub fn run(restore: &Restore<'_>, url: &Mysql) -> Run {
 }
 
 fn server(restore: &Restore<'_>, url: &Mysql) -> Result<Server, Fail> {
-    let file = Given { file: restore.options.password_file.as_deref(), ..Given::default() };
+    let file = Given { file: restore.options.into_password_file.as_deref(), ..Given::default() };
     let inline = Given { value: url.password.as_ref(), ..Given::default() };
     let password = file.read("the password")?.map_or_else(|| inline.read("the password"), |text| Ok(Some(text)))?;
     let reach = Reach {
@@ -198,6 +197,7 @@ fn feed(restore: &Restore<'_>, server: &Server, dump: &Dump, pass: Pass, to: Opt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     #[test]
     fn a_script_reaches_a_client_through_its_input() {

@@ -25,7 +25,7 @@ const ABOUT: &str = "the server";
 
 /// Restores what was chosen.
 pub fn run(restore: &Restore<'_>, url: &Hidden) -> Run {
-    let file = Given { file: restore.options.password_file.as_deref(), ..Given::default() };
+    let file = Given { file: restore.options.into_password_file.as_deref(), ..Given::default() };
     let server = Server::new(url.reveal(), file.read("the password")?, restore.options.programs.clone())?;
     let is_globals = |dump: &Dump| dump.format == GLOBALS;
     let is_one = |dump: &Dump| dump.format == PLAIN || dump.format == CUSTOM || dump.format.is_empty();

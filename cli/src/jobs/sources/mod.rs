@@ -6,6 +6,9 @@ mod command;
 mod files;
 pub mod mysql;
 pub mod postgres;
+mod rdb;
+mod redis;
+pub mod sqlite;
 pub mod whole;
 
 use crate::commands::excludes::ExcludeArgs;
@@ -75,6 +78,8 @@ pub fn prepare(asked: &Asked<'_>) -> Result<Prepared, Fail> {
         Kind::DockerVolume(volume) => files::docker_volume(asked, volume),
         Kind::Command(command) => command::command(asked, command),
         Kind::Postgres(config) => postgres::postgres(asked, config),
+        Kind::Sqlite(config) => sqlite::sqlite(asked, config),
+        Kind::Redis(config) => redis::redis(asked, config),
         Kind::Mysql(config) => mysql::mysql(asked, config),
         other => Err(Fail::config(format!("sources of kind {} are not in this version", other.word()))),
     }

@@ -163,7 +163,7 @@ fn not_transactional(server: &Server, databases: &[String], config: &Mysql, abou
         .collect();
     Ok((!parts.is_empty()).then(|| {
         format!(
-            "{about}: tables without transactions may be of another moment than the rest of the dump ({}); ALTER TABLE … ENGINE=InnoDB mends that",
+            "tables without transactions may be of another moment than the rest of the dump ({}); ALTER TABLE … ENGINE=InnoDB mends that",
             parts.join("; ")
         )
     }))
