@@ -2,6 +2,7 @@
 //! It must never reach into the engine past its public surface. It obeys `format-spec/` and the contracts of DESIGN.
 
 pub mod background;
+pub mod dbms;
 pub mod fault_store;
 pub mod forge;
 pub mod golden;

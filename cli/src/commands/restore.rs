@@ -8,7 +8,10 @@ use crate::commands::restore_plan::{self, ThawArgs};
 use crate::commands::{archive, refresh};
 use crate::exit::{Code, Fail, Run, help};
 use crate::jobs::config::Config;
+use crate::jobs::config::source::Kind;
+use crate::jobs::into::{self, IntoOptions, Target};
 use crate::jobs::restore::{self as jobs, JobArgs, Restoring};
+use crate::jobs::sources::bucket::BucketAsked;
 use crate::open::{self, Opened};
 use crate::output::Output;
 use crate::progress::Listener;
@@ -128,6 +131,8 @@ pub struct Args {
     #[command(flatten)]
     job: JobArgs,
     #[command(flatten)]
+    into_options: IntoOptions,
+    #[command(flatten)]
     filter: FilterArgs,
 }
 
@@ -158,6 +163,8 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     if let Some(target) = &args.target {
         look_at(args, target)?;
     }
+    // A mistake in it is found before a repository is opened.
+    args.into.as_deref().map(Target::parse).transpose()?;
     if let Some(meant) = jobs::meant(selector) {
         return of_job(global, args, &args.target, &args.job, &meant, out);
     }
@@ -169,7 +176,8 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let opened = open::open(global, out)?;
     refresh(&opened.repository, out)?;
     let selected = opened.repository.select(selector, &args.filter.filter())?;
-    one(&opened, &selected, (args, &args.target), out)
+    let bucket = BucketAsked { allow_http: global.remote.allow_http, region: crate::remote::region(global), ..BucketAsked::default() };
+    one(&opened, &selected, (args, &args.target), Some(&bucket), out)
 }
 
 /// What can be wrong with a target by itself.
@@ -187,6 +195,18 @@ fn look_at(args: &Args, target: &Path) -> Result<(), Fail> {
 /// Restores what a job stored.
 fn of_job(global: &Global, args: &Args, target: &Option<PathBuf>, asked: &JobArgs, meant: &jobs::Meant<'_>, out: &Output) -> Run {
     let config = Config::load(global.config.as_deref())?;
+    // Of several sources those are meant that the target takes.
+    let mut asked = asked.clone();
+    if let Some(into) = args.into.as_deref().filter(|_| asked.source.is_empty()) {
+        let (job, into) = (config.job(meant.name)?, Target::parse(into)?);
+        let fits = |name: &&String| config.sources.get(*name).is_some_and(|source| into.takes(&source.kind));
+        asked.source = job.sources.iter().filter(fits).cloned().collect();
+        if asked.source.is_empty() {
+            return Err(Fail::config(format!("job {} has no source that goes into such a target", meant.name))
+                .hint(format!("it has {}; --target DIR brings files", job.sources.join(", "))));
+        }
+    }
+    let asked = &asked;
     let restoring = Restoring::open(global, &config, meant, asked, out)?;
     if args.delete && restoring.sources().len() > 1 {
         return Err(Fail::config("--delete with several sources: each would remove what the other brought").hint("name one with --source"));
@@ -197,7 +217,17 @@ fn of_job(global: &Global, args: &Args, target: &Option<PathBuf>, asked: &JobArg
     let mut all = || {
         let mut codes = Vec::new();
         for source in restoring.sources() {
-            codes.push(restoring.restore(source, &mut |opened, selected| one(opened, selected, (args, target), out))?);
+            // An s3 source's own keys and endpoint, and its objects without the name of the source before them.
+            let bucket = match &config.source(source)?.kind {
+                Kind::S3(bucket) => Some(BucketAsked::of(&config, source, bucket)?),
+                _ => None,
+            };
+            let below = bucket.as_ref().filter(|_| args.into.is_some()).map(|_| source.as_bytes().to_vec());
+            codes.push(restoring.restore(source, &mut |opened, selected| {
+                let whole = selected.path.is_empty();
+                let path = below.clone().filter(|_| whole).unwrap_or_else(|| selected.path.clone());
+                one(opened, &Selected { path, snapshot: selected.snapshot.clone() }, (args, target), bucket.as_ref(), out)
+            })?);
         }
         Ok(codes.into_iter().find(|code| *code != Code::Done).unwrap_or(Code::Done))
     };
@@ -205,7 +235,10 @@ fn of_job(global: &Global, args: &Args, target: &Option<PathBuf>, asked: &JobArg
 }
 
 /// Restores one snapshot, or a part of it.
-fn one(opened: &Opened, selected: &Selected, (args, target): (&Args, &Option<PathBuf>), out: &Output) -> Run {
+fn one(opened: &Opened, selected: &Selected, (args, target): (&Args, &Option<PathBuf>), bucket: Option<&BucketAsked>, out: &Output) -> Run {
+    if let Some(into) = &args.into {
+        return into::run(opened, selected, (&Target::parse(into)?, bucket), &args.into_options, out);
+    }
     let repository = &opened.repository;
     let include = patterns(&args.include, &args.iinclude);
     let exclude = patterns(&args.exclude, &args.iexclude);

@@ -5,6 +5,11 @@ pub mod bounds;
 pub mod bucket;
 mod command;
 mod files;
+pub mod mysql;
+pub mod postgres;
+mod rdb;
+mod redis;
+pub mod sqlite;
 pub mod whole;
 
 use crate::commands::excludes::ExcludeArgs;
@@ -75,7 +80,10 @@ pub fn prepare(asked: &Asked<'_>) -> Result<Prepared, Fail> {
         Kind::Files(files) => files::files(asked, files),
         Kind::DockerVolume(volume) => files::docker_volume(asked, volume),
         Kind::Command(command) => command::command(asked, command),
+        Kind::Postgres(config) => postgres::postgres(asked, config),
+        Kind::Sqlite(config) => sqlite::sqlite(asked, config),
+        Kind::Redis(config) => redis::redis(asked, config),
+        Kind::Mysql(config) => mysql::mysql(asked, config),
         Kind::S3(bucket) => bucket::bucket(asked, bucket),
-        other => Err(Fail::config(format!("sources of kind {} are not in this version", other.word()))),
     }
 }
