@@ -21,6 +21,15 @@ pub fn garage_is_wanted() -> bool {
     is_set(GARAGE)
 }
 
+/// Set to 1 where the database servers of Debian's packages are installed: PostgreSQL, MariaDB, Redis. They take a while to start, and whoever
+/// runs the tests of a fresh clone has none.
+const DATABASES: &str = "SEABED_TEST_DATABASES";
+
+/// Whether this run is to test against database servers. A test that asks must fail, not return, once this is true.
+pub fn databases_are_wanted() -> bool {
+    is_set(DATABASES)
+}
+
 fn is_set(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|v| !v.is_empty() && v != "0")
 }

@@ -2,6 +2,7 @@
 
 use crate::cli::{Home, ended};
 use seabed_tests::dbms::{Mariadb, Watch, Writers, program};
+use seabed_tests::servers::databases_are_wanted;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -92,6 +93,9 @@ fn contents(server: &Mariadb, database: &str) -> Vec<String> {
 
 #[test]
 fn t01_round_trip_mariadb() {
+    if !databases_are_wanted() {
+        return;
+    }
     let server = Mariadb::start(PASSWORD);
     server.script(SHOP);
     server.script("CREATE DATABASE `-x /y``` ; USE `-x /y```; CREATE TABLE t (a int); INSERT INTO t VALUES (5);");
@@ -125,6 +129,9 @@ fn t01_round_trip_mariadb() {
 
 #[test]
 fn a_table_comes_alone() {
+    if !databases_are_wanted() {
+        return;
+    }
     let server = Mariadb::start(PASSWORD);
     server.script(SHOP);
     let home = bench(&server, "databases = \"shop\"\n");
@@ -157,6 +164,9 @@ fn wrapped(home: &Home, script: &str) -> String {
 
 #[test]
 fn t02_dump_dies_and_there_is_no_snapshot_of_mariadb() {
+    if !databases_are_wanted() {
+        return;
+    }
     let server = Mariadb::start(PASSWORD);
     server.sql("CREATE DATABASE shop; CREATE TABLE shop.t AS SELECT seq AS i, MD5(seq) AS a FROM seq_1_to_100000");
     let source = "databases = \"shop\"\nglobals = false\n";
@@ -198,6 +208,9 @@ fn t02_dump_dies_and_there_is_no_snapshot_of_mariadb() {
 
 #[test]
 fn tables_without_transactions_are_warned_of() {
+    if !databases_are_wanted() {
+        return;
+    }
     let server = Mariadb::start(PASSWORD);
     server.sql("CREATE DATABASE shop; CREATE TABLE shop.log (a int) ENGINE=MyISAM; CREATE TABLE shop.good (a int)");
     let home = bench(&server, "databases = \"shop\"\n");
@@ -218,6 +231,9 @@ fn tables_without_transactions_are_warned_of() {
 
 #[test]
 fn what_is_damaged_leaves_no_half_database() {
+    if !databases_are_wanted() {
+        return;
+    }
     let server = Mariadb::start(PASSWORD);
     server.sql("CREATE DATABASE shop; CREATE TABLE shop.t AS SELECT seq AS i, MD5(seq) AS a, MD5(seq * 7) AS b FROM seq_1_to_200000");
     let home = bench(&server, "databases = \"shop\"\nglobals = false\n");
@@ -243,6 +259,9 @@ fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn t03_consistency_of_mariadb_over_two_databases() {
+    if !databases_are_wanted() {
+        return;
+    }
     let server = Mariadb::start(PASSWORD);
     for database in ["bank_a", "bank_b"] {
         server.sql(&format!(
@@ -279,6 +298,9 @@ fn t03_consistency_of_mariadb_over_two_databases() {
 
 #[test]
 fn t12_dedup_of_mariadb_over_days() {
+    if !databases_are_wanted() {
+        return;
+    }
     let server = Mariadb::start(PASSWORD);
     server.script(
         "CREATE DATABASE shop; USE shop;
@@ -312,6 +334,9 @@ fn t12_dedup_of_mariadb_over_days() {
 
 #[test]
 fn t18_secrets_of_mariadb_show_nowhere() {
+    if !databases_are_wanted() {
+        return;
+    }
     let server = Mariadb::start("planted-my-secret-1");
     server.script(SHOP);
     server.sql("INSERT INTO shop.files SELECT seq + 10, REPEAT(MD5(seq), 20) FROM seq_1_to_50000");

@@ -3,6 +3,7 @@
 use crate::cli::Home;
 use rusqlite::Connection;
 use seabed_tests::dbms::Redis;
+use seabed_tests::servers::databases_are_wanted;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
@@ -122,6 +123,9 @@ fn source(socket: &str) -> String {
 
 #[test]
 fn t01_round_trip_redis_with_and_without_a_disk() {
+    if !databases_are_wanted() {
+        return;
+    }
     for diskless in ["yes", "no"] {
         let settings = format!("repl-diskless-sync {diskless}\nrepl-diskless-sync-delay 0\nenable-debug-command yes");
         let server = Redis::start("redis-pass-7", &settings, None);
@@ -155,6 +159,9 @@ fn t01_round_trip_redis_with_and_without_a_disk() {
 
 #[test]
 fn t02_redis_that_sends_half_or_rubbish_is_no_snapshot() {
+    if !databases_are_wanted() {
+        return;
+    }
     let server = Redis::start("p", "repl-diskless-sync no", None);
     server.ask(&(0..1000).map(|n| format!("SET key:{n} {n}\n")).collect::<String>());
     let home = bench(&source(&server.socket()));

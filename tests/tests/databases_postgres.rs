@@ -2,6 +2,7 @@
 
 use crate::cli::{Home, ended};
 use seabed_tests::dbms::{Postgres, Watch, Writers};
+use seabed_tests::servers::databases_are_wanted;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -100,6 +101,9 @@ fn contents(server: &Postgres, database: &str) -> Vec<String> {
 
 #[test]
 fn t01_round_trip_postgres() {
+    if !databases_are_wanted() {
+        return;
+    }
     let server = Postgres::start(PASSWORD);
     server.script("postgres", SHOP);
     let (schema, rows) = (server.dump("shop"), contents(&server, "shop"));
@@ -136,6 +140,9 @@ fn t01_round_trip_postgres() {
 
 #[test]
 fn t01_round_trip_of_a_whole_server_with_names_of_all_kinds() {
+    if !databases_are_wanted() {
+        return;
+    }
     let server = Postgres::start(PASSWORD);
     let odd = ["a/b '\"% x", "-rf", "..", "$(touch x)", "globals", "größe 🐚", "x=y dbname=evil"];
     for (n, name) in odd.iter().enumerate() {
@@ -170,6 +177,9 @@ fn t01_round_trip_of_a_whole_server_with_names_of_all_kinds() {
 
 #[test]
 fn a_table_comes_alone_with_what_is_its_own() {
+    if !databases_are_wanted() {
+        return;
+    }
     let server = Postgres::start(PASSWORD);
     server.script("postgres", SHOP);
     for format in ["plain", "custom"] {
@@ -213,6 +223,9 @@ fn wrapped(home: &Home, server: &Postgres, name: &str, script: &str) -> String {
 
 #[test]
 fn t02_dump_dies_and_there_is_no_snapshot() {
+    if !databases_are_wanted() {
+        return;
+    }
     let server = Postgres::start(PASSWORD);
     server.sql("postgres", "CREATE DATABASE shop");
     server.sql("shop", "CREATE TABLE t AS SELECT i, md5(i::text) FROM generate_series(1, 100000) AS i");
@@ -261,6 +274,9 @@ fn t02_dump_dies_and_there_is_no_snapshot() {
 
 #[test]
 fn a_client_that_is_older_than_the_server_is_told_what_to_do() {
+    if !databases_are_wanted() {
+        return;
+    }
     let server = Postgres::start(PASSWORD);
     let home = bench(&server, "databases = \"postgres\"\n");
     let programs = wrapped(&home, &server, "pg_dump", "");
@@ -276,6 +292,9 @@ fn a_client_that_is_older_than_the_server_is_told_what_to_do() {
 
 #[test]
 fn what_is_damaged_is_never_committed() {
+    if !databases_are_wanted() {
+        return;
+    }
     let server = Postgres::start(PASSWORD);
     server.sql("postgres", "CREATE DATABASE shop");
     server.sql("shop", "CREATE TABLE t AS SELECT i, md5(i::text), md5((i * 7)::text) FROM generate_series(1, 200000) AS i");
@@ -307,6 +326,9 @@ fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn t03_consistency_of_postgres_under_writers() {
+    if !databases_are_wanted() {
+        return;
+    }
     let server = Postgres::start(PASSWORD);
     server.sql("postgres", "CREATE DATABASE bank");
     server.sql("bank", "CREATE TABLE a (id int PRIMARY KEY, money bigint, pad text); CREATE TABLE b (LIKE a INCLUDING ALL)");
@@ -340,6 +362,9 @@ fn t03_consistency_of_postgres_under_writers() {
 
 #[test]
 fn t12_dedup_of_a_shop_over_seven_days() {
+    if !databases_are_wanted() {
+        return;
+    }
     let server = Postgres::start(PASSWORD);
     server.sql("postgres", "CREATE DATABASE shop");
     server.script(
@@ -385,6 +410,9 @@ fn t12_dedup_of_a_shop_over_seven_days() {
 
 #[test]
 fn t18_secrets_of_postgres_show_nowhere() {
+    if !databases_are_wanted() {
+        return;
+    }
     let server = Postgres::start("planted-pg-secret-1");
     server.script("postgres", SHOP);
     server.sql("shop", "INSERT INTO customers (name) SELECT repeat(md5(i::text), 20) FROM generate_series(1, 50000) AS i");

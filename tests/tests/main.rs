@@ -18,6 +18,7 @@ mod databases_postgres;
 mod diff;
 mod diff_truth;
 mod disk_faults;
+mod examples;
 mod fault_list;
 mod faults;
 mod find;

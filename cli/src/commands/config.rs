@@ -132,7 +132,7 @@ fn missing(what: &str, path: &Path) -> Option<String> {
 /// Where a new configuration goes, where none is named.
 pub fn new_place(global: &Global) -> Result<PathBuf, Fail> {
     if global.config.is_some() || std::env::var_os("SEABED_CONFIG").is_some_and(|path| !path.is_empty()) {
-        return Ok(find(global.config.as_deref())?);
+        return find(global.config.as_deref());
     }
     crate::open::directory("XDG_CONFIG_HOME", ".config").map(|base| base.join("seabed/seabed.toml")).ok_or_else(|| {
         Fail::config("without HOME there is no place for a configuration").hint("name one: --config /etc/seabed/seabed.toml")
