@@ -3,7 +3,7 @@
 
 use crate::cli::{Home, ended};
 use seabed_tests::dbms::{Mariadb, Postgres};
-use seabed_tests::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY};
+use seabed_tests::s3_server::{ACCESS_KEY, Operation, S3Server, SECRET_KEY};
 use seabed_tests::servers::databases_are_wanted;
 use std::fs;
 use std::path::{Path, PathBuf};
