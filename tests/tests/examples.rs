@@ -196,8 +196,7 @@ fn example_003_postgres_and_minio() {
     example.set(&[("MINIO_ROOT_USER", ACCESS_KEY), ("MINIO_ROOT_PASSWORD", SECRET_KEY)]);
     example.runs("nightly", &["offsite"]);
     // What did not change is not read again: both runs together read each document once.
-    let reads =
-        store.log().iter().filter(|logged| logged.target.contains("plan-") && format!("{:?}", logged.operation).contains("Get")).count();
+    let reads = store.log_of(Operation::GetObject).iter().filter(|logged| logged.key.contains("plan-")).count();
     assert_eq!(reads, 20);
     let before = server.dump("schedgen");
     server.sql("postgres", "DROP DATABASE schedgen");
