@@ -44,6 +44,9 @@ pub struct Args {
     /// Read back and verify what was stored
     #[arg(long)]
     verify: bool,
+    /// Store files that usually hold secrets (.env, private keys …), too
+    #[arg(long)]
+    include_secrets: bool,
     /// Only read and count: nothing is stored, no hook runs
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -56,7 +59,16 @@ impl Args {
     /// For one job, with all that is usual.
     pub fn of(job: &str) -> Self {
         let (tag, source, repo_name) = Default::default();
-        Args { jobs: vec![job.to_owned()], tag, source, repo_name, verify: false, dry_run: false, cause: "setup".to_owned() }
+        Args {
+            jobs: vec![job.to_owned()],
+            tag,
+            source,
+            repo_name,
+            verify: false,
+            include_secrets: false,
+            dry_run: false,
+            cause: "setup".to_owned(),
+        }
     }
 }
 
@@ -143,6 +155,7 @@ fn one(global: &Global, args: &Args, (config, state): (&Config, &State), (name, 
         repos,
         host: config.host(),
         verify: args.verify,
+        include_secrets: args.include_secrets,
         dry_run: args.dry_run,
         cause: &args.cause,
     };

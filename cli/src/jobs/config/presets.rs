@@ -16,19 +16,24 @@ pub const PRESETS: [(&str, &[&str]); 7] = [
 
 /// Files that usually hold secrets. They are left out of file sources unless `include_secrets` says otherwise: whoever restores a directory
 /// for a colleague should not hand out the keys of the house.
-pub const SECRETS: [&str; 14] = [
+pub const SECRETS: [&str; 18] = [
     ".env",
     ".env.*",
     "!.env.example",
-    "*.pem",
     "*.key",
     "*.p12",
     "*.pfx",
+    // Certificates are no secrets, and a machine that is restored without them trusts nobody.
+    "*-key.pem",
+    "*_key.pem",
+    "privkey*.pem",
     "id_rsa",
+    "id_dsa",
     "id_ecdsa",
     "id_ed25519",
     ".netrc",
     ".pgpass",
     ".my.cnf",
+    ".vault-token",
     "auth.json",
 ];

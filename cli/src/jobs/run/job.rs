@@ -45,6 +45,8 @@ pub struct Asked<'a> {
     pub host: String,
     /// What was stored is read back.
     pub verify: bool,
+    /// Files that usually hold secrets are stored, whatever the configuration says.
+    pub include_secrets: bool,
     /// Only read and count.
     pub dry_run: bool,
     /// What started it.
@@ -209,6 +211,7 @@ impl<'a> Run<'a> {
                 repos: self.asked.repos.iter().map(|repo| (*repo).to_owned()).collect(),
                 dry_run: self.asked.dry_run,
                 verify: self.asked.verify || options.verify,
+                include_secrets: self.asked.include_secrets,
             };
             return self.worker(name, task);
         };

@@ -33,7 +33,11 @@ impl Stored {
         let id = self.snapshot().and_then(|id| id.get(..8)).unwrap_or("none");
         match self.0["copied"].as_bool() {
             Some(true) => format!("snapshot {id} in {}, {stored} more sent", self.repo()),
-            _ => format!("snapshot {id} in {}: {bytes}, {} read, {stored} stored", self.repo(), size::human(number("bytes_read"))),
+            _ => {
+                let excluded = number("excluded");
+                let left = if excluded > 0 { format!(", {} left out", size::count(excluded)) } else { String::new() };
+                format!("snapshot {id} in {}: {bytes}, {} read, {stored} stored{left}", self.repo(), size::human(number("bytes_read")))
+            }
         }
     }
 }

@@ -37,6 +37,8 @@ pub enum Task {
         dry_run: bool,
         /// What was stored is read back.
         verify: bool,
+        /// Files that usually hold secrets are stored, whatever the configuration says.
+        include_secrets: bool,
     },
     /// A snapshot is brought where a first try could not put it.
     Bring {

@@ -9,7 +9,7 @@ use crate::commands::forget::judged::Judged;
 use crate::commands::groups::Groups;
 use crate::exit::{Code, Fail, Run};
 use crate::jobs::config::Config;
-use crate::jobs::config::source::Source;
+use crate::jobs::config::source::{DockerVolume, Files, Kind as SourceKind, Source};
 use crate::jobs::open::{of, room};
 use crate::jobs::sources::bounds::{Bounds, HISTORY};
 use crate::jobs::sources::{Asked, Prepared, prepare};
@@ -45,7 +45,15 @@ pub fn run(global: &Global, out: &Output) -> Run {
     // A machine that backs up should serve, too. One that cannot be nicer is as it is.
     rustix::process::nice(i32::from(job.run.nice)).map(|_| ()).unwrap_or(());
     match &request.task {
-        Task::Backup { source, repos, dry_run, verify } => {
+        Task::Backup { source, repos, dry_run, verify, include_secrets } => {
+            let mut config = config.clone();
+            if let Some(
+                SourceKind::Files(Files { include_secrets: keeps, .. })
+                | SourceKind::DockerVolume(DockerVolume { include_secrets: keeps, .. }),
+            ) = config.sources.get_mut(source).map(|source| &mut source.kind)
+            {
+                *keeps |= include_secrets;
+            }
             let what = What { global, config: &config, request: &request, name: source, source: config.source(source)? };
             what.backup(repos, *dry_run, *verify, out)
         }
