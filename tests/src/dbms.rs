@@ -170,7 +170,7 @@ impl Mariadb {
         if is_root() {
             install.arg("--user=root");
         }
-        ok(install.arg("--datadir").arg(&data));
+        ok(install.arg(format!("--datadir={}", data.display())));
         let log = dir.path().join("log");
         let file = std::fs::File::create(&log).unwrap();
         let mut server = tied(None);

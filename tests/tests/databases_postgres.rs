@@ -171,7 +171,7 @@ fn t01_round_trip_of_a_whole_server_with_names_of_all_kinds() {
     let out = into(&home, &other, "new", &[]);
     assert_eq!(out.status.code(), Some(20), "{}", text(&out));
     assert!(text(&out).contains("--database"), "{}", text(&out));
-    ended(0, &into(&home, &other, "new", &["--database", "-rf"]), &["--database"]);
+    ended(0, &into(&home, &other, "new", &["--database=-rf"]), &["--database"]);
     assert_eq!(other.sql("new", "SELECT n FROM t"), "1");
 }
 
@@ -297,7 +297,7 @@ fn what_is_damaged_is_never_committed() {
     }
     let server = Postgres::start(PASSWORD);
     server.sql("postgres", "CREATE DATABASE shop");
-    server.sql("shop", "CREATE TABLE t AS SELECT i, md5(i::text), md5((i * 7)::text) FROM generate_series(1, 200000) AS i");
+    server.sql("shop", "CREATE TABLE t AS SELECT i, md5(i::text) AS a, md5((i * 7)::text) AS b FROM generate_series(1, 200000) AS i");
     for format in ["plain", "custom"] {
         let home = bench(&server, &format!("databases = \"shop\"\nglobals = false\nformat = \"{format}\"\n"));
         home.ends(0, &["run", "db"]);
