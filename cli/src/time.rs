@@ -98,7 +98,10 @@ pub fn moment(text: &str) -> Result<Time, String> {
         let then = then.map_err(|_| format!("`{text}` is too long ago"))?;
         return parse(&then.to_string()).map(Option::unwrap_or_default);
     }
-    if let Ok(date) = text.parse::<jiff::civil::Date>() {
+    // A date is read out of a whole time, too: midnight is meant only where nothing else was written.
+    if let Ok(date) = text.parse::<jiff::civil::Date>()
+        && !text.contains(':')
+    {
         return parse(&date.at(0, 0, 0, 0).to_string()).map(Option::unwrap_or_default);
     }
     match parse(text) {
@@ -175,6 +178,16 @@ pub fn between(from: &Time, to: &Time) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_is_not_the_midnight_before_it() {
+        // `restore --at` with the very time that `snapshots --json` prints found nothing: it was read as a date, and the time thrown away.
+        for text in ["2026-11-30T20:55:35.968147841+00:00", "2026-11-30T20:55:35Z"] {
+            assert_eq!(moment(text), parse(text).map(Option::unwrap));
+        }
+        assert_eq!(moment("2026-11-30 20:55"), parse("2026-11-30T20:55").map(Option::unwrap));
+        assert_eq!(moment("2026-11-30"), parse("2026-11-30T00:00").map(Option::unwrap));
+    }
 
     #[test]
     fn times_are_read_in_three_ways() {

@@ -85,7 +85,7 @@ fn each_source_is_a_snapshot_in_each_repository_and_all_of_a_run_belong_together
 fn t02_a_dump_that_is_not_whole_is_no_snapshot_and_nothing_old_goes() {
     // Each of these ends in another way in which real dumps have ended. Before, a good run is stored, which must outlive all of them.
     let home = bench(
-        "[retention.one]\nkeep = { last = 1 }\n[source.dump]\nkind = \"command\"\ncommand = \"${DUMP}\"\nend_marker = \"-- complete\"\n\
+        "[retention.one]\nkeep = { last = 1 }\n[source.dump]\nkind = \"command\"\ncommand = \"${DUMP:-true}\"\nend_marker = \"-- complete\"\n\
          min_bytes = 1000\nmax_shrink = \"30%\"\n[job.db]\nsources = \"dump\"\nrepos = \"a\"\nretention = \"one\"\n",
     );
     let run = |dump: &str| home.command(&["run", "db", "--json"]).env("DUMP", dump).output().unwrap();
@@ -116,7 +116,7 @@ fn t02_a_dump_that_is_not_whole_is_no_snapshot_and_nothing_old_goes() {
 #[test]
 fn t02_a_dump_that_shrank_is_suspicious() {
     let home = bench(
-        "[source.dump]\nkind = \"command\"\ncommand = \"seq 1 ${N}\"\n\
+        "[source.dump]\nkind = \"command\"\ncommand = \"seq 1 ${N:-1}\"\n\
          [job.db]\nsources = \"dump\"\nrepos = \"a\"\nmonitor = { max_shrink = \"30%\" }\n",
     );
     let run = |n: &str| home.command(&["run", "db"]).env("N", n).output().unwrap();
@@ -480,7 +480,9 @@ fn a_restore_is_of_a_time_and_of_one_run_and_hooks_are_around_it() {
 
 #[test]
 fn a_mistake_in_the_configuration_is_told_with_its_line() {
-    let home = bench(&format!("{FILES}[job.j]\nsources = \"src\"\nrepos = \"a\"\nretries = 3\n"));
+    let home = bench(&format!("{FILES}[job.j]\nsources = \"src\"\nrepos = \"a\"\n"));
+    let wrong = fs::read_to_string(home.path("seabed.toml")).unwrap() + "retries = 3\n";
+    home.write("seabed.toml", &wrong);
     let out = home.run(&["run"]);
     let text = String::from_utf8_lossy(&out.stderr);
     assert_eq!(out.status.code(), Some(20));

@@ -3,7 +3,7 @@
 use crate::args::Global;
 use crate::exit::{Code, Fail, Run, help};
 use crate::jobs::config::repo::Repo;
-use crate::jobs::config::secret::{Given, path_of};
+use crate::jobs::config::secret::{Given, path_of, redacted};
 use crate::jobs::config::source::Kind;
 use crate::jobs::config::{Config, find, show};
 use crate::output::Output;
@@ -43,7 +43,9 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
         What::Check => check(&config, out),
         What::Show => {
             if out.json {
-                let value = serde_json::to_value(&config).map_err(|error| Fail::config(format!("it cannot be shown: {error}")))?;
+                let broken = |error: serde_json::Error| Fail::config(format!("it cannot be shown: {error}"));
+                let value: serde_json::Value =
+                    serde_json::from_str(&redacted(&serde_json::to_string(&config).map_err(broken)?)).map_err(broken)?;
                 out.json_result(&json!({"message_type": "config", "path": config.path.display().to_string(), "config": value}))?;
             } else {
                 out.result(format!("# {}\n{}", config.path.display(), show(&config)?.trim_end()).as_bytes())?;

@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 /// What the environment says, for the page of the program itself.
-const ENVIRONMENT: [(&str, &str); 18] = [
+const ENVIRONMENT: [(&str, &str); 22] = [
     ("SEABED_REPOSITORY", "The repository, as --repo names it."),
     ("SEABED_PASSWORD", "The passphrase."),
     ("SEABED_PASSWORD_FILE", "A file that holds the passphrase."),
@@ -40,6 +40,16 @@ const ENVIRONMENT: [(&str, &str); 18] = [
         "The same of other repositories that something goes to.",
     ),
     ("SEABED_CACHE_DIR", "Where caches are kept."),
+    ("SEABED_CONFIG", "The configuration of jobs, as --config names it."),
+    ("SEABED_STATE_DIR", "Where runs of jobs are recorded and their locks lie."),
+    (
+        "SEABED_<SECTION>__<NAME>__<KEY>",
+        "A single value of the configuration: SEABED_JOB__NIGHTLY__RUN__TRIES=5, SEABED_REPO__S3__URL, SEABED_SOURCE__PG__DSN.",
+    ),
+    (
+        "SEABED_JOB, SEABED_RUN_ID, SEABED_HOOK, SEABED_HOST, SEABED_CONFIG, SEABED_SNAPSHOTS, SEABED_EXIT_CODE, SEABED_ERROR, SEABED_RESTORE",
+        "What hooks of jobs are told.",
+    ),
     ("SEABED_HOST", "The host that new snapshots are of."),
     ("SEABED_WEBDAV_PASSWORD", "The password that `seabed serve webdav --user` asks for."),
     ("SEABED_CA_FILE", "Certificates (PEM) to trust besides those of the system."),

@@ -1,5 +1,5 @@
 //! `SEABED_<SECTION>__<NAME>__<KEY>` in the environment: single values of a configuration, for containers that share one file.
-//! `SEABED_REPO__S3__URL`, `SEABED_JOB__NIGHTLY__RUN__TIMEOUT`, `SEABED_TZ_` is none: two underscores stand between names.
+//! Two underscores stand between names: `SEABED_REPO__S3__URL`, `SEABED_JOB__NIGHTLY__RUN__TRIES`.
 
 use super::Config;
 use super::secret::{is_secret_name, remember};

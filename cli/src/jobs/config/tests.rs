@@ -8,7 +8,7 @@ version = 1
 tz = "UTC"
 [repo.s3]
 url = "s3://coderstew-backups/prod"
-s3 = { region = "us-east-1", endpoint = "${SEABED_TEST_ENDPOINT:-}", path_style = false, storage_class = "STANDARD_IA" }
+s3 = { region = "us-east-1", endpoint = "${NOT_SET_S3_ENDPOINT:-}", path_style = false, storage_class = "STANDARD_IA" }
 key = { password_file = "/run/secrets/seabed_key" }
 retention = "spatie"
 [repo.local]

@@ -32,7 +32,7 @@ use std::time::Duration;
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct IntoOptions {
     /// The database of the snapshot, where it has several and --into names another
-    #[arg(long, value_name = "NAME", requires = "into", help_heading = "Restoring into a server (--into)")]
+    #[arg(long, value_name = "NAME", requires = "into", help_heading = "Restoring into a server (--into)", allow_hyphen_values = true)]
     pub database: Option<String>,
     /// Only this table, with its data, indexes, constraints and sequences; a pattern such as `sales.*` too (repeatable)
     #[arg(id = "table", long = "table", value_name = "TABLE", requires = "into", help_heading = "Restoring into a server (--into)")]
