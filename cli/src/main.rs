@@ -30,7 +30,16 @@ use crate::progress::reporter::Bell;
 use clap::{CommandFactory, FromArgMatches};
 use std::process::ExitCode;
 
+/// No core is written of this process, nor of what it starts: it would hold keys and passwords, in a directory that nobody thinks of.
+fn no_core() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Core);
+    // One that cannot be set was lower already.
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum }).unwrap_or(());
+}
+
 fn main() -> ExitCode {
+    no_core();
     // Before anything else: whoever asks how far it is must not end it, however early.
     let bell = Bell::hang();
     let parsed = Cli::command().try_get_matches().and_then(|matches| {

@@ -39,7 +39,7 @@ const ROWS: [Row; 33] = [
     Row {
         fault: "503 SlowDown / 429",
         tests: &[
-            "s3_faults::throttling_is_waited_out",
+            "s3_faults::t16_throttling_is_waited_out",
             "s3_answers::retry_after_is_obeyed",
             "store/s3/patience.rs::connections_halve_once_per_message_and_grow_by_one_per_round",
             "s3_gate::after_slow_down_half_as_many_are_under_way",
@@ -151,7 +151,7 @@ const ROWS: [Row; 33] = [
         fault: "ExpiredToken / InvalidToken",
         tests: &[
             "s3_faults::credentials_are_loaded_anew",
-            "s3_answers::a_token_that_expires_under_many_requests_ends_none_of_them",
+            "s3_answers::t16_a_token_that_expires_under_many_requests_ends_none_of_them",
             "s3_answers::an_answer_without_a_body_is_asked_what_it_means",
             "s3_cli::keys_that_expire_while_a_run_goes_on_are_read_anew",
             "s3_cli::keys_of_a_process_are_asked_for_again",
@@ -167,7 +167,7 @@ const ROWS: [Row; 33] = [
         tests: &[
             "s3_answers::a_store_without_a_clock_is_said_to_have_none",
             "s3_faults::the_store_s_clock_counts",
-            "s3_answers::clocks_that_differ_by_minutes_are_said",
+            "s3_answers::t16_clocks_that_differ_by_minutes_are_said",
             "s3_answers::an_answer_without_a_body_is_asked_what_it_means",
         ],
         open: "",
@@ -177,11 +177,11 @@ const ROWS: [Row; 33] = [
         tests: &[
             "s3_second_looks::what_may_not_be_read_is_not_taken_for_damaged",
             "s3_doctor::wrong_and_missing_keys_have_a_next_step",
-            "s3_faults::what_is_denied_ends_the_run_and_a_backup_needs_no_delete",
+            "s3_faults::t16_what_is_denied_ends_the_run_and_a_backup_needs_no_delete",
             "s3_cli::each_fault_has_its_exit_code",
             "s3_client::wrong_keys_are_called_wrong",
             "s3_client::what_is_denied_and_not_listed_is_missing",
-            "s3_collection::what_may_not_be_deleted_stays_and_the_rest_goes",
+            "s3_collection::t16_what_may_not_be_deleted_stays_and_the_rest_goes",
         ],
         open: "",
     },
@@ -297,7 +297,7 @@ const ROWS: [Row; 33] = [
         fault: "Object Lock / versioned bucket",
         tests: &[
             "s3_faults::a_locked_bucket_takes_backups",
-            "s3_answers::a_versioned_bucket_is_as_good_as_another",
+            "s3_answers::t16_a_versioned_bucket_is_as_good_as_another",
             "s3_collection::a_locked_bucket_keeps_everything_and_does_not_grow",
         ],
         open: "bytes of noncurrent versions, and reading old ones, belong to object lock (DESIGN section 10)",
@@ -427,7 +427,7 @@ const NO_FAULT: [(&str, &str); 17] = [
     ("s3_doctor::a_storage_class_is_tried_before_it_is_relied_on", "configuration"),
     ("s3_doctor::options_reach_the_store", "configuration"),
     ("s3_doctor::init_makes_the_bucket_where_it_may", "configuration"),
-    ("s3_doctor::doctor_finds_what_a_bucket_would_do_to_a_repository", "what a bucket is configured to do"),
+    ("s3_doctor::t16_doctor_finds_what_a_bucket_would_do_to_a_repository", "what a bucket is configured to do"),
     ("s3_doctor::doctor_says_whether_a_repository_is_there", "what `doctor` says"),
     ("s3_doctor::every_command_says_what_went_over_the_wire", "what commands say"),
     ("s3_gate::a_restore_asks_for_the_next_pack_before_it_has_the_first", "what a far way costs, not a fault"),

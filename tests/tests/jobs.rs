@@ -374,6 +374,9 @@ fn t18_no_secret_is_in_a_command_line_a_log_or_what_is_shown() {
     // The configuration with all its secrets goes through a pipe, not through arguments or the environment of the worker.
     let child = home.command(&["run"]).env("PLANTED_SECRET", secret).env("GO", "echo > seen; sleep 1000").spawn().unwrap();
     until("the source runs", || home.path("seen").exists());
+    // No core of it is written, nor of what it started.
+    let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+    assert!(limits.lines().any(|line| line.starts_with("Max core file size        0 ")), "{limits}");
     for process in fs::read_dir("/proc").unwrap().flatten() {
         let arguments = fs::read(process.path().join("cmdline")).unwrap_or_default();
         assert!(!String::from_utf8_lossy(&arguments).contains("pass-of-a"), "{:?}", process.path());

@@ -100,7 +100,7 @@ fn counts(mode: Mode, rules: &[(Period, u32)]) -> Policy {
 }
 
 #[test]
-fn v1_spatie_day_by_day() {
+fn t10_v1_spatie_day_by_day() {
     let (policy, config) = spatie([7, 30, 8, 4, 2], None);
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for midnight in every(DAY, secs("2021-01-01"), secs("2026-01-25")) {
@@ -123,7 +123,7 @@ fn v1_spatie_day_by_day() {
 }
 
 #[test]
-fn v2_the_same_numbers_in_restic_and_borg() {
+fn t10_v2_the_same_numbers_in_restic_and_borg() {
     let rules = [(Period::Each, 7), (Period::Day, 30), (Period::Week, 8), (Period::Month, 4), (Period::Year, 2)];
     let mut times = every(DAY, secs("2021-01-01") + HOUR * 3 / 2, secs("2026-01-25T02"));
     times.reverse();
@@ -144,7 +144,7 @@ fn day_and_hour(times: &[i64]) -> String {
 }
 
 #[test]
-fn v3_and_v4_six_hourly() {
+fn t10_v3_and_v4_six_hourly() {
     let times = every(6 * HOUR, secs("2026-01-01"), secs("2026-01-25T12"));
     let now = secs("2026-01-25T13");
     let (policy, config) = spatie([2, 3, 2, 1, 1], None);
@@ -159,7 +159,7 @@ fn v3_and_v4_six_hourly() {
 }
 
 #[test]
-fn v5_weeks_by_php_and_by_iso() {
+fn t10_v5_weeks_by_php_and_by_iso() {
     let now = secs("2025-02-20T01");
     let times = every(DAY, secs("2024-12-01") + HOUR * 3 / 2, now);
     let (policy, config) = spatie([7, 16, 8, 4, 2], None);
@@ -174,7 +174,7 @@ fn v5_weeks_by_php_and_by_iso() {
 }
 
 #[test]
-fn v6_windows_of_the_calendar() {
+fn t10_v6_windows_of_the_calendar() {
     let (policy, config) = spatie([7, 16, 8, 4, 2], None);
     let lengths = [Interval::days(7), Interval::days(16), Interval::weeks(8), Interval::months(4), Interval::years(2)];
     let edges = |policy: &Policy, now: &str| -> Vec<String> {
@@ -198,7 +198,7 @@ fn v6_windows_of_the_calendar() {
 }
 
 #[test]
-fn v7_the_cap() {
+fn t10_v7_the_cap() {
     let (policy, _) = spatie([7, 16, 8, 4, 2], Some(5000));
     let mut dailies = items(&every(DAY, secs("2026-01-20T01"), secs("2026-01-25T01")));
     dailies.iter_mut().for_each(|item| item.bytes = 900 * MB);
@@ -208,7 +208,7 @@ fn v7_the_cap() {
 }
 
 #[test]
-fn v8_when_backups_stop() {
+fn t10_v8_when_backups_stop() {
     let times = every(DAY, secs("2023-03-01T01") - 59 * DAY, secs("2023-03-01T01"));
     let (policy, config) = spatie([7, 30, 8, 4, 2], None);
     let newest = Policy { anchor: Anchor::Newest, ..policy.clone() };
@@ -229,7 +229,7 @@ fn v8_when_backups_stop() {
 }
 
 #[test]
-fn v9_true_times_not_those_of_a_copy() {
+fn t10_v9_true_times_not_those_of_a_copy() {
     let now = secs("2026-01-25T13");
     let copied = every(60, now - 8 * DAY - 100 * 60, now - 8 * DAY - 60);
     assert_eq!(copied.len(), 100);
@@ -241,7 +241,7 @@ fn v9_true_times_not_those_of_a_copy() {
 }
 
 #[test]
-fn v10_the_hour_that_new_york_has_twice() {
+fn t10_v10_the_hour_that_new_york_has_twice() {
     let tz = TimeZone::get("America/New_York").unwrap();
     let half = HOUR / 2;
     let runs = [secs("2026-11-01T05") + half, secs("2026-11-01T06") + half, secs("2026-11-02T06") + half];
@@ -255,7 +255,7 @@ fn v10_the_hour_that_new_york_has_twice() {
 }
 
 #[test]
-fn v11_a_snapshot_of_a_bad_clock() {
+fn t10_v11_a_snapshot_of_a_bad_clock() {
     let now = secs("2026-01-25T13");
     let mut times = every(DAY, secs("2026-01-01T01"), secs("2026-01-25T01"));
     let right = times.clone();
@@ -285,7 +285,7 @@ fn v11_a_snapshot_of_a_bad_clock() {
 }
 
 #[test]
-fn v12_two_of_the_day_on_which_windows_meet() {
+fn t10_v12_two_of_the_day_on_which_windows_meet() {
     let times = every(6 * HOUR, secs("2026-01-01"), secs("2026-01-25T12"));
     let (policy, _) = spatie([7, 16, 8, 4, 2], None);
     let left = left(&policy, &times, secs("2026-01-25T13"));

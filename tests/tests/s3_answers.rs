@@ -113,7 +113,7 @@ fn a_stale_answer_is_asked_again() {
 
 // Row: object lock, versioned bucket: deleting leaves a marker, and what it hides is gone for everybody.
 #[test]
-fn a_versioned_bucket_is_as_good_as_another() {
+fn t16_a_versioned_bucket_is_as_good_as_another() {
     let world = World::new();
     world.server.behave(|b| b.versioning = Versioning::Enabled);
     let first = world.backup().unwrap();
@@ -199,7 +199,7 @@ fn no_redirect_of_any_kind_is_followed() {
 
 // Row: 403 RequestTimeTooSkewed: a difference that is not refused yet is said too, once.
 #[test]
-fn clocks_that_differ_by_minutes_are_said() {
+fn t16_clocks_that_differ_by_minutes_are_said() {
     for (offset, remarks) in [(0, 0), (200, 0), (-200, 0), (400, 1), (-400, 1), (3600, 1), (-3600, 1)] {
         let server = S3Server::start();
         server.behave(|b| b.clock_offset_secs = offset);
@@ -246,7 +246,7 @@ fn retry_after_is_obeyed() {
 
 // Row: ExpiredToken / InvalidToken: many requests that find out at the same time load credentials once, and all go on.
 #[test]
-fn a_token_that_expires_under_many_requests_ends_none_of_them() {
+fn t16_a_token_that_expires_under_many_requests_ends_none_of_them() {
     let world = World::new();
     world.server.inject(Rule::new(Fault::refuse(400, "ExpiredToken")).skip(4).times(2));
     world.server.inject(Rule::new(Fault::refuse(403, "InvalidToken")).skip(12).times(2));

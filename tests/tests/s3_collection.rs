@@ -80,7 +80,7 @@ impl World {
 
 // Row: 403 AccessDenied on DELETE.
 #[test]
-fn what_may_not_be_deleted_stays_and_the_rest_goes() {
+fn t16_what_may_not_be_deleted_stays_and_the_rest_goes() {
     let world = World::new();
     world.server.inject(Rule::new(Fault::refuse(403, "AccessDenied")).on(DeleteObject).key("data/").for_ever());
     let report = world.collect().unwrap();

@@ -33,7 +33,7 @@ fn moves(class: &str) -> String {
 
 /// `doctor` was executed by no test: a rule that would have deleted a repository was found in units only, never in an answer of a store.
 #[test]
-fn doctor_finds_what_a_bucket_would_do_to_a_repository() {
+fn t16_doctor_finds_what_a_bucket_would_do_to_a_repository() {
     let site = Site::stored();
     let old = "<NoncurrentVersionExpiration><NoncurrentDays>30</NoncurrentDays></NoncurrentVersionExpiration>";
     let off = format!("<Rule><ID>r</ID><Prefix></Prefix><Status>Disabled</Status>{EXPIRES}</Rule>");

@@ -120,7 +120,7 @@ pub fn kind(error: &Error) -> ErrorKind {
 
 // Row: 503 SlowDown / 429.
 #[test]
-fn throttling_is_waited_out() {
+fn t16_throttling_is_waited_out() {
     put_survives(&[Fault::slow_down(None), Fault::slow_down(Some(0)), Fault::too_many_requests(None)]);
     get_survives(&[Fault::slow_down(None), Fault::too_many_requests(Some(0))], 5);
     let world = World::new();
@@ -297,7 +297,7 @@ fn the_store_s_clock_counts() {
 
 // Row: 403 AccessDenied at the start, midway, on DELETE.
 #[test]
-fn what_is_denied_ends_the_run_and_a_backup_needs_no_delete() {
+fn t16_what_is_denied_ends_the_run_and_a_backup_needs_no_delete() {
     let denied = || Fault::refuse(403, "AccessDenied");
     let world = World::new();
     world.server.inject(Rule::new(denied()).for_ever());
