@@ -18,7 +18,7 @@ pub struct FrameBuilder<'s, 'a> {
 impl<'s, 'a> FrameBuilder<'s, 'a> {
     /// A builder that feeds the encoders behind `jobs`.
     pub fn new(sink: &'s Sink<'a>, jobs: Sender<Job>) -> Self {
-        let empty = |class| FrameJob { class, origin: Origin::Files, plain: Vec::new(), chunks: Vec::new() };
+        let empty = |class| FrameJob { number: 0, class, origin: Origin::Files, plain: Vec::new(), chunks: Vec::new() };
         FrameBuilder { sink, open: Class::ALL.map(empty), sent: 0, jobs }
     }
 
@@ -52,7 +52,7 @@ impl<'s, 'a> FrameBuilder<'s, 'a> {
     fn flush_class(&mut self, at: usize) -> Result<()> {
         let frame = &mut self.open[at];
         let (plain, chunks) = (std::mem::take(&mut frame.plain), std::mem::take(&mut frame.chunks));
-        let job = FrameJob { class: frame.class, origin: frame.origin, plain, chunks };
+        let job = FrameJob { number: self.sent, class: frame.class, origin: frame.origin, plain, chunks };
         if job.chunks.is_empty() {
             return Ok(());
         }

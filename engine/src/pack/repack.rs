@@ -343,12 +343,12 @@ impl Taker<'_, '_> {
                 self.done.bytes_copied += frame.bytes.len() as u64;
                 self.done.bytes_stuck += stuck;
                 // Nobody takes frames any more only when a thread failed; that failure is the one to report.
-                self.frames.send(ToPack::Frame(class, NewFrame::Copied(frame))).map_err(|_| Error::Interrupted)
+                self.frames.send(ToPack::Frame(class, NewFrame::Copied(frame), 0)).map_err(|_| Error::Interrupted)
             }
             Taken::Renewed(frame) => {
                 self.done.frames_copied += 1;
                 self.done.bytes_copied += frame.bytes.len() as u64;
-                self.frames.send(ToPack::Frame(class, NewFrame::Fresh(frame))).map_err(|_| Error::Interrupted)
+                self.frames.send(ToPack::Frame(class, NewFrame::Fresh(frame), 0)).map_err(|_| Error::Interrupted)
             }
             Taken::Opened(chunks, bytes) => {
                 self.done.frames_opened += 1;

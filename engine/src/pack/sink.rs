@@ -14,7 +14,7 @@ use crate::pack::{Compression, FrameEncoder, Origin};
 use crate::seal::key::Keys;
 use crate::store::{Store, Upload};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
@@ -72,6 +72,8 @@ impl Drop for PanicGuard<'_> {
 
 /// A frame's plaintext on its way to an encoder.
 pub struct FrameJob {
+    /// Which one of the run it is.
+    pub(super) number: u64,
     pub(super) class: Class,
     pub(super) origin: Origin,
     pub(super) plain: Vec<u8>,
@@ -98,8 +100,8 @@ pub fn job_channel(queued: usize) -> (Sender<Job>, Receiver<Job>) {
 
 /// What goes to the packer.
 pub enum ToPack {
-    /// A frame, and the class of pack that it goes into.
-    Frame(Class, NewFrame),
+    /// A frame, the class of pack that it goes into, and which one of the run it is; that counts only where there are marks.
+    Frame(Class, NewFrame, u64),
     /// As [`Job::Mark`]. It may come before some of its frames: encoders are many.
     Mark {
         /// Its number.
@@ -228,7 +230,8 @@ impl<'a> Sink<'a> {
             std::mem::swap(&mut bytes, &mut spare);
         }
         self.buffers.give(spare);
-        out.send(ToPack::Frame(job.class, NewFrame::Fresh(EncodedFrame { codec, bytes, plain, chunks: job.chunks }))).or(Ok(()))
+        let frame = NewFrame::Fresh(EncodedFrame { codec, bytes, plain, chunks: job.chunks });
+        out.send(ToPack::Frame(job.class, frame, job.number)).or(Ok(()))
     }
 
     /// Starts the threads that pack, write and make durable what comes out of encoders, with at most so many frames waiting for each. They end
@@ -283,7 +286,9 @@ impl<'a> Sink<'a> {
 
     fn pack_all(&self, frames: &Receiver<ToPack>, out: &Sender<ToWrite>) -> Result<()> {
         let mut open: [Option<PackWriter>; 3] = [None, None, None];
-        let mut taken = 0;
+        // All before this one were taken, and these of those behind it. A count is not enough: encoders are many, and what stands behind a mark
+        // may come before the last frame before it, which would then be in no pack that the mark's manifest can rely on.
+        let (mut taken, mut ahead) = (0, BTreeSet::new());
         let mut marks: VecDeque<(u64, u64)> = VecDeque::new();
         for next in frames {
             if self.trouble.is_set() {
@@ -291,8 +296,11 @@ impl<'a> Sink<'a> {
             }
             match next {
                 ToPack::Mark { number, frames } => marks.push_back((number, frames)),
-                ToPack::Frame(class, frame) => {
-                    taken += 1;
+                ToPack::Frame(class, frame, number) => {
+                    ahead.insert(number);
+                    while ahead.remove(&taken) {
+                        taken += 1;
+                    }
                     self.pack_one(&mut open[usize::from(class.code())], class, frame, out)?;
                 }
             }

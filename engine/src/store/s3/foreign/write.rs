@@ -12,6 +12,8 @@ use crate::store::s3::answer::{Refusal, Verdict, judge};
 use crate::store::s3::meter::Outgoing;
 use crate::store::s3::put::Signed;
 use crate::store::s3::request::Try;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
@@ -38,6 +40,8 @@ pub struct Uploading {
     id: String,
     parts: Vec<CompletedPart>,
     digests: Vec<[u8; 16]>,
+    /// Of all of them so far.
+    whole: Md5,
     bytes: u64,
     done: bool,
 }
@@ -106,13 +110,29 @@ impl Bucket {
             let inner = &inner;
             async move {
                 let asked = client.create_multipart_upload().bucket(&inner.place.bucket).key(key);
-                let answer = with_headers!(asked, headers).send().await.map_err(judge)?;
-                answer.upload_id().map(str::to_owned).ok_or_else(|| Refusal::new(Verdict::Passing, "the answer names no upload"))
+                match with_headers!(asked, headers).send().await {
+                    Ok(answer) => {
+                        answer.upload_id().map(str::to_owned).ok_or_else(|| Refusal::new(Verdict::Passing, "the answer names no upload"))
+                    }
+                    // rclone's document has another name than S3's, and the SDK takes it for none.
+                    Err(SdkError::ServiceError(error)) if error.raw().status().is_success() => {
+                        upload_id_in(error.raw()).ok_or_else(|| Refusal::new(Verdict::Passing, "something answers 200 that is no S3 store"))
+                    }
+                    Err(error) => Err(judge(error)),
+                }
             }
         }));
         let id = begun.map_err(|refusal| inner.error(StoreOp::Put, &key, refusal))?;
-        Ok(Uploading { inner, key, id, parts: Vec::new(), digests: Vec::new(), bytes: 0, done: false })
+        Ok(Uploading { inner, key, id, parts: Vec::new(), digests: Vec::new(), whole: Md5::new(), bytes: 0, done: false })
     }
+}
+
+/// What an answer names an upload: of what characters it is made is the store's affair, as long as it can stand in a query.
+fn upload_id_in(answer: &HttpResponse) -> Option<String> {
+    let text = std::str::from_utf8(answer.body().bytes()?).ok()?;
+    let id = text.split_once("<UploadId>")?.1.split_once("</UploadId>")?.0.trim();
+    let sane = !id.is_empty() && id.len() <= 1024 && id.bytes().all(|c| c.is_ascii_graphic() && c != b'<' && c != b'&');
+    sane.then(|| id.to_owned())
 }
 
 fn wrong(key: &str, why: &str) -> Error {
@@ -160,6 +180,7 @@ impl Uploading {
         }
         self.parts.push(CompletedPart::builder().e_tag(etag).part_number(number).build());
         self.digests.push(digest);
+        self.whole.update(&bytes);
         self.bytes += bytes.len() as u64;
         Ok(())
     }
@@ -167,29 +188,32 @@ impl Uploading {
     /// Makes one object of the parts, and looks whether it is there.
     pub fn finish(mut self) -> Result<()> {
         let (inner, key, id) = (&self.inner, &self.key, &self.id);
-        let want = etag_of_parts(&self.digests);
+        let (in_parts, whole) = (etag_of_parts(&self.digests), hex(&self.whole.clone().finalize()));
+        let bytes = i64::try_from(self.bytes).ok();
+        let told = |etag: &str| etag == in_parts || etag == whole;
         let all = CompletedMultipartUpload::builder().set_parts(Some(self.parts.clone())).build();
         let ended = inner.runtime.block_on(inner.request(|Try { client, .. }| {
-            let all = all.clone();
+            let (all, told) = (all.clone(), &told);
             async move {
                 let asked = client.complete_multipart_upload().bucket(&inner.place.bucket).key(key).upload_id(id);
-                asked.multipart_upload(all).send().await.map(|_| ()).map_err(judge)
+                let asked = asked.multipart_upload(all).send().await.map_err(judge);
+                // Whatever the answer is, one that is lost or that nobody can read included: what is there
+                // decides. Only where its ETag tells nothing the answer counts.
+                let head = client.head_object().bucket(&inner.place.bucket).key(key).send().await.ok();
+                let there = head.filter(|head| head.content_length() == bytes).map(|head| plain(head.e_tag()));
+                match (there, asked) {
+                    (Some(etag), _) if told(&etag) => Ok(()),
+                    (Some(etag), Ok(_)) if !is_digest(&etag) => Ok(()),
+                    (_, Ok(_)) => {
+                        Err(Refusal::new(Verdict::Final(ErrorKind::InvalidData), "the store has made something else of its parts"))
+                    }
+                    (_, Err(refusal)) => Err(refusal),
+                }
             }
         }));
-        // A first try may have done it, whose answer was lost: what is there decides.
-        let there = inner.runtime.block_on(inner.head(key));
-        let there = there.ok().map(|head| (head.content_length(), plain(head.e_tag())));
-        let is_it = |(length, etag): &(Option<i64>, String)| {
-            *length == i64::try_from(self.bytes).ok() && (*etag == want || ended.is_ok() && !etag.contains('-'))
-        };
-        match (there.as_ref().is_some_and(is_it), &ended) {
-            (true, _) => {
-                self.done = true;
-                Ok(())
-            }
-            (false, Err(refusal)) => Err(inner.error(StoreOp::Put, key, refusal.clone())),
-            (false, Ok(())) => Err(wrong(key, "the store has made something else of its parts")),
-        }
+        ended.map_err(|refusal| inner.error(StoreOp::Put, key, refusal))?;
+        self.done = true;
+        Ok(())
     }
 }
 
