@@ -210,7 +210,8 @@ impl Mariadb {
 
     /// Runs SQL; what it answers, without headings.
     pub fn sql(&self, sql: &str) -> String {
-        let output = ok(self.client("mariadb").args(["--batch", "--skip-column-names", "-e", sql]));
+        // Tables of numbers want some database.
+        let output = ok(self.client("mariadb").args(["--batch", "--skip-column-names", "--database=mysql", "-e", sql]));
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
     }
 

@@ -142,7 +142,7 @@ fn not_transactional(server: &Server, databases: &[String], config: &Mysql, abou
     let known = TRANSACTIONAL.map(|engine| format!("'{engine}'")).join(", ");
     let sql = format!(
         "SELECT HEX(CONVERT(table_schema USING utf8mb4)), HEX(CONVERT(table_name USING utf8mb4)), HEX(engine) FROM information_schema.tables \
-         WHERE table_type = 'BASE TABLE' AND engine NOT IN ({known}) ORDER BY 1, 2"
+         WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND engine NOT IN ({known}) ORDER BY 1, 2"
     );
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for row in server.query(&sql, about)? {
