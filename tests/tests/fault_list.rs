@@ -413,6 +413,9 @@ const MODULE: &str = "disk_faults";
 /// But these: they test the server that the tests bring along.
 const OF_THE_SERVER: [&str; 2] = ["s3_server", "s3_server_faults"];
 
+/// And these: they are about buckets that are backed up, or restored into, and not about the store of a repository.
+const OF_BUCKETS: [&str; 3] = ["s3_source", "s3_source_cli", "s3_into"];
+
 /// Tests of those modules that are about none of the faults, and why.
 const NO_FAULT: [(&str, &str); 17] = [
     ("s3_client::no_answer_is_longer_than_any_has_reason_to_be", "a malicious network (`reliability.md` section 4)"),
@@ -505,7 +508,8 @@ fn every_test_of_a_fault_says_which_row_it_is_about() {
 /// The tests of all modules of faults that no row names.
 fn in_no_row(rows: &[Row], files: &BTreeMap<String, String>) -> BTreeSet<String> {
     let named: BTreeSet<&str> = rows.iter().flat_map(|row| row.tests).copied().collect();
-    let of_faults = |module: &str| module == MODULE || (module.starts_with("s3_") && !OF_THE_SERVER.contains(&module));
+    let of_faults =
+        |module: &str| module == MODULE || (module.starts_with("s3_") && !OF_THE_SERVER.contains(&module) && !OF_BUCKETS.contains(&module));
     let modules = files.iter().filter(|(module, _)| of_faults(module));
     let all = modules.flat_map(|(module, text)| tests_in(text).into_iter().map(move |test| format!("{module}::{test}")));
     all.filter(|test| !named.contains(test.as_str())).collect()

@@ -6,7 +6,7 @@ use crate::exit::{Code, Run, help};
 use crate::jobs::config::Config;
 use crate::jobs::config::job::Job;
 use crate::jobs::config::repo::Repo;
-use crate::jobs::config::source::{Databases, Kind, Source};
+use crate::jobs::config::source::{Kind, Source};
 use crate::jobs::state::State;
 use crate::output::Output;
 use crate::time;
@@ -62,7 +62,7 @@ fn plan(config: &Config) -> String {
     }
     lines.push(String::new());
     lines.push("A recovery sheet (`seabed key export`) opens a repository where its passphrase or key file is lost:".to_owned());
-    lines.push("`seabed key import --repo PLACE --sheet SHEET.txt --new-key-file /root/seabed.key`.".to_owned());
+    lines.push("`seabed key import SHEET.txt --repo PLACE --new-key-file /root/seabed.key`.".to_owned());
     head(&mut lines, "The configuration");
     lines.push(format!(
         "Put `seabed.toml` back to {}; where it is gone with the machine, write one with the repositories above, then look:",
@@ -154,6 +154,11 @@ fn of_job(config: &Config, name: &str, job: &Job) -> Vec<String> {
     lines
 }
 
+/// What brings roles and users back, where they are stored.
+fn globals(are_stored: bool) -> &'static str {
+    if are_stored { " --globals" } else { "" }
+}
+
 /// What brings a source back.
 fn commands(job: &str, name: &str, source: &Source) -> Vec<String> {
     let restore = format!("seabed restore {job}@latest --source {name}");
@@ -173,22 +178,15 @@ fn commands(job: &str, name: &str, source: &Source) -> Vec<String> {
                 format!("seabed restore {job}@latest:/{} --source {name} --target {} --privileged", volume.volume, target.display()),
             ]
         }
-        Kind::Postgres(postgres) => {
-            let databases = match &postgres.databases {
-                Some(Databases::Named(names)) => names.clone(),
-                _ => vec!["DATABASE".to_owned()],
-            };
-            let globals = postgres.globals.then(|| format!("{restore} --database globals --into postgres://USER@HOST/postgres"));
-            globals
-                .into_iter()
-                .chain(databases.iter().map(|db| format!("createdb {db} && {restore} --database {db} --into postgres://USER@HOST/{db}")))
-                .collect()
-        }
-        Kind::Mysql(_) => vec![format!("{restore} --into mysql://USER@HOST/")],
+        // Databases that are not there are made, under the names that they had.
+        Kind::Postgres(postgres) => vec![format!("{restore} --into postgres://postgres@HOST{}", globals(postgres.globals))],
+        Kind::Mysql(mysql) => vec![format!("{restore} --into {}://root@HOST/{}", source.kind.word(), globals(mysql.globals))],
         Kind::Sqlite(sqlite) => {
             sqlite.paths.iter().map(|path| format!("{restore} --target DIR    # then put it in the place of {}", path.display())).collect()
         }
-        Kind::Redis(_) => vec![format!("{restore} --target DIR    # stop redis, put dump.rdb into its directory, start it")],
+        Kind::Redis(_) => {
+            vec![format!("{restore} --into dump.rdb    # stop redis, put it into its directory, start it without appendonly")]
+        }
         Kind::S3(bucket) => vec![format!("{restore} --into {}", bucket.url)],
         Kind::Command(command) => {
             let first = command.command.split_whitespace().next().unwrap_or_default();

@@ -81,7 +81,7 @@ impl<S: Stream> Stream for Whole<S> {
             let marker = demands.markers.first().map(|m| String::from_utf8_lossy(m).into_owned()).unwrap_or_default();
             return Err(StreamFailure::NotWhole { name, what: format!("its end marker `{marker}` is missing") });
         }
-        if let Some(what) = demands.bounds.judge(&demands.name, bytes, demands.last) {
+        if let Some(what) = demands.bounds.judge(&demands.name, bytes, demands.last).filter(|_| bytes > 0) {
             return Err(StreamFailure::NotWhole { name, what });
         }
         *demands.packed.lock().unwrap_or_else(PoisonError::into_inner) = packed(&head);
