@@ -26,7 +26,10 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["merge"], "snapshots are not merged: restore one over the other, or mount them side by side"),
     (&["generate"], "`seabed completions SHELL` and `seabed man DIR` make completions and manual pages"),
     (&["cleanup", "maintenance", "garbage-collect", "space"], "`seabed gc` collects garbage"),
-    (&["config", "show-config", "settings", "policy"], "there is no configuration file yet: options and SEABED_ variables say everything"),
+    (
+        &["show-config", "settings", "policy"],
+        "`seabed config show` prints the configuration of jobs; options and SEABED_ variables say everything else",
+    ),
     (&["benchmark"], "`seabed self-test` tries the installation; benches are in the source tree: `cargo bench`"),
     (&["selftest", "test"], "`seabed self-test` tries the installation"),
     (
@@ -34,10 +37,10 @@ const COMMANDS: &[(&[&str], &str)] = &[
         "`seabed restore SNAPSHOT --target DIR` brings files back, `seabed dump SNAPSHOT PATH` writes one to standard output",
     ),
     (
-        &["status", "monitor"],
+        &["monitor", "health"],
         "`seabed snapshots` lists what there is, `seabed check` says whether it is whole, `seabed doctor` looks at the store",
     ),
-    (&["schedule", "cron", "daemon", "run"], "seabed has no scheduler: run `seabed backup` from cron or a systemd timer"),
+    (&["cron", "timer"], "`seabed schedule install --cron` writes a line for cron, `--systemd` timers"),
     (&["lock", "locks"], "there are no locks: backups, checks and collections run side by side"),
     (&["mnt"], "`seabed mount DIR` shows snapshots as a file system"),
     (&["umount", "unmount"], "a mount ends with Ctrl-C where `seabed mount` runs, or with the system's `umount DIR`"),

@@ -162,7 +162,8 @@ fn text(
         };
         table.row(vec![row.job.clone(), row.source.clone(), row.repo.clone(), newest, age, bytes, row.state.to_owned()]);
     }
-    for line in table.lines(terminal_width()) {
+    // Where no repository could be asked there is nothing to head.
+    for line in table.lines(terminal_width()).iter().filter(|_| !rows.is_empty()) {
         out.result(line.as_bytes())?;
     }
     for (name, last) in lasts {
