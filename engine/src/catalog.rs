@@ -23,6 +23,13 @@ const SNAPSHOTS_VERSION: i64 = 4;
 const LOST_MAX: i64 = 10_000;
 /// Makes those that it has lost ones, until their manifests are read again.
 const LOSE_ALL: &str = "INSERT OR REPLACE INTO lost SELECT id, time, writer, sequence, index_part, names_part FROM snapshots";
+/// Every transaction here writes, and begins as one: of two that read first, and then both want to write, SQLite refuses one at once, however long
+/// it would have waited.
+fn waits(db: &mut Connection) -> rusqlite::Result<()> {
+    db.set_transaction_behavior(rusqlite::TransactionBehavior::Immediate);
+    db.busy_timeout(BUSY_TIMEOUT)
+}
+
 /// How long a process waits for another one's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -196,8 +203,8 @@ impl Catalog {
             return Ok(None);
         }
         let failed = |source| Error::Catalog { path: path.to_owned(), source };
-        let db = Connection::open(path).map_err(failed)?;
-        db.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+        let mut db = Connection::open(path).map_err(failed)?;
+        waits(&mut db).map_err(failed)?;
         let version: i64 = db.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(failed)?;
         if version != SCHEMA_VERSION {
             return Ok(None);
@@ -214,9 +221,9 @@ impl Catalog {
         Ok(Some(Catalog { path: path.to_owned(), db }))
     }
 
-    fn create(path: PathBuf, db: Connection, repository: &RepositoryId) -> Result<Self> {
+    fn create(path: PathBuf, mut db: Connection, repository: &RepositoryId) -> Result<Self> {
         let failed = |source| Error::Catalog { path: path.clone(), source };
-        db.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+        waits(&mut db).map_err(failed)?;
         db.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
         // A cache that a power cut rolls back costs a refresh; waiting for the disk at every run costs everybody.
         db.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;

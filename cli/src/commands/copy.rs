@@ -165,6 +165,19 @@ fn one(source: &Opened, target: &Opened, snapshots: &[Snapshot], dry_run: bool, 
     Ok(done)
 }
 
+/// A snapshot that this process has just committed. The catalog may not know it: where another process held it, writing that down was left to the
+/// next run (a job's sources, side by side in one cache, met so: the snapshot was there, and said to be none).
+pub fn just_made(source: &Opened, id: &SnapshotId, out: &Output) -> Result<Snapshot, Fail> {
+    let select = || source.repository.select(&id.to_string(), &Default::default()).map(|selected| selected.snapshot);
+    match select() {
+        Ok(snapshot) => Ok(snapshot),
+        Err(_) => {
+            refresh(&source.repository, out)?;
+            Ok(select()?)
+        }
+    }
+}
+
 /// Copies to one target without a word about what it got.
 pub fn into(source: &Opened, target: &Opened, snapshots: &[Snapshot], dry_run: bool, out: &Output) -> Result<Done, Fail> {
     into_saying(source, target, snapshots, dry_run, false, out)

@@ -84,7 +84,7 @@ fn another_may_do(args: &Args, kind: Kind) -> bool {
 /// Copies the snapshot, or where nothing had changed the one that is as good.
 fn bring(base: &Opened, other: &Opened, report: &BackupReport, out: &Output) -> Result<(), Fail> {
     let Some(id) = report.snapshot.or(report.parent) else { return Ok(()) };
-    let snapshot = base.repository.select(&id.to_string(), &Default::default())?.snapshot;
+    let snapshot = copy::just_made(base, &id, out)?;
     let done = copy::into(base, other, &[snapshot], false, out)?;
     for (from, to) in &done.copied {
         if out.json {

@@ -263,7 +263,7 @@ fn lost(repo: &str, fail: Fail, failed: &mut Vec<Fail>, out: &Output) {
 
 /// Copies a snapshot to where it is missing.
 fn bring(base: &Opened, (name, other): (&str, &Opened), id: SnapshotId, out: &Output) -> Result<SnapshotId, Fail> {
-    let snapshot = base.repository.select(&id.to_string(), &Default::default())?.snapshot;
+    let snapshot = copy::just_made(base, &id, out)?;
     let done = copy::into(base, other, std::slice::from_ref(&snapshot), false, out)?;
     let Some((_, copied)) = done.copied.first().filter(|_| done.failed == 0) else {
         return Err(Fail::new(Code::Damage, format!("the snapshot could not be copied to {}", other.place.text()))
