@@ -1,7 +1,10 @@
-//! How far apart the runs of a job are: as somebody says, or as its snapshots were.
+//! How far apart the runs of a job are: as somebody says, as its schedule has it, or as its snapshots were.
 
 use crate::jobs::config::Config;
 use crate::jobs::config::job::Job;
+use crate::jobs::schedule::when::Schedule;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use seabed_engine::{Time, clock};
 use std::time::Duration;
 
@@ -10,9 +13,16 @@ use std::time::Duration;
 pub enum Gap {
     /// Somebody said it.
     Given(Duration),
+    /// So far apart are the runs of the schedule.
+    Scheduled(Duration),
     /// So far apart were the last snapshots.
     Seen(Duration),
 }
+
+/// How far a schedule is looked ahead, and runs at most: a year has all that a calendar knows, and whoever runs hourly or more often shows
+/// in a month how far apart runs are, nights and weekends included.
+const AHEAD: SignedDuration = SignedDuration::from_hours(366 * 24);
+const RUNS: usize = 1000;
 
 /// Snapshots that are looked at: a month of daily ones.
 const SEEN: usize = 31;
@@ -21,7 +31,7 @@ impl Gap {
     /// The time.
     pub fn span(&self) -> Duration {
         match self {
-            Gap::Given(span) | Gap::Seen(span) => *span,
+            Gap::Given(span) | Gap::Scheduled(span) | Gap::Seen(span) => *span,
         }
     }
 
@@ -29,6 +39,7 @@ impl Gap {
     pub fn word(&self) -> &'static str {
         match self {
             Gap::Given(_) => "given",
+            Gap::Scheduled(_) => "schedule",
             Gap::Seen(_) => "snapshots",
         }
     }
@@ -37,14 +48,32 @@ impl Gap {
     pub fn words(&self) -> &'static str {
         match self {
             Gap::Given(_) => "--gap",
+            Gap::Scheduled(_) => "as its schedule has it",
             Gap::Seen(_) => "as its snapshots were",
         }
     }
 }
 
 /// Of a job, with the times of its snapshots.
-pub fn of(_config: &Config, _job: &Job, times: impl Iterator<Item = Time>) -> Option<Gap> {
-    seen(times.collect(), clock::now())
+pub fn of(config: &Config, job: &Job, times: impl Iterator<Item = Time>) -> Option<Gap> {
+    let now = clock::now();
+    let zone = TimeZone::get(job.tz.as_deref().unwrap_or(&config.tz)).unwrap_or(TimeZone::UTC);
+    // What cannot be read was refused with the configuration.
+    let schedules: Vec<Schedule> = job.schedule.iter().filter_map(|text| Schedule::parse(text).ok()).collect();
+    let from = Timestamp::from_second(now.secs).ok();
+    from.and_then(|from| scheduled(&schedules, &zone, from)).or_else(|| seen(times.collect(), now))
+}
+
+/// The longest time between two runs from now on. All of them are put off by the same jitter.
+fn scheduled(schedules: &[Schedule], zone: &TimeZone, from: Timestamp) -> Option<Gap> {
+    let until = from.checked_add(AHEAD).ok()?;
+    let (mut at, mut last, mut longest) = (from, None, None);
+    for _ in 0..RUNS {
+        let Some(next) = schedules.iter().filter_map(|schedule| schedule.next(at, zone)).min().filter(|next| *next <= until) else { break };
+        longest = longest.max(last.map(|last| next.duration_since(last)));
+        (at, last) = (next, Some(next));
+    }
+    longest.and_then(|longest| Duration::try_from(longest).ok()).map(Gap::Scheduled)
 }
 
 /// The longest time between two snapshots of the last ones, the time since the newest included.
@@ -61,6 +90,22 @@ fn seen(mut times: Vec<Time>, now: Time) -> Option<Gap> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_schedule_tells_how_far_apart_its_runs_are() {
+        let from: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let of = |texts: &[&str], zone| {
+            let schedules: Vec<Schedule> = texts.iter().map(|text| Schedule::parse(text).unwrap()).collect();
+            scheduled(&schedules, &TimeZone::get(zone).unwrap(), from)
+        };
+        let hours = |hours: u64| Some(Gap::Scheduled(Duration::from_secs(hours * 3600)));
+        assert_eq!(of(&["0 2 * * *"], "UTC"), hours(24));
+        // The day on which the clocks are put back is longer.
+        assert_eq!(of(&["0 2 * * *"], "Europe/Berlin"), hours(25));
+        assert_eq!(of(&["0 2 * * 1-5"], "UTC"), hours(72));
+        assert_eq!(of(&["0 2 * * *", "*-*-* 14:00"], "UTC"), hours(12));
+        assert_eq!(of(&[], "UTC"), None);
+    }
 
     #[test]
     fn the_longest_time_between_two_snapshots_counts() {

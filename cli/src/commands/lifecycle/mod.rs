@@ -55,7 +55,7 @@ pub struct CheckArgs {
     /// Sources of the configuration [default: all of kind s3]
     #[arg(value_name = "SOURCE")]
     sources: Vec<String>,
-    /// Runs are up to so far apart (12h, 2d) [default: as the schedule of the job, or its snapshots, say]
+    /// Runs are up to so far apart (12h, 2d) [default: as the schedule of the job says, without one as its snapshots were]
     #[arg(long, value_name = "TIME", value_parser = time::duration)]
     gap: Option<Duration>,
 }
