@@ -20,7 +20,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, PoisonError};
 
 /// How much of the beginning of a large file is held while its profile is chosen. More of it cannot be seen beforehand.
-pub(super) const SAMPLED_BYTES: usize = 4 << 20;
+const SAMPLED_BYTES: usize = 4 << 20;
 
 /// The bytes of a stream, as long as the run is to go on, and their hash.
 struct Input<'a> {
