@@ -142,7 +142,7 @@ monitor = {{ max_shrink = "30%" }}
 
 
 def table(rows):
-    print("| day | read | Seabed | | pg_dump + gzip + copy | | pg_dump + restic | |")
+    print("| night | dump read | Seabed: time | stored | pg_dump, gzip, copy: time | stored | pg_dump, restic: time | stored |")
     print("|---|---|---|---|---|---|---|---|")
     for day, row in enumerate(rows):
         cells = [f"{row[n]['seconds']:.1f} s | {row[n]['stored'] / 1e6:.1f} MB" for n in ("seabed", "gzip", "restic")]

@@ -32,10 +32,13 @@ use std::process::ExitCode;
 
 /// No core is written of this process, nor of what it starts: it would hold keys and passwords, in a directory that nobody thinks of.
 fn no_core() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Core);
     // One that cannot be set was lower already.
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum }).unwrap_or(());
+    // A program that collects cores need not ask for the limit, and another one of the same user could attach itself. What is started
+    // loses this as it begins, and has the limit.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).unwrap_or(());
 }
 
 fn main() -> ExitCode {

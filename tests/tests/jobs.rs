@@ -2,11 +2,13 @@
 //! Sources here are files and commands; databases have tests of their own. Nothing here waits for a time to pass but where a time is the subject.
 
 use crate::cli::{Home, ended, lines};
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit, test_kill_process};
+use seabed_tests::servers::databases_are_wanted;
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -385,6 +387,46 @@ fn t18_no_secret_is_in_a_command_line_a_log_or_what_is_shown() {
     child.wait_with_output().unwrap();
     let state = fs::read(home.path("state/runs.db")).unwrap();
     assert!(!String::from_utf8_lossy(&state).contains(secret));
+}
+
+#[test]
+fn t18_no_core_is_written_of_a_run() {
+    // A core of a backup program holds the keys of everything, and lies where nobody looks. A shell that dies of the same signal leaves one.
+    let home =
+        bench("[source.cmd]\nkind = \"command\"\ncommand = \"echo $$ > source; sleep 1000\"\n[job.j]\nsources = \"cmd\"\nrepos = \"a\"\n");
+    home.write("control/.keep", "");
+    let control = Command::new("sh").current_dir(home.path("control")).args(["-c", "ulimit -c unlimited; kill -ABRT $$"]).status().unwrap();
+    // Not everybody may raise the limit; where tests are run as root with everything that they need, this one shows something.
+    assert!(control.core_dumped() || !databases_are_wanted(), "this machine writes no cores: {control:?}");
+    let child = home.command(&["run"]).spawn().unwrap();
+    until("the source runs", || home.path("source").exists() && !fs::read_to_string(home.path("source")).unwrap().is_empty());
+    let children = |of: i32| -> Vec<i32> {
+        let text = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+        text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    };
+    let mut all = vec![pid(&child).as_raw_pid()];
+    let mut at = 0;
+    while at < all.len() {
+        all.extend(children(all[at]));
+        at += 1;
+    }
+    let source: i32 = fs::read_to_string(home.path("source")).unwrap().trim().parse().unwrap();
+    assert!(all.contains(&source) && all.len() >= 3, "run, worker and source: {all:?}, {source}");
+    for pid in all.iter().rev().map(|pid| Pid::from_raw(*pid).unwrap()) {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        assert!(limits.lines().any(|line| line.starts_with("Max core file size        0 ")), "{limits}");
+        if pid.as_raw_pid() != source && std::fs::read(format!("/proc/{pid}/comm")).unwrap().starts_with(b"seabed") {
+            // Collectors of cores that are programs do not ask for the limit: it must not hang on that alone.
+            let unlimited = Rlimit { current: None, maximum: None };
+            prlimit(Some(pid), Resource::Core, unlimited).map(|_| ()).unwrap_or(());
+        }
+        kill_process(pid, Signal::ABORT).unwrap_or(());
+    }
+    let status = child.wait_with_output().unwrap().status;
+    assert!(status.signal() == Some(Signal::ABORT.as_raw()) && !status.core_dumped(), "{status:?}");
+    until("all of them are gone", || all.iter().all(|pid| !alive(&pid.to_string())));
+    let names = || fs::read_dir(home.path("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names().find(|name| name.starts_with("core")), None, "a core lies there");
 }
 
 #[test]

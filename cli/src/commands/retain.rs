@@ -1,19 +1,14 @@
 //! `retain`: the policies of the configuration, by hand: to look what they would do, or to do it all the same where a guard refuses.
 //! It obeys what README.md says of retention; `run` does the same after each run.
 
-use crate::args::{FilterArgs, Global};
-use crate::commands::forget::judged::Judged;
+use crate::args::Global;
 use crate::commands::forget::show;
-use crate::commands::groups::Groups;
 use crate::exit::{Code, Fail, Run, help};
 use crate::jobs::config::Config;
 use crate::jobs::open::of;
-use crate::jobs::run::worker::UNVERIFIED;
+use crate::jobs::run::retention::Verdict;
 use crate::output::Output;
-use crate::{open, signals, size};
-use seabed_engine::clock;
-use seabed_engine::forget::forget;
-use seabed_engine::retention::guards;
+use crate::{open, signals};
 
 const EXAMPLES: &str = "  seabed retain --dry-run --explain
   seabed retain nightly --repo-name local
@@ -86,37 +81,20 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
 fn one(global: &Global, args: &Args, config: &Config, (repo, name): (&str, &str), series: Vec<String>, out: &Output) -> Result<(), Fail> {
     let mut opened = open::open(&of(config, repo, global)?, out)?;
     open::settle(&mut opened, args.dry_run, out)?;
-    let unreadable = crate::commands::refresh(&opened.repository, out)?;
-    if unreadable > 0 && !args.force {
-        let what = size::of(unreadable as u64, "snapshot");
-        return Err(Fail::new(Code::Refused, format!("{what} cannot be read: nobody knows what they are")).hint("`seabed check` says more"));
-    }
-    let named = config.policy(name)?;
-    let policy = named.policy(name, &config.tz)?;
-    let filter = FilterArgs { host: vec![config.host()], series, ..Default::default() };
-    let now = clock::now();
-    let mut judged = Judged::read(&opened, &Groups::of_series(), Some(&filter))?;
-    judged.discount(UNVERIFIED);
-    judged.decide(&opened, &policy, now, out)?;
-    let last_run = opened.repository.catalog().last_run(&opened.repository.writer())?;
-    let fresh = named.require_fresh.map(|fresh| fresh.0);
-    let refusals = guards(Some(&policy), &judged.items, &judged.decisions, now, last_run, fresh.as_ref());
+    let verdict = Verdict::read(&opened, config, name, (&config.host(), series), args.force, out)?;
+    let (judged, refusals) = (&verdict.judged, &verdict.refusals);
     let gone = judged.gone();
     let freed = if args.dry_run && !gone.is_empty() { Some(judged.freed(&opened, out)?) } else { None };
-    show::decisions(&judged, &refusals, args.explain, (args.dry_run, freed), out)?;
-    if !refusals.is_empty() && !args.force {
-        let words = refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    show::decisions(judged, refusals, args.explain, (args.dry_run, freed), out)?;
+    if let Some(words) = verdict.refused().filter(|_| !args.force) {
         if args.dry_run {
             out.warn(&format!("without --force this is refused: {words}"));
             return Ok(());
         }
         return Err(Fail::new(Code::Refused, words).hint("look at it with --dry-run --explain; --force does it all the same"));
     }
-    if args.dry_run || gone.is_empty() {
-        return Ok(());
+    if !args.dry_run && !gone.is_empty() {
+        show::done(&verdict.carry_out(&opened, out)?, false, out);
     }
-    opened.repository.catalog().note_retention(now).unwrap_or_else(|error| out.warn(&error.to_string()));
-    forget(&opened.repository, &gone)?;
-    show::done(&gone, false, out);
     Ok(())
 }

@@ -23,8 +23,8 @@ const EXAMPLES: &str = "  seabed schedule install --systemd
 
 /// Have jobs started when they are due, and see when that is
 ///
-/// Times are OnCalendar's (`*-*-* 02:00`, `Mon..Fri 22:30`, `daily`) or cron's (`0 2 * * *`), in UTC unless
-/// the configuration names a zone: in UTC no hour is skipped or comes twice.
+/// Times are OnCalendar's (`*-*-* 02:00`, `Mon..Fri 22:30`, `daily`) or cron's (`0 2 * * *`), in
+/// UTC unless the configuration names a zone: in UTC no hour is skipped or comes twice.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment, after_long_help = help(EXAMPLES), arg_required_else_help = true)]
 pub struct Args {

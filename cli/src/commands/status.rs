@@ -6,7 +6,7 @@ use crate::commands::runs::{moment, result};
 use crate::exit::{Code, Fail, Run, help};
 use crate::jobs::config::Config;
 use crate::jobs::open::of;
-use crate::jobs::run::worker::UNVERIFIED;
+use crate::jobs::run::retention::UNVERIFIED;
 use crate::jobs::state::State;
 use crate::open;
 use crate::output::{Output, Table, terminal_width};

@@ -18,7 +18,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "  seabed schedule install --systemd
-  seabed schedule install --systemd --read-write /srv/app/storage --credential repo=/etc/seabed/repo.key
+  seabed schedule install --systemd --read-write /srv/app --credential key=/etc/seabed/key
   seabed schedule install --cron
   seabed schedule install --compose --dir .";
 

@@ -8,6 +8,7 @@ pub mod journal;
 mod ping;
 mod report;
 mod request;
+pub mod retention;
 mod watch;
 pub mod worker;
 

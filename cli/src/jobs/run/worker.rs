@@ -3,10 +3,9 @@
 //! It must never let a source's failure look like a repository's, nor the other way round.
 
 use super::request::{Request, Task};
+use super::retention::{UNVERIFIED, Verdict};
 use crate::args::Global;
 use crate::commands::copy;
-use crate::commands::forget::judged::Judged;
-use crate::commands::groups::Groups;
 use crate::exit::{Code, Fail, Run};
 use crate::jobs::config::Config;
 use crate::jobs::config::source::{DockerVolume, Files, Kind as SourceKind, Source};
@@ -20,21 +19,15 @@ use crate::progress::{Listener, Ways};
 use crate::{commands, signals, size};
 use seabed_engine::archive::{ArchiveOptions, Format, archive};
 use seabed_engine::backup::{BackupOptions, BackupReport, Failure, backup_also};
-use seabed_engine::clock;
 use seabed_engine::error::Kind;
-use seabed_engine::forget::forget;
 use seabed_engine::gc::GcOptions;
 use seabed_engine::id::{ObjectId, SnapshotId, unhex};
 use seabed_engine::repository::Repository;
-use seabed_engine::retention::guards;
 use seabed_engine::source::{Attributes, WalkOptions};
 use seabed_engine::tag::{TagEdit, tag};
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
-
-/// The tag of a snapshot that a `validate` hook did not let pass. Retention counts it like one that is incomplete.
-pub const UNVERIFIED: &str = "unverified";
 
 /// Does what is asked on standard input.
 pub fn run(global: &Global, out: &Output) -> Run {
@@ -317,43 +310,22 @@ fn retain(
     out: &Output,
 ) -> Run {
     open::settle(&mut opened, false, out)?;
-    let unreadable = commands::refresh(&opened.repository, out)?;
     let mut code = Code::Done;
     if let Some(name) = policy {
-        if unreadable > 0 {
-            let what = size::of(unreadable as u64, "snapshot");
-            let fail = Fail::new(Code::Refused, format!("retention was refused: {what} cannot be read, nobody knows what they are"));
-            return Err(fail.hint("`seabed check` says more"));
-        }
-        let named = config.policy(name)?;
-        let policy = named.policy(name, &config.tz)?;
-        let filter = crate::args::FilterArgs {
-            host: vec![request.host.clone()],
-            series: sources.iter().map(|source| Config::series(&request.job, source)).collect(),
-            ..Default::default()
-        };
-        let now = clock::now();
-        let mut judged = Judged::read(&opened, &Groups::of_series(), Some(&filter))?;
-        judged.discount(UNVERIFIED);
-        judged.decide(&opened, &policy, now, out)?;
-        let last_run = opened.repository.catalog().last_run(&opened.repository.writer())?;
-        let fresh = named.require_fresh.map(|fresh| fresh.0);
-        let refusals = guards(Some(&policy), &judged.items, &judged.decisions, now, last_run, fresh.as_ref());
-        let gone = judged.gone();
-        if !refusals.is_empty() {
-            let words = refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let series = sources.iter().map(|source| Config::series(&request.job, source)).collect();
+        let verdict = Verdict::read(&opened, config, name, (&request.host, series), false, out)?;
+        if let Some(words) = verdict.refused() {
             let fail = Fail::new(Code::Refused, format!("retention was refused: {words}"));
             return Err(fail.hint(format!(
                 "nothing was forgotten; look at it with `seabed retain {} --repo-name {repo} --dry-run --explain`, --force there does it all the same",
                 request.job
             )));
         }
-        if !gone.is_empty() {
-            opened.repository.catalog().note_retention(now).unwrap_or_else(|error| out.warn(&error.to_string()));
-            forget(&opened.repository, &gone)?;
-        }
-        let (kept, ids) = (judged.items.len() - gone.len(), gone.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let gone = verdict.carry_out(&opened, out)?;
+        let (kept, ids) = (verdict.judged.items.len() - gone.len(), gone.iter().map(ToString::to_string).collect::<Vec<_>>());
         out.message(&json!({"message_type": "retained", "repo": repo, "policy": name, "kept": kept, "forgotten": ids}));
+    } else if collect {
+        commands::refresh(&opened.repository, out)?;
     }
     if collect {
         let max_repack = Some(config.job(&request.job)?.gc.max_repack.0);
