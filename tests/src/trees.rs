@@ -549,3 +549,9 @@ fn omit() -> Timespec {
 fn wall() -> Timespec {
     Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW }
 }
+
+/// All files below a directory.
+pub fn files_below(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}

@@ -3,10 +3,12 @@
 use crate::cli::{Home, ended};
 use seabed_tests::dbms::{Postgres, Watch, Writers};
 use seabed_tests::servers::databases_are_wanted;
+use seabed_tests::trees::files_below;
 use serde_json::Value;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 const PASSWORD: &str = "pg-pass:w\\ord 77";
 const REPOSITORY: &str = "repository-pass-31";
@@ -54,7 +56,9 @@ fn snapshots(home: &Home) -> Vec<Value> {
 /// Something of all that a schema can have.
 const SHOP: &str = r#"
 CREATE ROLE clerk LOGIN PASSWORD 'clerk-pass-1'; CREATE ROLE readers; GRANT readers TO clerk;
-CREATE DATABASE shop OWNER clerk;
+CREATE DATABASE shop OWNER clerk TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C' ICU_LOCALE 'de-DE' LOCALE_PROVIDER icu CONNECTION LIMIT 50;
+ALTER DATABASE shop SET work_mem = '5MB'; ALTER ROLE clerk IN DATABASE shop SET search_path = sales, "$user", public;
+REVOKE ALL ON DATABASE shop FROM PUBLIC; GRANT CONNECT ON DATABASE shop TO readers WITH GRANT OPTION; COMMENT ON DATABASE shop IS 'it''s the shop';
 \connect shop
 CREATE SCHEMA sales AUTHORIZATION clerk;
 CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
@@ -71,6 +75,7 @@ INSERT INTO orders (customer, net, at) SELECT 1 + i % 2000, i / 7.0, timestamptz
 CREATE TABLE sales.events (at date NOT NULL, what text) PARTITION BY RANGE (at);
 CREATE TABLE sales.events_old PARTITION OF sales.events FOR VALUES FROM ('2000-01-01') TO ('2020-01-01');
 CREATE TABLE sales.events_new PARTITION OF sales.events FOR VALUES FROM ('2020-01-01') TO ('2040-01-01');
+CREATE INDEX events_at ON sales.events (at); ALTER TABLE sales.events ADD PRIMARY KEY (at, what);
 INSERT INTO sales.events SELECT date '2010-01-01' + i * 7, 'event ' || i FROM generate_series(1, 1000) AS i;
 CREATE VIEW big AS SELECT customer, sum(gross) AS gross FROM orders GROUP BY customer HAVING sum(gross) > 100;
 CREATE MATERIALIZED VIEW totals AS SELECT count(*) AS n, sum(net) AS net FROM orders;
@@ -99,6 +104,24 @@ fn contents(server: &Postgres, database: &str) -> Vec<String> {
     tables.lines().map(|table| format!("{table} {}", sum(table))).collect()
 }
 
+/// What a database has of its own.
+fn own(server: &Postgres, database: &str) -> String {
+    let sql = format!(
+        "SELECT pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datlocprovider, daticulocale, datconnlimit, \
+         shobj_description(oid, 'pg_database'), (SELECT array_agg(a::text ORDER BY a::text) FROM aclexplode(datacl) a), \
+         (SELECT array_agg(setrole::regrole || setconfig::text ORDER BY setrole) FROM pg_db_role_setting WHERE setdatabase = d.oid) \
+         FROM pg_database d WHERE datname = '{database}'"
+    );
+    // Roles that are made anew have other numbers.
+    let text = server.sql("postgres", &sql);
+    let mut roles: Vec<String> = server.sql("postgres", "SELECT oid || ' ' || rolname FROM pg_roles").lines().map(str::to_owned).collect();
+    roles.sort_by_key(|role| std::cmp::Reverse(role.len()));
+    roles
+        .iter()
+        .filter_map(|role| role.split_once(' '))
+        .fold(text, |text, (oid, name)| if oid.len() > 4 { text.replace(oid, name) } else { text })
+}
+
 #[test]
 fn t01_round_trip_postgres() {
     if !databases_are_wanted() {
@@ -106,8 +129,8 @@ fn t01_round_trip_postgres() {
     }
     let server = Postgres::start(PASSWORD);
     server.script("postgres", SHOP);
-    let (schema, rows) = (server.dump("shop"), contents(&server, "shop"));
-    assert!(rows.len() >= 6, "{rows:?}");
+    let (schema, rows, properties) = (server.dump("shop"), contents(&server, "shop"), own(&server, "shop"));
+    assert!(rows.len() >= 6 && properties.contains("de-DE") && properties.contains("5MB"), "{rows:?} {properties}");
     for format in ["plain", "custom"] {
         let home = bench(&server, &format!("databases = \"shop\"\nformat = \"{format}\"\n"));
         let out = home.run(&["run", "db"]);
@@ -134,6 +157,8 @@ fn t01_round_trip_postgres() {
         let out = into(&home, &server, "shop", &["--globals"]);
         assert_eq!(out.status.code(), Some(0), "{}", text(&out));
         assert_eq!((server.dump("shop"), contents(&server, "shop")), (schema.clone(), rows.clone()));
+        // A dump that can go anywhere says nothing of these: owner, collation, limits, settings and privileges were lost, with exit status 0.
+        assert_eq!(own(&server, "shop"), properties);
         assert_eq!(server.sql("postgres", "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'clerk'"), "t");
     }
 }
@@ -191,6 +216,8 @@ fn a_table_comes_alone_with_what_is_its_own() {
         let sum = |database: &str| server.sql(database, "SELECT md5(array_agg(o::text ORDER BY id)::text) FROM orders AS o");
         assert_eq!(sum(&name), sum("shop"));
         assert_eq!(server.sql(&name, "SELECT count(*) FROM sales.events"), "1000");
+        // Indexes of a partitioned table are valid only when those of its partitions were attached to them, which stands in blocks of its own.
+        assert_eq!(server.sql(&name, "SELECT count(*), count(*) FILTER (WHERE indisvalid) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE relname LIKE 'events%'"), "6|6");
         assert_eq!(server.sql(&name, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "2");
         assert_eq!(server.sql(&name, "SELECT count(*) FROM pg_indexes WHERE tablename = 'orders'"), "2");
         let next = "INSERT INTO orders (customer, net) VALUES (1, 1) RETURNING id";
@@ -303,7 +330,7 @@ fn what_is_damaged_is_never_committed() {
         home.ends(0, &["run", "db"]);
         let rows = server.sql("shop", "SELECT count(*) FROM t");
         // The largest pack, near its end: most of the dump is sent before it is met.
-        let packs = walk(&home.path("repo/data"));
+        let packs = files_below(&home.path("repo/data"));
         let pack = packs.into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
         let mut bytes = fs::read(&pack).unwrap();
         let at = bytes.len() * 8 / 10;
@@ -319,9 +346,45 @@ fn what_is_damaged_is_never_committed() {
     }
 }
 
-fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+#[test]
+fn a_restore_that_is_killed_commits_nothing() {
+    if !databases_are_wanted() {
+        return;
+    }
+    // `psql --single-transaction` commits when its input ends, whoever ended it. A restore that waited for a lock and was killed left a client
+    // that went on, reached the end of half a dump, in the middle of a text, and committed that in the place of the database.
+    let server = Postgres::start(PASSWORD);
+    server.sql("postgres", "CREATE DATABASE shop");
+    server.sql("shop", "CREATE TABLE t AS SELECT repeat(md5(i::text), 20) AS a FROM generate_series(1, 50000) AS i");
+    let home = bench(&server, "databases = \"shop\"\nglobals = false\n");
+    home.ends(0, &["run", "db"]);
+    server.sql("shop", "INSERT INTO t VALUES ('newer')");
+    let mut lock = server.client("psql").args(["-X", "-q", "-d", "shop"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    lock.stdin.as_mut().unwrap().write_all(b"BEGIN; LOCK TABLE t IN ACCESS SHARE MODE; SELECT 'locked';\n").unwrap();
+    let waits = |what: &str| server.sql("postgres", &format!("SELECT count(*) FROM pg_stat_activity WHERE datname = 'shop' AND {what}"));
+    until(|| waits("query LIKE '%locked%' AND state = 'idle in transaction'") == "1");
+    let (url, programs) = (url(&server, "shop"), server.programs.display().to_string());
+    let mut restore =
+        home.command(&["restore", "db@latest", "--into", &url, "--into-password-file", "pw", "--programs", &programs, "--force"]);
+    let mut restore = restore.spawn().unwrap();
+    until(|| waits("wait_event_type = 'Lock'") == "1");
+    // It sends until the pipe is full; more is not needed, less is no other story.
+    restore.kill().unwrap();
+    restore.wait().unwrap();
+    drop(lock.stdin.take());
+    lock.wait().unwrap();
+    until(|| waits("pid <> pg_backend_pid()") == "0");
+    assert_eq!(server.sql("shop", "SELECT count(*) FROM t"), "50001");
+}
+
+/// Waits until something is so that a server or another process does.
+fn until(is: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !is() {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "not within a minute");
+        #[allow(clippy::disallowed_methods, reason = "another process has to do something")]
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
 }
 
 #[test]
@@ -402,7 +465,7 @@ fn t12_dedup_of_a_shop_over_seven_days() {
         println!("day {day}: {} of {dump} bytes are new, {share:.1} %", stored(&newest));
         assert!(share <= 60.0, "day {day}: {share:.1} % of the dump are new");
     }
-    let packs: u64 = walk(&home.path("repo/data")).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    let packs: u64 = files_below(&home.path("repo/data")).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
     let dump = dumped("latest").len() as u64;
     println!("seven days: {packs} bytes of packs, one dump has {dump}");
     assert!(packs < 2 * dump, "{packs} of {dump}");
@@ -448,7 +511,7 @@ fn t18_secrets_of_postgres_show_nowhere() {
     }
     // What stays: nothing in the place for temporary files, nothing in the state, nothing in the repository.
     assert_eq!(fs::read_dir(&tmp).unwrap().count(), 1, "something stayed in {}", tmp.display());
-    for path in walk(&home.path("state")).into_iter().chain(walk(&home.path("repo"))) {
+    for path in files_below(&home.path("state")).into_iter().chain(files_below(&home.path("repo"))) {
         let bytes = fs::read(&path).unwrap();
         for secret in secrets {
             assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret} is in {}", path.display());

@@ -4,6 +4,7 @@
 use crate::cli::{Home, ended, lines};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit, test_kill_process};
 use seabed_tests::servers::databases_are_wanted;
+use seabed_tests::trees::files_below;
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -400,9 +401,11 @@ fn t18_no_core_is_written_of_a_run() {
     assert!(control.core_dumped() || !databases_are_wanted(), "this machine writes no cores: {control:?}");
     let child = home.command(&["run"]).spawn().unwrap();
     until("the source runs", || home.path("source").exists() && !fs::read_to_string(home.path("source")).unwrap().is_empty());
+    // Each thread has its own.
     let children = |of: i32| -> Vec<i32> {
-        let text = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
-        text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+        let threads = fs::read_dir(format!("/proc/{of}/task")).unwrap().flatten();
+        let texts = threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+        texts.flat_map(|text| text.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<i32>>()).collect()
     };
     let mut all = vec![pid(&child).as_raw_pid()];
     let mut at = 0;
@@ -451,6 +454,38 @@ fn set_up_from_nothing() {
     assert!(text.contains("kind = \"postgres\"") && text.contains("${DB_PASSWORD}") && !text.contains("hunter22"), "{text}");
     other.ends(0, &["config", "check"]);
     assert!(!other.ends(0, &["config", "show"]).contains("hunter22"));
+}
+
+#[test]
+fn a_job_is_restored_as_far_as_it_was_stored_and_a_run_by_its_id() {
+    // Of two sources one was never stored: the other was restored, and then the restore ended as failed. The id of one source's snapshot
+    // failed likewise, at the source that has no such snapshot.
+    let home = bench(&format!(
+        "{FILES}[source.cmd]\nkind = \"command\"\ncommand = \"${{CMD:-echo hello}}\"\n[job.j]\nsources = [\"src\", \"cmd\"]\nrepos = \"a\"\n"
+    ));
+    let run = |command: &str| home.command(&["run"]).env("CMD", command).output().unwrap();
+    ended(3, &run("exit 1"), &["run"]);
+    let out = home.run(&["restore", "j@latest", "--target", "one", "--no-privileged"]);
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.code() == Some(3) && said.contains("nothing is stored of cmd"), "{said}");
+    assert!(files_below(&home.path("one")).iter().any(|path| path.ends_with("src/a.txt")));
+    home.ends(1, &["restore", "j@latest", "--source", "cmd", "--target", "two"]);
+    assert!(!home.path("two").exists());
+    let whole = home.command(&["run", "--json"]).env("CMD", "echo whole").output().unwrap();
+    let whole = report(&whole)["run"].clone();
+    ended(3, &run("exit 1"), &["run"]);
+    // The newest of each: of two runs, which is said.
+    let out = home.run(&["restore", "j@latest", "--target", "three", "--no-privileged"]);
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.code() == Some(0) && said.contains("of different runs"), "{said}");
+    // All of one run, and one snapshot of it.
+    let out = home.run(&["restore", &format!("j@{}", &whole.as_str().unwrap()[..8]), "--target", "four", "--no-privileged"]);
+    assert!(out.status.code() == Some(0) && !String::from_utf8_lossy(&out.stderr).contains("different runs"), "{out:?}");
+    assert_eq!(fs::read_to_string(home.path("four/cmd")).unwrap(), "whole\n");
+    let id = snapshots(&home, "@a").into_iter().find(|snapshot| snapshot["series"] == "j/cmd").unwrap()["id"].as_str().unwrap().to_owned();
+    home.ends(0, &["restore", &format!("j@{id}"), "--target", "five", "--no-privileged"]);
+    assert!(home.path("five/cmd").exists() && !files_below(&home.path("five")).iter().any(|path| path.ends_with("a.txt")));
+    home.ends(1, &["restore", "j@00000000", "--target", "six"]);
 }
 
 #[test]

@@ -56,7 +56,8 @@ pub struct Args {
     #[arg(short, long, value_name = "DIR", required_unless_present_any = ["into", "guided"])]
     target: Option<PathBuf>,
     /// Into a server, a bucket or a file instead: postgres://…, mysql://…, s3://…, FILE
-    #[arg(long, value_name = "URL", conflicts_with_all = ["target", "archive", "delete", "overwrite", "plan", "thaw"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["target", "archive", "delete", "overwrite", "plan", "thaw", "dry_run", "verify"])]
+    #[arg(conflicts_with_all = ["include", "iinclude", "exclude", "iexclude", "keep_going"])]
     into: Option<String>,
     /// Write an archive instead of files
     #[arg(long, value_name = "KIND", value_enum)]
@@ -195,6 +196,7 @@ fn look_at(args: &Args, target: &Path) -> Result<(), Fail> {
 /// Restores what a job stored.
 fn of_job(global: &Global, args: &Args, target: &Option<PathBuf>, asked: &JobArgs, meant: &jobs::Meant<'_>, out: &Output) -> Run {
     let config = Config::load(global.config.as_deref())?;
+    let named = !asked.source.is_empty();
     // Of several sources those are meant that the target takes.
     let mut asked = asked.clone();
     if let Some(into) = args.into.as_deref().filter(|_| asked.source.is_empty()) {
@@ -208,28 +210,31 @@ fn of_job(global: &Global, args: &Args, target: &Option<PathBuf>, asked: &JobArg
     }
     let asked = &asked;
     let restoring = Restoring::open(global, &config, meant, asked, out)?;
-    if args.delete && restoring.sources().len() > 1 {
+    let plan = restoring.plan(named)?;
+    if args.delete && plan.sources.len() > 1 {
         return Err(Fail::config("--delete with several sources: each would remove what the other brought").hint("name one with --source"));
     }
     if asked.safety_snapshot && !args.dry_run {
-        jobs::safety(global, &config, meant.name, restoring.sources(), out)?;
+        let sources: Vec<String> = plan.sources.iter().map(|(source, _)| source.clone()).collect();
+        jobs::safety(global, &config, meant.name, &sources, out)?;
     }
     let mut all = || {
         let mut codes = Vec::new();
-        for source in restoring.sources() {
+        for (source, candidates) in &plan.sources {
             // An s3 source's own keys and endpoint, and its objects without the name of the source before them.
             let bucket = match &config.source(source)?.kind {
                 Kind::S3(bucket) => Some(BucketAsked::of(&config, source, bucket)?),
                 _ => None,
             };
             let below = bucket.as_ref().filter(|_| args.into.is_some()).map(|_| source.as_bytes().to_vec());
-            codes.push(restoring.restore(source, &mut |opened, selected| {
+            codes.push(restoring.restore((source, candidates), &mut |opened, selected| {
                 let whole = selected.path.is_empty();
                 let path = below.clone().filter(|_| whole).unwrap_or_else(|| selected.path.clone());
                 one(opened, &Selected { path, snapshot: selected.snapshot.clone() }, (args, target), bucket.as_ref(), out)
             })?);
         }
-        Ok(codes.into_iter().find(|code| *code != Code::Done).unwrap_or(Code::Done))
+        let worst = codes.into_iter().find(|code| *code != Code::Done).unwrap_or(Code::Done);
+        Ok(if plan.complete { worst } else { Code::Incomplete })
     };
     if args.dry_run { all() } else { restoring.around(asked, &mut all) }
 }

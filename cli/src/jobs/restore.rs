@@ -68,6 +68,14 @@ pub struct Candidate {
     pub older: bool,
 }
 
+/// What a restore of a job comes to.
+pub struct Plan {
+    /// The sources, each with what comes into question for it: one at least.
+    pub sources: Vec<(String, Vec<Candidate>)>,
+    /// Nothing that was asked for is missing.
+    pub complete: bool,
+}
+
 /// How many older snapshots are tried where one is damaged: each is read whole before it is taken.
 const OLDER_MAX: usize = 10;
 
@@ -157,9 +165,37 @@ impl<'a> Restoring<'a> {
         }
     }
 
-    /// The sources that are restored.
-    pub fn sources(&self) -> &[String] {
-        &self.sources
+    /// What comes into question for each source. It is looked up before anything is touched: of a job that cannot be restored as it was asked
+    /// for, no part is. A source that has never been stored costs the others nothing, unless it was `named`.
+    pub fn plan(&self, named: bool) -> Result<Plan, Fail> {
+        let (mut sources, mut missing) = (Vec::new(), Vec::new());
+        for source in &self.sources {
+            let candidates = self.candidates(source)?;
+            match candidates.is_empty() {
+                true => missing.push(source.as_str()),
+                false => sources.push((source.clone(), candidates)),
+            }
+        }
+        let (id, _) = split_path(&self.selector);
+        if sources.is_empty() || (named && !missing.is_empty()) {
+            let of = missing.first().copied().unwrap_or_default();
+            return Err(Fail::new(Code::Failed, format!("source {of} of job {} has no snapshot `{id}`", self.name))
+                .hint("`seabed snapshots --repo @NAME` lists what there is"));
+        }
+        // Of a snapshot or a run that was named, that is all that was meant.
+        let complete = missing.is_empty() || !id.starts_with("latest");
+        if !complete {
+            self.out.warn(&format!("nothing is stored of {}: the rest of job {} is restored", missing.join(", "), self.name));
+        }
+        let run = |candidates: &[Candidate]| candidates[0].selected.snapshot.index.group;
+        if sources.iter().any(|(_, candidates)| run(candidates) != run(&sources[0].1)) {
+            let words: Vec<String> = sources
+                .iter()
+                .map(|(source, candidates)| format!("{source} of {}", time::local(&candidates[0].selected.snapshot.index.time)))
+                .collect();
+            self.out.warn(&format!("these are of different runs: {}", words.join(", ")));
+        }
+        Ok(Plan { sources, complete })
     }
 
     /// A repository that is open.
@@ -180,18 +216,18 @@ impl<'a> Restoring<'a> {
         own
     }
 
-    /// What comes into question for a source, best first: the one that was asked for in each repository, then older ones.
+    /// What comes into question for a source, best first: the one that was asked for in each repository, then older ones. None, where
+    /// nothing is what was asked for. An id is one of a snapshot or of a run.
     pub fn candidates(&self, source: &str) -> Result<Vec<Candidate>, Fail> {
         let (id, path) = split_path(&self.selector);
-        let back = match id.strip_prefix("latest") {
-            Some("") => Some(0),
-            Some(rest) => Some(
-                rest.strip_prefix('~')
-                    .and_then(|n| n.parse::<usize>().ok())
-                    .ok_or_else(|| Fail::config(format!("`{id}` means nothing")).hint("write JOB@latest, JOB@latest~2, or JOB@ID"))?,
-            ),
-            None => None,
-        };
+        let back =
+            match id.strip_prefix("latest") {
+                Some("") => Some(0),
+                Some(rest) => Some(rest.strip_prefix('~').and_then(|n| n.parse::<usize>().ok()).ok_or_else(|| {
+                    Fail::config(format!("`{id}` means nothing")).hint("write JOB@latest, JOB@latest~2, JOB@ID or JOB@RUN")
+                })?),
+                None => None,
+            };
         let of_repos: Vec<Vec<&Snapshot>> = (0..self.repos.len()).map(|repo| self.of_source(repo, source)).collect();
         // A snapshot and its copies are of one time.
         let asked: Option<Time> = match back {
@@ -201,11 +237,15 @@ impl<'a> Restoring<'a> {
                 times.dedup();
                 times.iter().rev().nth(back).copied()
             }
-            None => of_repos.iter().flatten().find(|s| s.id.to_string().starts_with(&id.to_ascii_lowercase())).map(|s| s.index.time),
+            None => {
+                let id = id.to_ascii_lowercase();
+                let is =
+                    |s: &&&Snapshot| s.id.to_string().starts_with(&id) || s.index.group.is_some_and(|run| run.to_string().starts_with(&id));
+                of_repos.iter().flatten().find(is).map(|s| s.index.time)
+            }
         };
         let Some(asked) = asked else {
-            return Err(Fail::new(Code::Failed, format!("source {source} of job {} has no snapshot `{id}`", self.name))
-                .hint("`seabed snapshots --repo @NAME` lists what there is"));
+            return Ok(Vec::new());
         };
         let mut found = Vec::new();
         for (repo, snapshots) in of_repos.iter().enumerate() {
@@ -226,11 +266,15 @@ impl<'a> Restoring<'a> {
         Ok(found)
     }
 
-    /// Restores a source by `one`, from the first snapshot with which that works. What was damaged is said.
-    pub fn restore(&self, source: &str, one: &mut dyn FnMut(&Opened, &Selected) -> Result<Code, Fail>) -> Result<Code, Fail> {
+    /// Restores a source by `one`, from the first of the `candidates` with which that works. What was damaged is said.
+    pub fn restore(
+        &self,
+        (source, candidates): (&str, &[Candidate]),
+        one: &mut dyn FnMut(&Opened, &Selected) -> Result<Code, Fail>,
+    ) -> Result<Code, Fail> {
         let mut last: Option<Fail> = None;
-        for candidate in self.candidates(source)? {
-            let (repo, opened) = self.opened(&candidate);
+        for candidate in candidates {
+            let (repo, opened) = self.opened(candidate);
             let snapshot = &candidate.selected.snapshot;
             let (id, when) = (snapshot.id.short(), time::local(&snapshot.index.time));
             if candidate.older {

@@ -27,7 +27,8 @@ pub fn run(global: &Global, args: &Args, out: &Output) -> Run {
     let options = JobArgs { source: vec![source.clone()], guided: false, ..args.job.clone() };
     let latest = jobs::Meant { name: &name, selector: "latest" };
     let restoring = Restoring::open(global, &config, &latest, &options, out)?;
-    let mut candidates = restoring.candidates(&source)?;
+    let mut plan = restoring.plan(true)?;
+    let mut candidates = plan.sources.remove(0).1;
     // The same snapshot in another repository is no other choice.
     candidates.dedup_by_key(|candidate| candidate.selected.snapshot.index.time);
     candidates.truncate(OFFERED);

@@ -1,5 +1,5 @@
 //! A stream on its way out of the repository into a client. The last part of it, and its end, go out when all of it was verified.
-//! It must never close a client's input before that: to `psql` the end of its input means COMMIT.
+//! It must never close a client's input before that: to most of them the end of their input means that all was there.
 
 use super::{Dump, Restore};
 use crate::exit::{Code, Fail, plain};
@@ -90,6 +90,17 @@ impl Restore<'_> {
         feed.to.write_all(&feed.held).map_err(|_| Trouble::Client)?;
         feed.to.flush().map_err(|_| Trouble::Client)?;
         Ok(bytes)
+    }
+
+    /// Looks at all that is to be written before the first of it is, where there are several: what is damaged is then another repository's to
+    /// bring, and not a second half that is missing. A single one is as its client leaves it, which is not at all.
+    pub fn whole<'d>(&self, dumps: impl ExactSizeIterator<Item = &'d Dump>) -> Result<(), Fail> {
+        if dumps.len() > 1 {
+            for dump in dumps {
+                self.pour(dump, &mut std::io::sink(), "verifying").map_err(|trouble| trouble.or(|| Fail::new(Code::Failed, "lost")))?;
+            }
+        }
+        Ok(())
     }
 
     /// All of a stream, where it is small.

@@ -9,6 +9,8 @@ mod feed;
 mod file;
 mod mysql;
 mod postgres;
+mod properties;
+mod scan;
 mod script;
 mod table;
 mod url;

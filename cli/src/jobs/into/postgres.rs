@@ -1,15 +1,17 @@
 //! A restore into PostgreSQL: `psql` in one transaction, fed with the dump, or with what `pg_restore` makes of one in its own format.
-//! It must never leave half a restore: whatever fails before the end, nothing is committed. A database that it made goes away again.
+//! It must never leave half a restore: whatever fails before the end, nothing is committed, and to have it committed is the last thing that
+//! `psql` is told. A database that it made goes away again.
 
 use super::clear::{CLEAR, HOLDS};
 use super::feed::{Client, Trouble};
+use super::properties::Properties;
 use super::table::PostgresTables;
 use super::{Dump, Restore, refuse_full};
 use crate::exit::{Code, Fail, Run, plain};
 use crate::jobs::clients::ask;
 use crate::jobs::clients::postgres::{Server, identifier, literal};
 use crate::jobs::config::secret::{Given, Hidden};
-use crate::jobs::sources::postgres::{CUSTOM, GLOBALS, PLAIN};
+use crate::jobs::sources::postgres::{CUSTOM, GLOBALS, PLAIN, PROPERTIES};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -35,6 +37,9 @@ pub fn run(restore: &Restore<'_>, url: &Hidden) -> Run {
     for (dump, database) in &chosen {
         made.push(Place { exists: look(restore, &server, database)?, head: restore.head(dump, HEAD_BYTES)? });
     }
+    restore.whole(chosen.iter().map(|(dump, _)| dump))?;
+    let own = restore.dumps.iter().find(|dump| dump.format == PROPERTIES);
+    let mut code = Code::Done;
     if restore.options.globals {
         let dump = restore.dumps.iter().find(|dump| is_globals(dump)).ok_or_else(|| {
             Fail::config("the snapshot has no roles")
@@ -44,11 +49,17 @@ pub fn run(restore: &Restore<'_>, url: &Hidden) -> Run {
     }
     for ((dump, database), place) in chosen.iter().zip(&made) {
         let began = Instant::now();
+        let own = if place.exists { None } else { Properties::of(restore, own, &dump.database())? };
         if !place.exists {
-            create(&server, database, &place.head)?;
+            create(restore, &server, database, (&place.head, own.as_ref()))?;
         }
         match load(restore, &server, dump, database, place) {
-            Ok(bytes) => restore.said(dump, &format!("database `{database}`"), bytes, began.elapsed()),
+            Ok(bytes) => {
+                restore.said(dump, &format!("database `{database}`"), bytes, began.elapsed());
+                if !own.is_none_or(|own| given(restore, &server, database, &own)) {
+                    code = Code::Incomplete;
+                }
+            }
             Err(fail) => {
                 if !place.exists {
                     let gone = sql(&server, &maintenance(&server, database), &format!("DROP DATABASE {}", identifier(database)));
@@ -60,7 +71,7 @@ pub fn run(restore: &Restore<'_>, url: &Hidden) -> Run {
             }
         }
     }
-    Ok(Code::Done)
+    Ok(code)
 }
 
 /// A database that a dump goes to.
@@ -108,17 +119,45 @@ fn sql(server: &Server, database: &str, text: &str) -> Result<(), Fail> {
     ask(psql, ABOUT).map(|_| ()).map_err(unreachable)
 }
 
-fn create(server: &Server, database: &str, head: &[u8]) -> Result<(), Fail> {
+fn create(restore: &Restore<'_>, server: &Server, database: &str, (head, own): (&[u8], Option<&Properties>)) -> Result<(), Fail> {
+    let from = maintenance(server, database);
+    let make = |words: &str| sql(server, &from, &format!("CREATE DATABASE {} TEMPLATE template0{words}", identifier(database)));
+    if let Some(own) = own {
+        let version = server.query(&from, "SELECT current_setting('server_version_num')", ABOUT).map_err(unreachable)?;
+        let major = version.first().and_then(|number| number.parse::<u32>().ok()).map_or(0, |number| number / 10_000);
+        match make(&own.creation(major)) {
+            Ok(()) => return Ok(()),
+            // Another machine has other locales; what is in the database is worth more than how it sorts.
+            Err(fail) => restore.out.warn(&format!(
+                "the database `{database}` cannot be made with the locale that it had: {}",
+                fail.detail.as_deref().unwrap_or(&fail.message)
+            )),
+        }
+    }
     // A plain dump says in which encoding it is; that of a new database is the same, so that nothing is lost in it.
     let text = String::from_utf8_lossy(head);
     let encoding = text.split_once("SET client_encoding = '").and_then(|(_, rest)| rest.split_once('\'')).map(|(name, _)| name);
     let encoding = encoding.map_or(String::new(), |name| format!(" ENCODING {}", literal(name)));
-    let statement = format!("CREATE DATABASE {} TEMPLATE template0{encoding}", identifier(database));
-    sql(server, &maintenance(server, database), &statement).map_err(|fail| Fail {
+    make(&encoding).map_err(|fail| Fail {
         message: format!("the database `{database}` is not there, and could not be made: {}", fail.message),
         hint: Some("make it by `createdb`, owned by who restores, or restore into another".to_owned()),
         ..fail
     })
+}
+
+/// Gives a new database what it had of its own; what it cannot have is said. Whether it got all. After it was filled: settings such as
+/// `default_transaction_read_only` are for those who use it.
+fn given(restore: &Restore<'_>, server: &Server, database: &str, own: &Properties) -> bool {
+    let from = maintenance(server, database);
+    let mut all = true;
+    for (what, statement) in own.statements(database) {
+        if let Err(fail) = sql(server, &from, &statement) {
+            let why = fail.detail.unwrap_or(fail.message);
+            restore.out.warn(&format!("the database `{database}` did not get {what}: {why}"));
+            all = false;
+        }
+    }
+    all
 }
 
 /// One dump into one database.
@@ -128,9 +167,11 @@ fn load(restore: &Restore<'_>, server: &Server, dump: &Dump, database: &str, pla
             .hint("unpack it on its way: `seabed dump SNAPSHOT NAME | COMMAND -dc | psql -X -v ON_ERROR_STOP=1 -1 -d DATABASE`"));
     }
     let mut psql = server.psql(database)?;
-    psql.args(["--single-transaction", "-f", "-"]);
+    // Not --single-transaction: that commits when the input ends, also where it ends because this process was killed.
+    psql.args(["-f", "-"]);
     let mut client = Client::start(psql, Stdio::null())?;
-    if place.exists && restore.options.force && restore.options.tables.is_empty() && client.input()?.write_all(CLEAR.as_bytes()).is_err() {
+    let clear = if place.exists && restore.options.force && restore.options.tables.is_empty() { CLEAR } else { "" };
+    if client.input()?.write_all(format!("BEGIN;\n{clear}").as_bytes()).is_err() {
         return Err(explained(client.why()));
     }
     // A psql that does not know what protects it from the dump's author would stop at it.
@@ -154,6 +195,9 @@ fn load(restore: &Restore<'_>, server: &Server, dump: &Dump, database: &str, pla
             .hint("write it as it is in the dump, with its schema: public.orders"));
     }
     drop(sink);
+    if client.input()?.write_all(b"\nCOMMIT;\n").is_err() {
+        return Err(explained(client.why()));
+    }
     client.end().map_err(explained)?;
     Ok(bytes)
 }

@@ -2,6 +2,7 @@
 //! It must never take for a heading of `pg_dump` what stands in data or in the text of a function, and never hold more than a line and a
 //! small statement.
 
+use super::scan::Scan;
 use glob::Pattern;
 use memchr::memchr;
 use std::collections::BTreeSet;
@@ -27,6 +28,8 @@ pub struct PostgresTables<W> {
     sequence: Option<(String, Vec<u8>)>,
     sequences: BTreeSet<String>,
     schemas: BTreeSet<String>,
+    /// Indexes that went out, those of constraints too: `schema.name`.
+    indexes: BTreeSet<String>,
 }
 
 struct Wanted {
@@ -72,6 +75,7 @@ impl<W: Write> PostgresTables<W> {
             sequence: None,
             sequences: BTreeSet::new(),
             schemas: BTreeSet::new(),
+            indexes: BTreeSet::new(),
         }
     }
 
@@ -148,7 +152,12 @@ impl<W: Write> PostgresTables<W> {
             "TABLE DATA" => self.wants(schema, name),
             // `orders orders_pkey`: a table with a blank in its name is tried in full.
             "DEFAULT" | "CONSTRAINT" | "CHECK CONSTRAINT" => {
-                self.wants(schema, first) || name.match_indices(' ').any(|(at, _)| self.wants(schema, &name[..at]))
+                let of = name.match_indices(' ').map(|(at, _)| at).find(|at| self.wants(schema, &name[..*at]));
+                if let Some(at) = of.filter(|_| kind == "CONSTRAINT") {
+                    // The index behind it has its name.
+                    self.indexes.insert(format!("{schema}.{}", &name[at + 1..]));
+                }
+                of.is_some() || self.wants(schema, first)
             }
             "COMMENT" | "ACL" => match name.split_once(' ') {
                 Some(("TABLE", table)) => self.wants(schema, table),
@@ -157,7 +166,7 @@ impl<W: Write> PostgresTables<W> {
                 _ => false,
             },
             "SEQUENCE SET" => self.sequences.contains(&format!("{schema}.{name}")),
-            "INDEX" | "FK CONSTRAINT" | "SEQUENCE" | "SEQUENCE OWNED BY" | "TABLE ATTACH" => return Block::Hold(heading),
+            "INDEX" | "INDEX ATTACH" | "FK CONSTRAINT" | "SEQUENCE" | "SEQUENCE OWNED BY" | "TABLE ATTACH" => return Block::Hold(heading),
             _ => false,
         };
         if keep { Block::Keep } else { Block::Drop }
@@ -172,7 +181,22 @@ impl<W: Write> PostgresTables<W> {
         let is_of = |word: &str| behind(word).is_some_and(|rest| self.wants_sql(&rest));
         let sequence = format!("{}.{}", heading.schema, heading.name);
         let keep = match heading.kind.as_str() {
-            "INDEX" => is_of(" ON "),
+            "INDEX" => {
+                let is = is_of(" ON ");
+                if is {
+                    self.indexes.insert(format!("{}.{}", heading.schema, heading.name));
+                }
+                is
+            }
+            // Without it the index of a partitioned table stays invalid.
+            "INDEX ATTACH" => {
+                let went = |word: &str| {
+                    behind(word)
+                        .and_then(|rest| qualified(&rest))
+                        .is_some_and(|(schema, name)| self.indexes.contains(&format!("{schema}.{name}")))
+                };
+                went("ALTER INDEX ") && went(" ATTACH PARTITION ")
+            }
             "FK CONSTRAINT" => is_of("ALTER TABLE ") && is_of(" REFERENCES "),
             "TABLE ATTACH" => is_of("ALTER TABLE ") && is_of(" ATTACH PARTITION "),
             // An identity says here which column it is of; any other sequence in the block that follows.
@@ -289,121 +313,6 @@ fn qualified(text: &str) -> Option<(String, String)> {
 /// The table of `schema.table.column`.
 fn owner_of(text: &str) -> Option<(String, String)> {
     qualified(text)
-}
-
-/// Where in the text of a dump one is: lines are its unit, since headings stand on lines of their own.
-#[derive(Default)]
-struct Scan {
-    inside: Inside,
-    /// A statement has begun and not ended.
-    in_statement: bool,
-    /// Lines of data follow.
-    copying: bool,
-}
-
-#[derive(Default)]
-enum Inside {
-    #[default]
-    Nothing,
-    /// A text; in some `\` escapes.
-    Text(bool),
-    Name,
-    Dollar(Vec<u8>),
-    Comment(u32),
-}
-
-impl Scan {
-    /// Between statements.
-    fn at_top(&self) -> bool {
-        matches!(self.inside, Inside::Nothing) && !self.in_statement && !self.copying
-    }
-
-    fn line(&mut self, line: &[u8]) {
-        if self.copying {
-            if line.trim_ascii_end() == b"\\." {
-                self.copying = false;
-            }
-            return;
-        }
-        let at_top = self.at_top();
-        self.text(line);
-        if at_top && self.at_top() && line.starts_with(b"COPY ") && line.trim_ascii_end().ends_with(b" FROM stdin;") {
-            self.copying = true;
-        }
-    }
-
-    fn text(&mut self, line: &[u8]) {
-        let mut at = 0;
-        while at < line.len() {
-            let (byte, rest) = (line[at], &line[at + 1..]);
-            at += 1;
-            match &mut self.inside {
-                Inside::Nothing => match byte {
-                    b'-' if rest.first() == Some(&b'-') => return,
-                    b'/' if rest.first() == Some(&b'*') => {
-                        self.inside = Inside::Comment(1);
-                        at += 1;
-                    }
-                    b'\'' => {
-                        let escapes = at >= 2
-                            && matches!(line[at - 2], b'E' | b'e')
-                            && (at < 3 || !(line[at - 3].is_ascii_alphanumeric() || line[at - 3] == b'_'));
-                        self.inside = Inside::Text(escapes);
-                        self.in_statement = true;
-                    }
-                    b'"' => {
-                        self.inside = Inside::Name;
-                        self.in_statement = true;
-                    }
-                    // A `$` inside a word is a part of it.
-                    b'$' if at < 2 || !(line[at - 2].is_ascii_alphanumeric() || line[at - 2] == b'_' || line[at - 2] >= 0x80) => {
-                        self.in_statement = true;
-                        let end = rest.iter().position(|b| !(b.is_ascii_alphanumeric() || *b == b'_' || *b >= 0x80));
-                        if let Some(end) = end.filter(|end| rest[*end] == b'$' && !rest[0].is_ascii_digit()) {
-                            self.inside = Inside::Dollar(line[at - 1..at + end + 1].to_vec());
-                            at += end + 1;
-                        }
-                    }
-                    b';' => self.in_statement = false,
-                    // A command of psql's is one line.
-                    b'\\' if !self.in_statement => return,
-                    byte if byte.is_ascii_whitespace() => {}
-                    _ => self.in_statement = true,
-                },
-                Inside::Text(escapes) => match byte {
-                    b'\\' if *escapes => at += 1,
-                    b'\'' if rest.first() == Some(&b'\'') => at += 1,
-                    b'\'' => self.inside = Inside::Nothing,
-                    _ => {}
-                },
-                Inside::Name => {
-                    if byte == b'"' {
-                        self.inside = Inside::Nothing;
-                    }
-                }
-                Inside::Dollar(tag) => {
-                    if byte == b'$' && line[at - 1..].starts_with(tag) {
-                        at += tag.len() - 1;
-                        self.inside = Inside::Nothing;
-                    }
-                }
-                Inside::Comment(depth) => match (byte, rest.first()) {
-                    (b'/', Some(b'*')) => {
-                        *depth += 1;
-                        at += 1;
-                    }
-                    (b'*', Some(b'/')) => {
-                        at += 1;
-                        *depth -= 1;
-                        if *depth == 0 {
-                            self.inside = Inside::Nothing;
-                        }
-                    }
-                    _ => {}
-                },
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::looking::after_backup;
 use crate::open::{self, Opened};
 use crate::output::Output;
 use crate::progress::{Listener, Ways};
-use crate::{commands, signals, size};
+use crate::{commands, signals};
 use seabed_engine::archive::{ArchiveOptions, Format, archive};
 use seabed_engine::backup::{BackupOptions, BackupReport, Failure, backup_also};
 use seabed_engine::error::Kind;
@@ -161,7 +161,10 @@ impl What<'_> {
             opened.repository.refresh_manifests()?;
             let series = Config::series(&self.request.job, self.name);
             let mut snapshots = opened.repository.catalog().snapshots()?;
-            snapshots.retain(|snapshot| snapshot.names.series == series && snapshot.names.host == self.request.host);
+            // One that is incomplete says nothing of how large a whole one is.
+            snapshots.retain(|snapshot| {
+                snapshot.names.series == series && snapshot.names.host == self.request.host && !snapshot.index.incomplete
+            });
             snapshots.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.index.time));
             for snapshot in snapshots.iter().take(HISTORY) {
                 for (index, names) in snapshot.index.roots.iter().zip(&snapshot.names.roots).filter(|(_, names)| names.stream.is_some()) {

@@ -1,4 +1,4 @@
-//! `kind = "postgres"`: `pg_dump` of each database, and `pg_dumpall --globals-only`.
+//! `kind = "postgres"`: `pg_dump` of each database, `pg_dumpall --globals-only`, and what databases have of their own beside what is in them.
 //! It must never give a dump another name than its database's, nor let one pass for whole that the server cut short.
 //! Each database is one snapshot of the server's, as PostgreSQL has it: two databases are two moments.
 
@@ -20,6 +20,10 @@ pub const PLAIN: &str = "postgres";
 pub const CUSTOM: &str = "postgres-custom";
 /// What it says of roles and tablespaces.
 pub const GLOBALS: &str = "postgres-globals";
+/// What it says of what databases have of their own.
+pub const PROPERTIES: &str = "postgres-databases";
+/// What that ends with.
+const PROPERTIES_END: &str = "{\"complete\": true}";
 /// What a plain dump ends with.
 const END: &str = "-- PostgreSQL database dump complete";
 /// What `pg_dumpall` ends with.
@@ -35,13 +39,29 @@ const LIST: &str = "SELECT kind || name FROM (\
     SELECT CASE WHEN datistemplate OR NOT datallowconn OR datconnlimit = -2 THEN 2 ELSE 1 END, datname::text FROM pg_catalog.pg_database\
     ) AS list ORDER BY kind, name COLLATE \"C\"";
 
+/// A line of JSON for each database: what `pg_dump` writes only into a dump that makes the database itself, under the name it had. What changes
+/// by itself is left out, so that what is equal stays equal.
+const DATABASES: &str = "SELECT line FROM (SELECT datname, (\
+    to_jsonb(d) - 'oid' - 'datdba' - 'datfrozenxid' - 'datminmxid' - 'dattablespace' - 'encoding' - 'datacl' || jsonb_build_object(\
+    'owner', pg_catalog.pg_get_userbyid(d.datdba), 'encoding', pg_catalog.pg_encoding_to_char(d.encoding), \
+    'comment', pg_catalog.shobj_description(d.oid, 'pg_database'), \
+    'tablespace', (SELECT spcname FROM pg_catalog.pg_tablespace t WHERE t.oid = d.dattablespace), \
+    'grants', (SELECT jsonb_agg(jsonb_build_array(CASE a.grantee WHEN 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(a.grantee) END, a.privilege_type, \
+      a.is_grantable) ORDER BY a.grantee <> 0, pg_catalog.pg_get_userbyid(a.grantee), a.privilege_type) FROM pg_catalog.aclexplode(d.datacl) a), \
+    'settings', (SELECT jsonb_agg(jsonb_build_array(r.rolname, s.setconfig) ORDER BY r.rolname NULLS FIRST) FROM pg_catalog.pg_db_role_setting s \
+      LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole WHERE s.setdatabase = d.oid)\
+    ))::text AS line FROM pg_catalog.pg_database d UNION ALL SELECT NULL, '{\"complete\": true}') AS list ORDER BY datname COLLATE \"C\" NULLS LAST";
+
+/// The first version that understands it.
+const DATABASES_SINCE: u32 = 10;
+
 /// As the engine takes it.
 pub fn postgres(asked: &Asked<'_>, config: &Postgres) -> Result<Prepared, Fail> {
     let about = format!("source {}", asked.name);
     let password = config.secret().read(&format!("the password of source {}", asked.name))?;
     let dsn = config.dsn.as_ref().map_or("", |dsn| dsn.reveal());
     let server = Server::new(dsn, password.clone(), programs(asked.config, config.programs.as_deref()))?;
-    let databases = databases(&server, config, &about)?;
+    let (databases, version) = databases(&server, config, &about)?;
     let is_custom = config.format.as_deref() == Some("custom");
     let key = restrict_key(asked, password.as_deref().map_or("", String::as_str));
     let restrict = format!("--restrict-key={key}");
@@ -53,6 +73,11 @@ pub fn postgres(asked: &Asked<'_>, config: &Postgres) -> Result<Prepared, Fail> 
             globals.arg(&restrict);
         }
         streams.push((format!("{}/globals.sql", asked.name), GLOBALS, CLUSTER_END, globals));
+        if version >= DATABASES_SINCE {
+            let mut properties = server.psql(databases.first().map_or("postgres", String::as_str))?;
+            properties.env("PGCLIENTENCODING", "UTF8").args(["-A", "-t", "-c", DATABASES]);
+            streams.push((format!("{}/databases.json", asked.name), PROPERTIES, PROPERTIES_END, properties));
+        }
     }
     let knows = !is_custom && server.knows("pg_dump", "--restrict-key")?;
     for database in &databases {
@@ -125,8 +150,8 @@ impl<S: Stream, K: Send> Stream for Kept<S, K> {
     }
 }
 
-/// The databases that are dumped, each there and by clients that know the server.
-fn databases(server: &Server, config: &Postgres, about: &str) -> Result<Vec<String>, Fail> {
+/// The databases that are dumped, each there and by clients that know the server, and the server's major version.
+fn databases(server: &Server, config: &Postgres, about: &str) -> Result<(Vec<String>, u32), Fail> {
     let named = match (&config.databases, server.database()) {
         (Some(Databases::Named(names)), _) => Some(names.clone()),
         (Some(Databases::All), _) | (None, None) => None,
@@ -163,10 +188,10 @@ fn databases(server: &Server, config: &Postgres, about: &str) -> Result<Vec<Stri
         if whole.is_empty() {
             return Err(Fail::new(Code::NoSource, format!("{about}: the server has no database that could be dumped")));
         }
-        return Ok(whole);
+        return Ok((whole, version.unwrap_or(0)));
     };
     match named.iter().find(|name| !whole.contains(name) && !closed.contains(name)) {
-        None => Ok(named),
+        None => Ok((named, version.unwrap_or(0))),
         Some(gone) => {
             let fail = Fail::new(Code::NoSource, format!("{about}: there is no database `{gone}` on the server"));
             Err(fail.hint(format!("it has {}", whole.join(", "))))
